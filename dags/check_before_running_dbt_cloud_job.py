@@ -1,0 +1,58 @@
+"""
+### Run a dbt Cloud job, unless it is running already
+
+`check_job_is_not_running` asks dbt Cloud whether a run of the job is active, in one request. If so, its log
+says which and where to see it, and `trigger_job` is skipped. Otherwise `trigger_job` starts a run and waits for
+its end without holding a worker.
+
+**Use it** when other people, or dbt Cloud's own schedule, may start the same job.
+
+**Change** the job with the Airflow variable `dbt_cloud_job_id`, the account with the connection `dbt_conn`.
+"""
+
+from datetime import timedelta
+
+from airflow.providers.dbt.cloud.operators.dbt import DbtCloudRunJobOperator
+from airflow.sdk import dag, task
+from pendulum import datetime
+
+from include.dbt_cloud.hook import DbtCloudHook
+
+DBT_CLOUD_CONN_ID = "dbt_conn"
+JOB_ID = "{{ var.value.dbt_cloud_job_id }}"
+
+
+@dag(
+    schedule="@daily",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    default_args={
+        "owner": "data engineering",
+        "retries": 2,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": True,
+    },
+    tags=["dbt Cloud"],
+    doc_md=__doc__,
+)
+def check_before_running_dbt_cloud_job():
+    @task.short_circuit
+    def check_job_is_not_running(job_id: str) -> bool:
+        return DbtCloudHook(DBT_CLOUD_CONN_ID).check_job_is_not_running(job_id)
+
+    trigger_job = DbtCloudRunJobOperator(
+        task_id="trigger_job",
+        dbt_cloud_conn_id=DBT_CLOUD_CONN_ID,
+        job_id=JOB_ID,
+        deferrable=True,
+        check_interval=5,
+        execution_timeout=timedelta(hours=2),
+        # A second try would start a second run, also when only sight of the first was lost.
+        retries=0,
+    )
+
+    check_job_is_not_running(JOB_ID) >> trigger_job
+
+
+check_before_running_dbt_cloud_job()

@@ -1,0 +1,1 @@
+"""What the Dags, the plugins and the scripts of this project import."""

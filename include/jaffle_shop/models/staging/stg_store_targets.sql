@@ -1,0 +1,24 @@
+{#- A view would look for the file in the folder of whoever reads it; a table reads it once, here. -#}
+{{ config(materialized='table') }}
+
+with
+
+source as (
+
+    select * from {{ source('planning', 'store_targets') }}
+
+),
+
+renamed as (
+
+    select
+        store_id,
+        month as date_month,
+        revenue_target::decimal(16, 2) as revenue_target,
+        published_at,
+
+    from source
+
+)
+
+select * from renamed

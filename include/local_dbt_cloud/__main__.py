@@ -1,0 +1,154 @@
+"""The command ``python -m include.local_dbt_cloud``: serves the API and the pages until told to stop."""
+
+import argparse
+import asyncio
+import fcntl
+import importlib.util
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from include.local_dbt_cloud.api import create_api
+from include.local_dbt_cloud.files import DataDirectory
+from include.local_dbt_cloud.pages import create_pages
+from include.local_dbt_cloud.problem import Problem
+from include.local_dbt_cloud.service import open_service
+
+ACCOUNT_FILE = Path(__file__).with_name("account.yaml")
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line; environment variables give the defaults."""
+    parser = argparse.ArgumentParser(
+        prog="python -m include.local_dbt_cloud",
+        description="Serve a dbt Cloud from this machine: its API over TLS, its run pages over plain HTTP.",
+        epilog="LOCAL_DBT_CLOUD_TOKEN sets the API token that clients must send (default: local-token).",
+    )
+    parser.add_argument(
+        "--api-port",
+        type=int,
+        default=os.environ.get("LOCAL_DBT_CLOUD_API_PORT", "8580"),
+        help="port of the API, 0 for any (LOCAL_DBT_CLOUD_API_PORT, default 8580)",
+    )
+    parser.add_argument(
+        "--pages-port",
+        type=int,
+        default=os.environ.get("LOCAL_DBT_CLOUD_PAGES_PORT", "8581"),
+        help="port of the pages, 0 for any (LOCAL_DBT_CLOUD_PAGES_PORT, default 8581)",
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=os.environ.get("LOCAL_DBT_CLOUD_DATA_DIR", ".local_dbt_cloud"),
+        help="where it keeps all it writes (LOCAL_DBT_CLOUD_DATA_DIR, default .local_dbt_cloud)",
+    )
+    parser.add_argument(
+        "--account",
+        type=Path,
+        default=ACCOUNT_FILE,
+        help="the account, its projects, environments and jobs (default: account.yaml beside the program)",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; all others are refused (default 127.0.0.1)"
+    )
+    return parser.parse_args()
+
+
+class Server(uvicorn.Server):
+    """A server that leaves the signals to us: two of them share this process."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    :raises Problem: something is missing, wrong or taken; says what to do.
+    """
+    if importlib.util.find_spec("dbt") is None:
+        raise Problem("dbt is not installed in this Python: run `make` so that it installs it, or use .venv.")
+    token = os.environ.get("LOCAL_DBT_CLOUD_TOKEN", "local-token")
+    if not token:
+        raise Problem("LOCAL_DBT_CLOUD_TOKEN is empty: unset it, or give the local dbt Cloud a token.")
+    data = DataDirectory(options.data_dir.resolve())
+    with (
+        only_one(data.root),
+        listening(options.host, options.api_port, "LOCAL_DBT_CLOUD_API_PORT") as api_socket,
+        listening(options.host, options.pages_port, "LOCAL_DBT_CLOUD_PAGES_PORT") as pages_socket,
+    ):
+        api_url = f"https://localhost:{api_socket.getsockname()[1]}"
+        pages_url = f"http://localhost:{pages_socket.getsockname()[1]}"
+        service = open_service(options.account, data, pages_url, token)
+        quiet = {"log_level": "warning", "lifespan": "off", "server_header": False}
+        certificate = str(data.server_certificate)
+        api = Server(uvicorn.Config(create_api(service), ssl_certfile=certificate, **quiet))
+        pages = Server(uvicorn.Config(create_pages(service), **quiet))
+
+        def stop() -> None:
+            api.should_exit = pages.should_exit = True
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+        print(f"local dbt Cloud: API {api_url}, pages {pages_url}, data {data.root}", flush=True)
+        try:
+            await asyncio.gather(api.serve([api_socket]), pages.serve([pages_socket]))
+        finally:
+            await service.scheduler.stop()
+
+
+@contextmanager
+def only_one(directory: Path) -> Iterator[None]:
+    """Hold a data directory, made if there is none: two processes in one would end each other's runs."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / "lock").open("w")
+    except OSError as error:
+        raise Problem(
+            f"Cannot write to {directory} ({error.strerror}): "
+            "set LOCAL_DBT_CLOUD_DATA_DIR to a directory of yours."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Problem(
+                f"Another local dbt Cloud uses {directory}: stop it, "
+                "or set LOCAL_DBT_CLOUD_DATA_DIR to another directory for this one."
+            ) from error
+        yield
+
+
+@contextmanager
+def listening(host: str, port: int, variable: str) -> Iterator[socket.socket]:
+    """Listen on a port."""
+    try:
+        server = socket.create_server((host, port))
+    except (OSError, OverflowError) as error:
+        raise Problem(
+            f"Cannot listen on port {port} of {host} ({error}): set {variable} to a port that is free."
+        ) from error
+    with server:
+        yield server
+
+
+def main() -> None:
+    """Run the command."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        asyncio.run(serve(arguments()))
+    except Problem as problem:
+        sys.exit(f"local dbt Cloud: {problem}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Reads account.yaml: the account, its projects, environments and jobs."""
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from include.local_dbt_cloud.problem import Problem
+from include.local_dbt_cloud.steps import dbt_arguments
+
+MAX_INT64 = 2**63 - 1
+Id = Annotated[int, Field(ge=1, le=MAX_INT64)]
+Step = Annotated[str, Field(min_length=1)]
+
+
+class Declared(BaseModel):
+    """What all entries of account.yaml share: a word that is not known is a mistake, not a comment."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Account(Declared):
+    """The account itself; ``run_slots`` bounds how many runs are active at once."""
+
+    id: Id
+    name: str
+    run_slots: int = Field(default=1, ge=1)
+
+
+class Project(Declared):
+    """A dbt project: ``directory`` holds its dbt_project.yml."""
+
+    id: Id
+    name: str
+    directory: Path
+
+
+class Environment(Declared):
+    """Where the jobs of a project build: a DuckDB ``database`` file and a default ``schema`` in it."""
+
+    id: Id
+    project_id: Id
+    name: str
+    database: str = Field(pattern=r"^[\w.-]+\.duckdb$")
+    # "schema" is a method of pydantic's BaseModel.
+    default_schema: str = Field(alias="schema", min_length=1)
+
+
+class JobSettings(Declared):
+    """dbt's number of threads and the name of its target."""
+
+    threads: int = Field(default=4, ge=1)
+    target_name: str = "default"
+
+
+class JobExecution(Declared):
+    """``timeout_seconds`` ends a run that takes longer; 0 means no limit."""
+
+    timeout_seconds: int = Field(default=0, ge=0)
+
+
+class Job(Declared):
+    """A job: the dbt commands it runs, in order, and how."""
+
+    id: Id
+    environment_id: Id
+    name: str
+    description: str = ""
+    execute_steps: list[Step] = Field(min_length=1)
+    generate_docs: bool = False
+    run_generate_sources: bool = False
+    settings: JobSettings = JobSettings()
+    execution: JobExecution = JobExecution()
+
+    @field_validator("execute_steps")
+    @classmethod
+    def _are_dbt_commands(cls, steps: list[str]) -> list[str]:
+        for step in steps:
+            dbt_arguments(step)
+        return steps
+
+
+class Declaration(Declared):
+    """The whole of account.yaml."""
+
+    account: Account
+    projects: list[Project]
+    environments: list[Environment]
+    jobs: list[Job]
+
+    @model_validator(mode="after")
+    def _refers_to_what_it_declares(self) -> Self:
+        for kind, entries in (
+            ("project", self.projects),
+            ("environment", self.environments),
+            ("job", self.jobs),
+        ):
+            ids = [entry.id for entry in entries]
+            if twice := {i for i in ids if ids.count(i) > 1}:
+                raise ValueError(f"two entries have the {kind} id {min(twice)}")
+        for environment in self.environments:
+            if self.project(environment.project_id) is None:
+                raise ValueError(f"environment {environment.id} names project {environment.project_id}, "
+                                 "which is not declared")  # fmt: skip
+        for job in self.jobs:
+            if self.environment(job.environment_id) is None:
+                raise ValueError(
+                    f"job {job.id} names environment {job.environment_id}, which is not declared"
+                )
+        return self
+
+    def project(self, project_id: int) -> Project | None:
+        """Return the project with this id, None if there is none."""
+        return next((project for project in self.projects if project.id == project_id), None)
+
+    def environment(self, environment_id: int) -> Environment | None:
+        """Return the environment with this id, None if there is none."""
+        return next((entry for entry in self.environments if entry.id == environment_id), None)
+
+    def job(self, job_id: int) -> Job | None:
+        """Return the job with this id, None if there is none."""
+        return next((job for job in self.jobs if job.id == job_id), None)
+
+    def place_of(self, job: Job) -> tuple[Project, Environment]:
+        """Return the project and the environment that a declared job belongs to."""
+        environment = self.environment(job.environment_id)
+        assert environment is not None
+        project = self.project(environment.project_id)
+        assert project is not None
+        return project, environment
+
+
+def read_declaration(path: Path) -> Declaration:
+    """Read and check account.yaml.
+
+    :raises Problem: the file cannot be read, or an entry is missing or wrong; says which.
+    """
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        declaration = Declaration.model_validate(content)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"Cannot read the account file {path}: {error}.") from error
+    except yaml.YAMLError as error:
+        raise Problem(f"The account file {path} is not YAML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise Problem(f"The account file {path} is wrong at {where}: {first['msg']}.") from error
+    for project in declaration.projects:
+        project.directory = (path.parent / project.directory).resolve()
+        if not (project.directory / "dbt_project.yml").is_file():
+            raise Problem(
+                f"Project {project.id} in {path} has no dbt_project.yml in {project.directory}: "
+                "set its directory to a dbt project."
+            )
+    return declaration

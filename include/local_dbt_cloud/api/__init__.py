@@ -1,0 +1,39 @@
+"""dbt Cloud's Administrative API, as far as the README of the local dbt Cloud says."""
+
+from fastapi import Depends, FastAPI
+
+from include.local_dbt_cloud.api import artifacts, jobs, places, runs
+from include.local_dbt_cloud.api.access import check_account, check_token
+from include.local_dbt_cloud.api.envelope import answer_errors_in_envelopes
+from include.local_dbt_cloud.api.trailing_slash import IgnoreTrailingSlash
+from include.local_dbt_cloud.service import Service
+
+
+def create_api(service: Service) -> FastAPI:
+    """Make the API's app.
+
+    Every endpoint is async although none awaits the database: all of them run on the event loop, one at a
+    time, so that no request sees or makes half a change.
+    """
+    # No documentation pages: FastAPI's load their scripts from elsewhere.
+    app = FastAPI(title="local dbt Cloud", redirect_slashes=False, openapi_url=None)
+    app.state.service = service
+    app.add_middleware(IgnoreTrailingSlash)
+    answer_errors_in_envelopes(app)
+
+    # Airflow's connection test asks for "/" and wants no more than a good status.
+    @app.get("/")
+    async def root() -> dict[str, str]:
+        return {"service": "local dbt Cloud", "pages": service.pages_url}
+
+    of_account = (places.router, jobs.router, runs.router, artifacts.router)
+    for version, routers in (("v2", of_account), ("v3", (places.router, places.v3_router))):
+        prefix = f"/api/{version}/accounts"
+        app.include_router(places.accounts_router, prefix=prefix, dependencies=[Depends(check_token)])
+        for router in routers:
+            app.include_router(
+                router,
+                prefix=prefix + "/{account_id}",
+                dependencies=[Depends(check_token), Depends(check_account)],
+            )
+    return app

@@ -1,0 +1,183 @@
+"""Carries out one run: its steps in order, until success, failure or the end of its time."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from sqlalchemy.orm import Session, sessionmaker
+
+from include.local_dbt_cloud.account import Environment, Job, Project
+from include.local_dbt_cloud.dbt_process import run_dbt
+from include.local_dbt_cloud.files import DataDirectory
+from include.local_dbt_cloud.steps import dbt_arguments
+from include.local_dbt_cloud.store import Run, RunStatus, RunStep, now
+from include.local_dbt_cloud.trigger import TriggerRequest
+
+# What dbt and DuckDB leave in a project's directory; a run begins without it, as after a git clone.
+NOT_CLONED = shutil.ignore_patterns(
+    ".git", "target", "logs", "dbt_packages", "__pycache__", "*.duckdb", "*.duckdb.wal"
+)
+
+
+class StepFailed(Exception):
+    """A step did not succeed; the text says which and how."""
+
+
+@dataclass(frozen=True)
+class DbtStep:
+    """A step that calls dbt; when it ``may_fail``, the run goes on after its failure."""
+
+    command: str
+    may_fail: bool = False
+
+
+def dbt_steps(job: Job, request: TriggerRequest) -> Iterator[DbtStep]:
+    """Yield what dbt is called for, in order; the job's settings hold where the request is silent."""
+    yield DbtStep("dbt deps")
+    if job.run_generate_sources:
+        yield DbtStep("dbt source freshness", may_fail=True)
+    yield from (DbtStep(command) for command in request.steps_override or job.execute_steps)
+    docs = request.generate_docs_override
+    if job.generate_docs if docs is None else docs:
+        yield DbtStep("dbt docs generate", may_fail=True)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One run of a job on its way."""
+
+    run_id: int
+    request: TriggerRequest
+    job: Job
+    project: Project
+    environment: Environment
+    account_id: int
+    sessions: sessionmaker[Session]
+    data: DataDirectory
+
+    async def carry_out(self) -> None:
+        """Take the run from Starting to Success or Error, or to Cancelled when its time is up.
+
+        When the awaiting task is cancelled, dbt is stopped, and the run ends Cancelled with the text of the
+        cancellation.
+        """
+        seconds = self.request.timeout_seconds_override
+        limit = (self.job.execution.timeout_seconds if seconds is None else seconds) or None
+        begin = time.monotonic()
+        try:
+            async with asyncio.timeout(limit):
+                await self._take_steps()
+        except TimeoutError:
+            took = time.monotonic() - begin
+            self._end(RunStatus.CANCELLED, f"This run timed out after running for {took:.0f} seconds.")
+        except asyncio.CancelledError as cancellation:
+            self._end(RunStatus.CANCELLED, str(cancellation))
+        except StepFailed as failure:
+            self._end(RunStatus.ERROR, str(failure))
+        except Exception as error:
+            self._end(RunStatus.ERROR, f"The local dbt Cloud could not carry out this run: {error}")
+            raise
+        else:
+            self._end(RunStatus.SUCCESS)
+
+    @property
+    def _directory(self) -> Path:
+        return self.data.run(self.run_id)
+
+    @property
+    def _project_copy(self) -> Path:
+        return self._directory / "project"
+
+    async def _take_steps(self) -> None:
+        with self.sessions.begin() as session:
+            run = session.get_one(Run, self.run_id)
+            run.status, run.started_at = RunStatus.RUNNING, now()
+        with self._step(1, "Clone git repository") as log:
+            shutil.copytree(self.project.directory, self._project_copy, ignore=NOT_CLONED)
+            log.write_text(f"Copied {self.project.directory}.\n", encoding="utf-8")
+        with self._step(2, "Create profile from connection DuckDB") as log:
+            profile = yaml.safe_dump(self._profile(), sort_keys=False)
+            (self._directory / "profiles.yml").write_text(profile, encoding="utf-8")
+            log.write_text(profile, encoding="utf-8")
+        for index, step in enumerate(dbt_steps(self.job, self.request), start=3):
+            try:
+                await self._call_dbt(index, step.command)
+            except StepFailed:
+                if not step.may_fail:
+                    raise
+
+    async def _call_dbt(self, index: int, command: str) -> None:
+        with self._step(index, f"Invoke dbt with `{command}`") as log:
+            code = await run_dbt(dbt_arguments(command), self._project_copy, self._variables(index), log)
+            if code:
+                raise StepFailed(f"Step {index}, `{command}`, failed: dbt ended with exit code {code}.")
+            artifacts = self.data.artifacts(self.run_id, index)
+            with self.sessions.begin() as session:
+                run = session.get_one(Run, self.run_id)
+                run.has_docs_generated |= (artifacts / "catalog.json").is_file()
+                run.has_sources_generated |= (artifacts / "sources.json").is_file()
+
+    @contextmanager
+    def _step(self, index: int, name: str) -> Iterator[Path]:
+        log = self.data.step_log(self.run_id, index)
+        log.parent.mkdir(parents=True)
+        log.touch()
+        with self.sessions.begin() as session:
+            step = RunStep(run_id=self.run_id, index=index, name=name)
+            session.add(step)
+        status = RunStatus.SUCCESS
+        try:
+            yield log
+        except asyncio.CancelledError:
+            status = RunStatus.CANCELLED
+            raise
+        except BaseException:
+            status = RunStatus.ERROR
+            raise
+        finally:
+            with self.sessions.begin() as session:
+                step = session.get_one(RunStep, step.id)
+                step.status, step.finished_at = status, now()
+
+    def _end(self, status: RunStatus, message: str | None = None) -> None:
+        shutil.rmtree(self._project_copy, ignore_errors=True)
+        with self.sessions.begin() as session:
+            run = session.get_one(Run, self.run_id)
+            run.status, run.status_message, run.finished_at = status, message, now()
+
+    def _profile(self) -> dict[str, Any]:
+        declared = yaml.safe_load((self._project_copy / "dbt_project.yml").read_text(encoding="utf-8"))
+        target = self.request.target_name_override or self.job.settings.target_name
+        output = {
+            "type": "duckdb",
+            "path": str(self.data.root / self.environment.database),
+            "schema": self.request.schema_override or self.environment.default_schema,
+            "threads": self.request.threads_override or self.job.settings.threads,
+        }
+        return {declared["profile"]: {"target": target, "outputs": {target: output}}}
+
+    def _variables(self, index: int) -> dict[str, str]:
+        # docs.getdbt.com/docs/build/environment-variables, "Special environment variables".
+        cloud = {
+            "DBT_CLOUD_ACCOUNT_ID": str(self.account_id),
+            "DBT_CLOUD_PROJECT_ID": str(self.project.id),
+            "DBT_CLOUD_ENVIRONMENT_ID": str(self.environment.id),
+            "DBT_CLOUD_JOB_ID": str(self.job.id),
+            "DBT_CLOUD_RUN_ID": str(self.run_id),
+            "DBT_CLOUD_RUN_REASON": self.request.cause,
+            "DBT_CLOUD_RUN_REASON_CATEGORY": "api",
+            "DBT_CLOUD_INVOCATION_CONTEXT": "prod",
+        }
+        # dbt writes variables with this prefix into its artifacts, under metadata.env, without the prefix.
+        in_artifacts = {f"DBT_ENV_CUSTOM_ENV_{name}": value for name, value in cloud.items()}
+        return cloud | in_artifacts | {
+            "DBT_PROFILES_DIR": str(self._directory),
+            "DBT_TARGET_PATH": str(self.data.artifacts(self.run_id, index)),
+            "DBT_LOG_PATH": str(self.data.step(self.run_id, index)),
+        }  # fmt: skip

@@ -1,0 +1,58 @@
+"""The parts of one local dbt Cloud, put together; the API and the pages act through it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from include.local_dbt_cloud.account import Declaration, read_declaration
+from include.local_dbt_cloud.certificates import prepare_certificates
+from include.local_dbt_cloud.files import DataDirectory
+from include.local_dbt_cloud.scheduler import Scheduler
+from include.local_dbt_cloud.store import ACTIVE, Run, RunStatus, open_store
+
+
+@dataclass(frozen=True)
+class Service:
+    """One local dbt Cloud: what is declared, what is stored, what runs, and how to reach it."""
+
+    declaration: Declaration
+    declared_at: datetime
+    data: DataDirectory
+    sessions: sessionmaker[Session]
+    scheduler: Scheduler
+    pages_url: str
+    token: str
+
+    def href(self, run: Run) -> str:
+        """Return the address of a run's page."""
+        account = self.declaration.account.id
+        return f"{self.pages_url}/deploy/{account}/projects/{run.project_id}/runs/{run.id}/"
+
+    def blocked_by(self, session: Session, run: Run) -> list[int]:
+        """Return the ids of the active runs of the same job that a queued run waits for, oldest first."""
+        if run.status != RunStatus.QUEUED:
+            return []
+        ahead = (Run.job_definition_id == run.job_definition_id, Run.status.in_(ACTIVE), Run.id < run.id)
+        return list(session.scalars(select(Run.id).where(*ahead).order_by(Run.id)))
+
+
+def open_service(account_file: Path, data: DataDirectory, pages_url: str, token: str) -> Service:
+    """Open the data directory, made if there is none, and serve the declared account from it.
+
+    :raises Problem: the account file or the state file is missing, unreadable or wrong.
+    """
+    declaration = read_declaration(account_file)
+    prepare_certificates(data)
+    sessions = open_store(data.state)
+    return Service(
+        declaration=declaration,
+        declared_at=datetime.fromtimestamp(account_file.stat().st_mtime, UTC),
+        data=data,
+        sessions=sessions,
+        scheduler=Scheduler(declaration, sessions, data),
+        pages_url=pages_url,
+        token=token,
+    )

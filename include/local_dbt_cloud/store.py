@@ -1,0 +1,134 @@
+"""What the local dbt Cloud remembers: runs and their steps, in one SQLite file."""
+
+from datetime import UTC, datetime
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, create_engine, event, text
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
+from sqlalchemy.types import TypeDecorator
+
+from include.local_dbt_cloud.problem import Problem
+
+SCHEMA_VERSION = 1
+
+
+class RunStatus(IntEnum):
+    """A run's or a step's status, as dbt Cloud numbers it."""
+
+    QUEUED = 1
+    STARTING = 2
+    RUNNING = 3
+    SUCCESS = 10
+    ERROR = 20
+    CANCELLED = 30
+
+
+ACTIVE = (RunStatus.QUEUED, RunStatus.STARTING, RunStatus.RUNNING)
+
+
+def now() -> datetime:
+    """Return this moment, with its time zone."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC: SQLite has no time zones, so it is stored without and read with one."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.astimezone(UTC).replace(tzinfo=None) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value else None
+
+
+class Base(DeclarativeBase):
+    """The tables."""
+
+    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON}
+
+
+class Run(Base):
+    """One run of a job. ``trigger`` holds the body of the request that started it."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        Index("runs_by_job", "job_definition_id", "status", "id"),
+        Index("runs_by_status", "status", "id"),
+        # An id is never used twice, also when the newest runs were deleted by hand.
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_definition_id: Mapped[int]
+    project_id: Mapped[int]
+    environment_id: Mapped[int]
+    status: Mapped[int] = mapped_column(default=RunStatus.QUEUED)
+    status_message: Mapped[str | None]
+    trigger: Mapped[dict[str, Any]]
+    dbt_version: Mapped[str]
+    has_docs_generated: Mapped[bool] = mapped_column(default=False)
+    has_sources_generated: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+    dequeued_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    run_steps: Mapped[list["RunStep"]] = relationship(order_by="RunStep.index")
+
+
+class RunStep(Base):
+    """One step of a run; its log and artifacts are files, see ``files.py``."""
+
+    __tablename__ = "run_steps"
+    __table_args__ = (Index("run_steps_by_run", "run_id", "index"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    index: Mapped[int]
+    name: Mapped[str]
+    status: Mapped[int] = mapped_column(default=RunStatus.RUNNING)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+    started_at: Mapped[datetime | None] = mapped_column(default=now)
+    finished_at: Mapped[datetime | None]
+
+
+def open_store(path: Path) -> sessionmaker[Session]:
+    """Open the state file, made if there is none; answers what opens sessions on it.
+
+    :raises Problem: the file is not a state file, or one of another version.
+    """
+    engine = create_engine(f"sqlite:///{path}")
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _: Any) -> None:
+        # A write-ahead log keeps readers and the writer out of each other's way, and survives a kill.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    try:
+        with engine.begin() as connection:
+            version = connection.scalar(text("PRAGMA user_version"))
+            if version == 0:
+                Base.metadata.create_all(connection)
+                connection.execute(text(f"PRAGMA user_version={SCHEMA_VERSION}"))
+            elif version != SCHEMA_VERSION:
+                raise Problem(
+                    f"The state file {path} is of version {version}, this program's is {SCHEMA_VERSION}: "
+                    "move its folder away to begin with an empty history."
+                )
+    except DatabaseError as error:
+        engine.dispose()
+        raise Problem(
+            f"The state file {path} cannot be read ({error.orig}): "
+            "move its folder away to begin with an empty history."
+        ) from error
+    return sessionmaker(engine, expire_on_commit=False)

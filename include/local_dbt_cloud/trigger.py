@@ -1,0 +1,37 @@
+"""The body of the request that triggers a run."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field, field_validator
+
+from include.local_dbt_cloud.steps import dbt_arguments
+
+
+class TriggerRequest(BaseModel):
+    """TriggerRunRequestRequest of dbt Cloud's OpenAPI file: a cause, and what this run does differently.
+
+    None leaves the job's own setting. Words that are not known are ignored.
+    """
+
+    cause: str = Field(min_length=1, max_length=255)
+    git_sha: str | None = None
+    git_branch: str | None = None
+    azure_pull_request_id: int | None = None
+    github_pull_request_id: int | None = None
+    gitlab_merge_request_id: int | None = None
+    non_native_pull_request_id: int | None = None
+    schema_override: Annotated[str, Field(min_length=1)] | None = None
+    dbt_version_override: str | None = None
+    threads_override: Annotated[int, Field(ge=1)] | None = None
+    target_name_override: Annotated[str, Field(min_length=1)] | None = None
+    generate_docs_override: bool | None = None
+    timeout_seconds_override: Annotated[int, Field(ge=0)] | None = None
+    steps_override: list[str] | None = None
+
+    @field_validator("steps_override")
+    @classmethod
+    def _are_dbt_commands(cls, steps: list[str] | None) -> list[str] | None:
+        for step in steps or []:
+            dbt_arguments(step)
+        # No steps at all cannot be meant: some clients send an empty list for "as the job says".
+        return steps or None

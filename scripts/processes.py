@@ -1,0 +1,96 @@
+"""Starts the processes of the local stack and stops all of them, with whatever they started themselves."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psutil
+
+from scripts.failure import Failure
+
+SECONDS_TO_STOP = 20
+
+
+def check_port_is_free(port: int, variable: str, user: str) -> None:
+    """Raise a Failure that names the variable if something listens on a port already."""
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family) as probe:
+            if probe.connect_ex((host, port)) == 0:
+                raise Failure(
+                    f"Port {port}, which {user} needs, is taken: stop what uses it, or choose another, "
+                    f"such as {variable}={port + 1000}, in .env or on the command line."
+                )
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(
+    command: list[str], environment: Mapping[str, str], directory: Path, log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command while the block runs; then stop it and all it started.
+
+    :param log: the file that takes what it prints, written anew.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        # A session of its own: Ctrl-C reaches us alone, and we stop the rest in order.
+        process = subprocess.Popen(
+            command, env=environment, cwd=directory, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(SECONDS_TO_STOP)
+    # Whoever did not follow: psutil checks that a process id still means the same process.
+    for one in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.terminate()
+    _, alive = psutil.wait_procs(family, timeout=3)
+    for one in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def wait_until(condition, what: str, process: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+    """Wait until ``condition()`` holds.
+
+    :param what: what is waited for, as the subject of a sentence.
+    :raises Failure: the process ended, or the time is over; says where its log is.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None:
+            raise Failure(f"{what} ended at once: {_last_line(log)} (log: {log})")
+        if time.monotonic() > end:
+            raise Failure(f"{what} is not ready after {seconds:.0f} seconds: see {log}")
+        time.sleep(0.3)
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "it printed nothing"

@@ -1,0 +1,122 @@
+"""Brings up the local dbt Cloud and an Airflow that knows it, and takes both down again."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+
+import httpx
+
+from scripts.airflow_api import AirflowApi
+from scripts.dbt_cloud_api import DbtCloudApi
+from scripts.failure import Failure
+from scripts.processes import check_port_is_free, free_port, running, wait_until
+from scripts.settings import DAG_ID, PROJECT, Settings, read_airflow_settings
+
+LOCAL_HOSTS = "localhost,127.0.0.1,::1"
+
+
+@contextlib.contextmanager
+def local_dbt_cloud(settings: Settings) -> Iterator[None]:
+    """Run the local dbt Cloud while the block runs.
+
+    :raises Failure: a port is taken, or it does not start; says why.
+    """
+    check_port_is_free(settings.api_port, "LOCAL_DBT_CLOUD_API_PORT", "the local dbt Cloud's API")
+    check_port_is_free(settings.pages_port, "LOCAL_DBT_CLOUD_PAGES_PORT", "the local dbt Cloud's pages")
+    log = settings.data_dir / "local_dbt_cloud.log"
+    command = [
+        sys.executable, "-m", "include.local_dbt_cloud", "--api-port", str(settings.api_port),
+        "--pages-port", str(settings.pages_port), "--data-dir", str(settings.data_dir),
+    ]  # fmt: skip
+
+    def answers() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://localhost:{settings.pages_port}/", trust_env=False).is_redirect
+        return False
+
+    with running(command, settings.environment, PROJECT, log) as process:
+        wait_until(answers, "The local dbt Cloud", process, log, 60)
+        yield
+
+
+@contextlib.contextmanager
+def airflow(settings: Settings) -> Iterator[AirflowApi]:
+    """Run a whole Airflow while the block runs, with airflow_settings.yaml imported and the Dags parsed.
+
+    :raises Failure: the port is taken, Airflow does not start, or a Dag file does not import; says why.
+    """
+    check_port_is_free(settings.airflow_port, "AIRFLOW_PORT", "Airflow")
+    log = settings.airflow_home / "standalone.log"
+    api = AirflowApi(settings.airflow_url)
+    command = [sys.executable, "-m", "airflow", "standalone"]
+    with running(command, airflow_environment(settings), PROJECT, log) as process:
+        wait_until(api.is_healthy, "Airflow", process, log, 240)
+        api.log_in()
+        api.import_settings(read_airflow_settings())
+
+        def knows_the_dag() -> bool:
+            if errors := api.import_errors():
+                raise Failure(f"A Dag file does not import: {errors[0]}")
+            return api.get_dag(DAG_ID) is not None
+
+        wait_until(knows_the_dag, f"The Dag {DAG_ID}", process, log, 120)
+        yield api
+
+
+def airflow_environment(settings: Settings) -> Mapping[str, str]:
+    """Return the environment of every Airflow process."""
+    ours = {
+        "AIRFLOW_HOME": str(settings.airflow_home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
+        "AIRFLOW__API__BASE_URL": settings.airflow_url,
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(settings.airflow_port),
+        # Two Airflows on one machine would want the same two ports for these.
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "AIRFLOW_CONN_DBT_CONN": settings.connection.as_json,
+        "PYTHONPATH": str(PROJECT),
+        "NO_PROXY": LOCAL_HOSTS,
+        "no_proxy": LOCAL_HOSTS,
+    }
+    if settings.is_local:
+        # The provider reads the one for its synchronous calls, the other in the triggerer.
+        ours |= {"REQUESTS_CA_BUNDLE": str(settings.ca_bundle), "SSL_CERT_FILE": str(settings.ca_bundle)}
+    return {**settings.environment, **ours}
+
+
+def check_connection(settings: Settings) -> DbtCloudApi:
+    """Return a client of the connection's dbt Cloud, after dbt Cloud has accepted its token and account.
+
+    :raises Failure: it refuses, or does not answer; says what to change.
+    """
+    api = DbtCloudApi(settings.connection, settings.ca_bundle if settings.is_local else None)
+    where = f"the connection dbt_conn in {settings.connection_is_from}"
+    match api.try_account():
+        case 200:
+            return api
+        case 401 if settings.is_local:
+            raise Failure(
+                f"The local dbt Cloud refuses the API token of {where}: "
+                "make it the same as LOCAL_DBT_CLOUD_TOKEN, which is 'local-token' where it is not set."
+            )
+        case 401:
+            raise Failure(f"dbt Cloud refuses the API token of {where}: put a valid service token there.")
+        case 403 | 404:
+            raise Failure(
+                f"dbt Cloud's token is not for account {settings.connection.account_id!r} of {where}: "
+                "set login to the account id of the token."
+            )
+        case str(reason):
+            raise Failure(
+                f"dbt Cloud at {settings.connection.host} does not answer ({reason}): check {where}."
+            )
+        case code:
+            raise Failure(
+                f"dbt Cloud at {settings.connection.host} answers {code} to {where}: try again later."
+            )
