@@ -1,8 +1,8 @@
 """Imports every Dag file; `astro dev parse` and every `astro deploy` run this.
 
 The Astro CLI's own copy calls DagBag in a way that Airflow 3.3 no longer has, so this project brings one that
-works. There are no connections and variables here: a Dag file that reads one at its top level fails, as it should,
-since it would ask for it at every parse.
+works. There are no connections and variables here: a Dag file that reads one at its top level fails, as it
+should, since it would ask for it at every parse.
 """
 
 from pathlib import Path

@@ -1,9 +1,9 @@
 """
 ### Run a dbt Cloud job, unless it is running already
 
-`check_job_is_not_running` asks dbt Cloud whether a run of the job is active, in one request. If so, its log
-says which and where to see it, and `trigger_job` is skipped. Otherwise `trigger_job` starts a run and waits for
-its end without holding a worker.
+`check_job_is_not_running` asks dbt Cloud, in one request, whether a run of the job is active. If so, its log
+says which, since when and where to see it, and `trigger_job` is skipped. Otherwise `trigger_job` starts a run
+and waits for its end without holding a worker.
 
 **Use it** when other people, or dbt Cloud's own schedule, may start the same job.
 

@@ -6,6 +6,8 @@ import httpx
 
 from scripts.failure import Failure
 
+AIRFLOW_PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+
 
 class AirflowApi:
     """A client of a local Airflow whose users are all admins."""
@@ -25,7 +27,7 @@ class AirflowApi:
             parts = self._client.get("/api/v2/monitor/health").raise_for_status().json()
         except httpx.HTTPError:
             return False
-        return all(parts[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "triggerer", "dag_processor"))  # fmt: skip
+        return all(parts[part]["status"] == "healthy" for part in AIRFLOW_PARTS)
 
     def import_settings(self, settings: dict[str, list[dict[str, Any]]]) -> None:
         """Create or update what airflow_settings.yaml holds, as the Astro CLI does at every start."""
@@ -72,10 +74,10 @@ class AirflowApi:
         answer = self._client.get(f"/api/v2/dags/{dag_id}/dagRuns", params=states)
         return answer.raise_for_status().json()["total_entries"]
 
-    def trigger_dag(self, dag_id: str) -> str:
-        """Trigger a Dag and return the run's id."""
-        answer = self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None})
-        return answer.raise_for_status().json()["dag_run_id"]
+    def trigger_dag(self, dag_id: str, run_id: str) -> None:
+        """Trigger a Dag; its run will have this id."""
+        fields = {"dag_run_id": run_id, "logical_date": None}
+        self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json=fields).raise_for_status()
 
     def get_dag_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """Return a Dag run."""
@@ -96,9 +98,7 @@ class AirflowApi:
         """Return the text of the last error in a task's log, empty if there is none."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         lines = self._client.get(path, params={"full_content": True}).raise_for_status().json()["content"]
-        details = [
-            detail for line in lines if isinstance(line, dict) for detail in line.get("error_detail") or []
-        ]
+        details = [detail for line in lines for detail in line.get("error_detail") or []]
         return f"{details[-1]['exc_type']}: {details[-1]['exc_value']}" if details else ""
 
     def _upsert(self, kind: str, key: str, fields: dict[str, Any]) -> None:
@@ -106,6 +106,5 @@ class AirflowApi:
         if answer.status_code == 409:
             answer = self._client.patch(f"/api/v2/{kind}/{fields[key]}", json=fields)
         if answer.is_error:
-            raise Failure(
-                f"Airflow refuses {fields[key]!r} of airflow_settings.yaml ({kind}): {answer.json().get('detail')}"
-            )
+            why = answer.json().get("detail")
+            raise Failure(f"Airflow refuses {fields[key]!r} of the {kind} in airflow_settings.yaml: {why}")

@@ -8,8 +8,8 @@ import httpx
 
 from scripts.settings import Connection
 
-ACTIVE = "[1,2,3]"
-SUCCESS = 10
+# Queued, starting, running.
+ACTIVE_STATUSES = (1, 2, 3)
 
 
 class DbtCloudApi:
@@ -31,13 +31,15 @@ class DbtCloudApi:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return str(error)
 
-    def trigger_job_run(self, job_id: str, cause: str) -> dict[str, Any]:
-        """Start a run of a job."""
-        return self._data(self._client.post(f"/jobs/{job_id}/run/", json={"cause": cause}))
+    def trigger_job_run(self, job_id: str, **body: Any) -> dict[str, Any]:
+        """Start a run of a job; ``body`` is that of dbt Cloud's API: ``cause``, ``steps_override``..."""
+        return self._data(self._client.post(f"/jobs/{job_id}/run/", json=body))
 
     def get_run(self, run_id: int) -> dict[str, Any]:
-        """Return a run with its steps."""
-        return self._data(self._client.get(f"/runs/{run_id}/", params={"include_related": "run_steps"}))
+        """Return a run with its trigger and its steps."""
+        return self._data(
+            self._client.get(f"/runs/{run_id}/", params={"include_related": "run_steps,trigger"})
+        )
 
     def last_run_id(self, job_id: str) -> int:
         """Return the id of the job's newest run, 0 if it never ran."""
@@ -51,10 +53,10 @@ class DbtCloudApi:
 
     def active_runs(self, job_id: str) -> list[dict[str, Any]]:
         """Return the job's runs that are queued, starting or running."""
-        return self.runs_after(0, job_id, status__in=ACTIVE)
+        return self.runs_after(0, job_id, status__in=str(list(ACTIVE_STATUSES)))
 
     def count_results(self, run_id: int) -> dict[str, int]:
-        """Return how many nodes of each resource type the run's last step built: ``{"model": 16, "test": 63}``."""
+        """Return how many nodes of each type the run's last step built: ``{"model": 16, "test": 63}``."""
         answer = self._client.get(f"/runs/{run_id}/artifacts/run_results.json")
         counts: dict[str, int] = {}
         if answer.status_code == 200:

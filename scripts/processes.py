@@ -13,7 +13,7 @@ import psutil
 
 from scripts.failure import Failure
 
-SECONDS_TO_STOP = 20
+SECONDS_TO_STOP = 5
 
 
 def check_port_is_free(port: int, variable: str, user: str) -> None:
@@ -59,8 +59,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         family = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         family = []
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGINT)
+    # To the whole group, as Ctrl-C in a terminal would: Airflow's parts stop side by side.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGINT)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(SECONDS_TO_STOP)
     # Whoever did not follow: psutil checks that a process id still means the same process.

@@ -44,7 +44,7 @@ class Settings:
     connection: Connection
     connection_is_from: str
     job_id: str
-    # What .env and the shell say; Airflow's own variables of the shell are left out, they are of another Airflow.
+    # What .env and the shell say, without the shell's settings of some other Airflow.
     environment: Mapping[str, str]
 
     @property
@@ -131,7 +131,7 @@ def _connection_from_json(text: str) -> Connection:
     except (ValueError, AttributeError) as error:
         # The text holds a token: it must not stand in the message.
         raise Failure(
-            "AIRFLOW_CONN_DBT_CONN is not JSON on one line: write it as .env.example shows, without quotes around it."
+            "AIRFLOW_CONN_DBT_CONN is not JSON on one line: write it as .env.example shows, unquoted."
         ) from error
 
 

@@ -1,8 +1,10 @@
 """Brings up the local dbt Cloud and an Airflow that knows it, and takes both down again."""
 
 import contextlib
+import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 
@@ -10,13 +12,14 @@ from scripts.airflow_api import AirflowApi
 from scripts.dbt_cloud_api import DbtCloudApi
 from scripts.failure import Failure
 from scripts.processes import check_port_is_free, free_port, running, wait_until
+from scripts.progress import Progress
 from scripts.settings import DAG_ID, PROJECT, Settings, read_airflow_settings
 
 LOCAL_HOSTS = "localhost,127.0.0.1,::1"
 
 
 @contextlib.contextmanager
-def local_dbt_cloud(settings: Settings) -> Iterator[None]:
+def local_dbt_cloud(settings: Settings, progress: Progress) -> Iterator[None]:
     """Run the local dbt Cloud while the block runs.
 
     :raises Failure: a port is taken, or it does not start; says why.
@@ -35,41 +38,49 @@ def local_dbt_cloud(settings: Settings) -> Iterator[None]:
         return False
 
     with running(command, settings.environment, PROJECT, log) as process:
-        wait_until(answers, "The local dbt Cloud", process, log, 60)
+        with progress.waiting("Starting the local dbt Cloud"):
+            wait_until(answers, "The local dbt Cloud", process, log, 60)
+        progress.done(f"The local dbt Cloud answers at https://localhost:{settings.api_port}")
         yield
 
 
 @contextlib.contextmanager
-def airflow(settings: Settings) -> Iterator[AirflowApi]:
+def airflow(settings: Settings, progress: Progress, schedule: bool = True) -> Iterator[AirflowApi]:
     """Run a whole Airflow while the block runs, with airflow_settings.yaml imported and the Dags parsed.
 
+    :param schedule: whether Dags run when they are due, or only when they are triggered.
     :raises Failure: the port is taken, Airflow does not start, or a Dag file does not import; says why.
     """
     check_port_is_free(settings.airflow_port, "AIRFLOW_PORT", "Airflow")
     log = settings.airflow_home / "standalone.log"
     api = AirflowApi(settings.airflow_url)
     command = [sys.executable, "-m", "airflow", "standalone"]
-    with running(command, airflow_environment(settings), PROJECT, log) as process:
-        wait_until(api.is_healthy, "Airflow", process, log, 240)
-        api.log_in()
-        api.import_settings(read_airflow_settings())
+    environment = airflow_environment(settings) | {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(schedule)}
+    with running(command, environment, PROJECT, log) as process:
 
         def knows_the_dag() -> bool:
             if errors := api.import_errors():
                 raise Failure(f"A Dag file does not import: {errors[0]}")
             return api.get_dag(DAG_ID) is not None
 
-        wait_until(knows_the_dag, f"The Dag {DAG_ID}", process, log, 120)
+        with progress.waiting("Starting Airflow: the first time takes a while"):
+            wait_until(api.is_healthy, "Airflow", process, log, 240)
+            api.log_in()
+            api.import_settings(read_airflow_settings())
+            wait_until(knows_the_dag, f"The Dag {DAG_ID}", process, log, 120)
+        progress.done(f"Airflow is up at {settings.airflow_url}")
         yield api
 
 
-def airflow_environment(settings: Settings) -> Mapping[str, str]:
+def airflow_environment(settings: Settings) -> dict[str, str]:
     """Return the environment of every Airflow process."""
     ours = {
         "AIRFLOW_HOME": str(settings.airflow_home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        # Enough for a laptop: the executor keeps as many processes.
+        "AIRFLOW__CORE__PARALLELISM": "8",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
         "AIRFLOW__API__BASE_URL": settings.airflow_url,
@@ -81,6 +92,8 @@ def airflow_environment(settings: Settings) -> Mapping[str, str]:
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW_CONN_DBT_CONN": settings.connection.as_json,
         "PYTHONPATH": str(PROJECT),
+        # `airflow standalone` starts its parts by the name airflow.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{settings.environment.get('PATH', os.defpath)}",
         "NO_PROXY": LOCAL_HOSTS,
         "no_proxy": LOCAL_HOSTS,
     }

@@ -32,13 +32,13 @@ class DbtCloudHook(ProviderHook):
         return False
 
     def get_active_job_run(self, job_id: int | str, account_id: int | None = None) -> dict[str, Any] | None:
-        """Return the job's newest run that is queued, starting or running, None if there is none.
+        """Return the job's newest run that is queued, starting or running; None if there is none.
 
         One request for one run, however long the job's history is.
 
         :param job_id: The ID of a dbt Cloud job, as a number or, as templates render it, in digits.
         :param account_id: Optional. The ID of a dbt Cloud account, by default the connection's.
-        :return: The run as dbt Cloud's API writes it: ``id``, ``status_humanized``, ``created_at``, ``href``...
+        :return: The run as dbt Cloud's API writes it: ``id``, ``status``, ``created_at``, ``href``...
         :raises AirflowException: The job id is not a number, dbt Cloud refused, or its answer makes no sense.
         """
         if not str(job_id).isdecimal():

@@ -1,0 +1,32 @@
+"""What the commands that bring up the local stack share: options, exit codes, the last sentence."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.failure import Failure
+from scripts.progress import Progress
+from scripts.settings import Settings, read_settings
+
+
+def main(name: str, description: str | None, work: Callable[[Settings, Progress], None]) -> None:
+    """Run a command's work.
+
+    Ends with exit code 0 when the work is done, 1 with a sentence when it failed, 130 after Ctrl-C.
+    """
+    parser = argparse.ArgumentParser(prog=name, description=description)
+    parser.add_argument("--airflow-home", type=Path, help="Airflow's own directory (default: .airflow)")
+    options = parser.parse_args()
+    # An end from outside is an end like Ctrl-C: what was started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    progress = Progress()
+    try:
+        work(read_settings(options.airflow_home), progress)
+    except Failure as failure:
+        progress.line(f"[bold red]{name} failed:[/] {failure}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        progress.line("Stopped: nothing is left running.")
+        sys.exit(130)
