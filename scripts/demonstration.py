@@ -30,7 +30,7 @@ class Demonstration:
 
         :raises Failure: it came out otherwise.
         """
-        self._wait_until_idle()
+        self.wait_until_idle()
         before = self.dbt_cloud.last_run_id(self.settings.job_id)
         run_id, states = self._run_dag("the job is idle", {CHECK: "success", TRIGGER: "success"})
         started = self.dbt_cloud.runs_after(before, self.settings.job_id)
@@ -44,7 +44,7 @@ class Demonstration:
 
         :raises Failure: it came out otherwise.
         """
-        self._wait_until_idle()
+        self.wait_until_idle()
         # One step more than the job has: this run must last longer than the Dag run beside it.
         outside = self.dbt_cloud.trigger_job_run(
             self.settings.job_id,
@@ -55,10 +55,10 @@ class Demonstration:
         run_id, states = self._run_dag(title, {CHECK: "success", TRIGGER: "skipped"})
         if more := self.dbt_cloud.runs_after(outside["id"], self.settings.job_id):
             raise Failure(f"Dag run {run_id} should have started no dbt run; there is run {more[0]['id']}.")
-        self._wait_until_idle()
         return self._outcome("A run was active: the Dag started none", run_id, states, outside["id"])
 
-    def _wait_until_idle(self) -> None:
+    def wait_until_idle(self) -> None:
+        """Wait until no run of the job is active."""
         with self.progress.waiting("Waiting for the job to be idle") as status:
             while runs := self.dbt_cloud.active_runs(self.settings.job_id):
                 status.update(f"Waiting for dbt run {runs[0]['id']} to end: {runs[0]['href']}")
@@ -103,14 +103,8 @@ class Demonstration:
         return text
 
     def _outcome(self, title: str, run_id: str, states: dict[str, str], dbt_run_id: int) -> Outcome:
-        return Outcome(
-            title=title,
-            dag_run_id=run_id,
-            task_states=states,
-            dag_run_url=f"{self.settings.airflow_url}/dags/{DAG_ID}/runs/{run_id}",
-            dbt_run=self.dbt_cloud.get_run(dbt_run_id),
-            results=self.dbt_cloud.count_results(dbt_run_id),
-        )
+        url = f"{self.settings.airflow_url}/dags/{DAG_ID}/runs/{run_id}"
+        return Outcome(title, run_id, url, states, dbt_run_id)
 
 
 def _in_words(tasks: dict[str, dict[str, Any]], order: dict[str, str]) -> str:

@@ -18,22 +18,24 @@ def run(settings: Settings, progress: Progress) -> None:
 
     :raises Failure: something is missing, or came out otherwise than it must.
     """
-    with contextlib.ExitStack() as stack:
-        if settings.is_local:
-            stack.enter_context(local_dbt_cloud(settings, progress))
+    with local_dbt_cloud(settings, progress) if settings.is_local else contextlib.nullcontext():
         dbt_cloud = check_connection(settings)
         # A Dag that is due would run as soon as it is unpaused: here it runs when we say so.
-        api = stack.enter_context(airflow(settings, progress, schedule=False))
-        was_paused = api.get_dag(DAG_ID)["is_paused"]
-        api.pause(DAG_ID, False)
-        stack.callback(api.pause, DAG_ID, was_paused)
-        demonstration = Demonstration(settings, api, dbt_cloud, progress)
-        outcomes = [demonstration.idle_job_is_run()]
-        if settings.is_local:
-            outcomes.append(demonstration.active_job_is_left_alone())
-        else:
-            progress.line("What the Dag does while the job is running is shown on the local dbt Cloud only.")
-    show(progress, outcomes)
+        with airflow(settings, progress, schedule=False) as api:
+            was_paused = api.get_dag(DAG_ID)["is_paused"]
+            api.pause(DAG_ID, False)
+            demonstration = Demonstration(settings, api, dbt_cloud, progress)
+            try:
+                outcomes = [demonstration.idle_job_is_run()]
+                if settings.is_local:
+                    outcomes.append(demonstration.active_job_is_left_alone())
+            finally:
+                api.pause(DAG_ID, was_paused)
+        demonstration.wait_until_idle()
+        show(progress, outcomes, dbt_cloud)
+    if not settings.is_local:
+        progress.line("What the Dag does while the job is running is shown on the local dbt Cloud only.")
+    progress.line(f"Done in {progress.seconds:.0f} seconds. `make start` brings these pages up.")
 
 
 if __name__ == "__main__":

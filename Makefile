@@ -1,0 +1,46 @@
+# Every command sets up what it needs; see them all with `make help`.
+
+# The first of these that is a Python this project runs on; `make PYTHON=...` names another.
+PYTHON ?= $(shell sh scripts/find_python.sh)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(VENV)/ready ## Start all, run the main Dag twice, report, stop all
+	@$(BIN)/python -m scripts.run
+
+.PHONY: start
+start: $(VENV)/ready ## Start the local dbt Cloud and Airflow with its UI, until Ctrl-C
+	@$(BIN)/python -m scripts.start
+
+.PHONY: local-dbt-cloud
+local-dbt-cloud: $(VENV)/ready ## Start only the local dbt Cloud, until Ctrl-C
+	@$(BIN)/python -m include.local_dbt_cloud
+
+.PHONY: test
+test: $(VENV)/ready ## Run all tests
+	@$(BIN)/python -m pytest tests .astro
+
+.PHONY: lint
+lint: $(VENV)/ready ## Check the style of the code
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+.PHONY: lock
+lock: $(VENV)/ready ## Resolve requirements-dev.in anew into requirements-dev.lock
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" --quiet --upgrade requirements-dev.in -o requirements-dev.lock
+
+.PHONY: clean
+clean: ## Remove what the commands made: the environment, Airflow's and the local dbt Cloud's data
+	rm -rf $(VENV) .airflow .local_dbt_cloud .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/ready: requirements-dev.lock scripts/set_up.sh
+	@PYTHON="$(PYTHON)" sh scripts/set_up.sh $(VENV)
+	@touch $@

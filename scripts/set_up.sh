@@ -1,0 +1,23 @@
+# Makes the virtual environment that every command runs in, and fills it with what requirements-dev.lock pins.
+# Usage: PYTHON=python3.11 sh scripts/set_up.sh .venv
+set -eu
+venv=$1
+
+if [ -z "$PYTHON" ]; then
+    echo "This project needs Python 3.11, 3.12 or 3.13: install one, or name it with make PYTHON=/path/to/python." >&2
+    exit 1
+fi
+
+echo "Setting up $venv: the first time takes a minute or two."
+# Begun anew each time, so that nothing stays that the lock file no longer names.
+rm -rf "$venv"
+"$PYTHON" -m venv "$venv"
+if command -v uv >/dev/null; then
+    uv=uv
+else
+    # The lock file holds uv too: pip installs that version, and checks its hashes.
+    awk '/^[a-z]/ {of_uv = /^uv==/} of_uv' requirements-dev.lock > "$venv/uv.txt"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$venv/uv.txt"
+    uv=$venv/bin/uv
+fi
+"$uv" pip sync --quiet --python "$venv/bin/python" requirements-dev.lock
