@@ -31,9 +31,9 @@ class DbtCloudApi:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return str(error)
 
-    def trigger_job_run(self, job_id: str, **body: Any) -> dict[str, Any]:
-        """Start a run of a job; ``body`` is that of dbt Cloud's API: ``cause``, ``steps_override``..."""
-        return self._data(self._client.post(f"/jobs/{job_id}/run/", json=body))
+    def trigger_job_run(self, job_id: str, cause: str) -> dict[str, Any]:
+        """Start a run of a job."""
+        return self._data(self._client.post(f"/jobs/{job_id}/run/", json={"cause": cause}))
 
     def get_run(self, run_id: int) -> dict[str, Any]:
         """Return a run with its trigger and its steps."""

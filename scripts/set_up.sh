@@ -11,13 +11,19 @@ fi
 echo "Setting up $venv: the first time takes a minute or two."
 # Begun anew each time, so that nothing stays that the lock file no longer names.
 rm -rf "$venv"
-"$PYTHON" -m venv "$venv"
+"$PYTHON" -m venv --without-pip "$venv"
 if command -v uv >/dev/null; then
     uv=uv
 else
     # The lock file holds uv too: pip installs that version, and checks its hashes.
     awk '/^[a-z]/ {of_uv = /^uv==/} of_uv' requirements-dev.lock > "$venv/uv.txt"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$venv/uv.txt"
+    if "$PYTHON" -m pip --version >/dev/null 2>&1; then
+        set -- "$PYTHON" -m pip --python "$venv/bin/python"
+    else
+        "$venv/bin/python" -m ensurepip >/dev/null
+        set -- "$venv/bin/python" -m pip
+    fi
+    "$@" install --quiet --disable-pip-version-check --requirement "$venv/uv.txt"
     uv=$venv/bin/uv
 fi
 "$uv" pip sync --quiet --python "$venv/bin/python" requirements-dev.lock

@@ -70,6 +70,8 @@ def read_settings(airflow_home: Path | None = None) -> Settings:
     """
     shell = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW__")}
     shell.pop("AIRFLOW_HOME", None)
+    # The stack is a dozen Python processes of the same code; without a bytecode cache each compiles it all.
+    shell.pop("PYTHONDONTWRITEBYTECODE", None)
     dotenv = {name: value for name, value in dotenv_values(PROJECT / ".env").items() if value is not None}
     environment = dotenv | shell
     api_port = _port(environment, "LOCAL_DBT_CLOUD_API_PORT", 8580)
