@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
+from dotenv import load_dotenv
 
-from include.local_dbt_cloud.api import create_api
 from include.local_dbt_cloud.files import DataDirectory
-from include.local_dbt_cloud.pages import create_pages
 from include.local_dbt_cloud.problem import Problem
+from include.local_dbt_cloud.server import serve
 from include.local_dbt_cloud.service import open_service
 
 ACCOUNT_FILE = Path(__file__).with_name("account.yaml")
@@ -61,49 +60,30 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class Server(uvicorn.Server):
-    """A server that leaves the signals to us: two of them share this process."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
-
-
-async def serve(options: argparse.Namespace) -> None:
+async def serve_until_signal(options: argparse.Namespace) -> None:
     """Serve until SIGINT or SIGTERM.
 
     :raises Problem: something is missing, wrong or taken; says what to do.
     """
     if importlib.util.find_spec("dbt") is None:
-        raise Problem("dbt is not installed in this Python: run `make` so that it installs it, or use .venv.")
+        raise Problem("dbt is not installed in this Python: `make local-dbt-cloud` uses one that has it.")
     token = os.environ.get("LOCAL_DBT_CLOUD_TOKEN", "local-token")
     if not token:
         raise Problem("LOCAL_DBT_CLOUD_TOKEN is empty: unset it, or give the local dbt Cloud a token.")
     data = DataDirectory(options.data_dir.resolve())
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with (
         only_one(data.root),
         listening(options.host, options.api_port, "LOCAL_DBT_CLOUD_API_PORT") as api_socket,
         listening(options.host, options.pages_port, "LOCAL_DBT_CLOUD_PAGES_PORT") as pages_socket,
     ):
-        api_url = f"https://localhost:{api_socket.getsockname()[1]}"
         pages_url = f"http://localhost:{pages_socket.getsockname()[1]}"
         service = open_service(options.account, data, pages_url, token)
-        quiet = {"log_level": "warning", "lifespan": "off", "server_header": False}
-        certificate = str(data.server_certificate)
-        api = Server(uvicorn.Config(create_api(service), ssl_certfile=certificate, **quiet))
-        pages = Server(uvicorn.Config(create_pages(service), **quiet))
-
-        def stop() -> None:
-            api.should_exit = pages.should_exit = True
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop)
+        api_url = f"https://localhost:{api_socket.getsockname()[1]}"
         print(f"local dbt Cloud: API {api_url}, pages {pages_url}, data {data.root}", flush=True)
-        try:
-            await asyncio.gather(api.serve([api_socket]), pages.serve([pages_socket]))
-        finally:
-            await service.scheduler.stop()
+        await serve(service, api_socket, pages_socket, stop)
 
 
 @contextmanager
@@ -144,8 +124,10 @@ def listening(host: str, port: int, variable: str) -> Iterator[socket.socket]:
 def main() -> None:
     """Run the command."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    # The ports may stand in .env, beside the connection of a real account.
+    load_dotenv(Path.cwd() / ".env")
     try:
-        asyncio.run(serve(arguments()))
+        asyncio.run(serve_until_signal(arguments()))
     except Problem as problem:
         sys.exit(f"local dbt Cloud: {problem}")
 

@@ -16,7 +16,11 @@ router = APIRouter()
 @router.get("/jobs")
 async def list_jobs(service: TheService, query: Named) -> JSONResponse:
     """List the jobs."""
-    return query.page([objects.job_object(service, job) for job in service.declaration.jobs], state="active")
+    return query.page(
+        service,
+        [objects.job_object(service, job) for job in service.declaration.jobs],
+        state="active",
+    )
 
 
 @router.get("/jobs/{job_id}")

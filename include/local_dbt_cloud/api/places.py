@@ -28,7 +28,10 @@ async def get_account(service: TheService) -> JSONResponse:
 @router.get("/projects")
 async def list_projects(service: TheService, query: Named) -> JSONResponse:
     """List the projects."""
-    return query.page([objects.project_object(service, project) for project in service.declaration.projects])
+    return query.page(
+        service,
+        [objects.project_object(service, project) for project in service.declaration.projects],
+    )
 
 
 @router.get("/projects/{project_id}")
@@ -40,7 +43,10 @@ async def get_project(service: TheService, project_id: Id) -> JSONResponse:
 @router.get("/environments")
 async def list_environments(service: TheService, query: Named) -> JSONResponse:
     """List the environments of all projects."""
-    return query.page([objects.environment_object(service, one) for one in service.declaration.environments])
+    return query.page(
+        service,
+        [objects.environment_object(service, one) for one in service.declaration.environments],
+    )
 
 
 @router.get("/environments/{environment_id}")

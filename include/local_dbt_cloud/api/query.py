@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement
 
 from include.local_dbt_cloud.account import MAX_INT64
 from include.local_dbt_cloud.api.envelope import page
+from include.local_dbt_cloud.service import Service
 from include.local_dbt_cloud.store import Run
 
 Integer = Annotated[int, Field(ge=-MAX_INT64, le=MAX_INT64)]
@@ -83,8 +84,9 @@ class NamedQuery(Paging):
     project_id__in: IntegerList | None = None
     environment_id: Integer | None = None
 
-    def page(self, items: list[dict[str, Any]], **filters: Any) -> JSONResponse:
+    def page(self, service: Service, items: list[dict[str, Any]], **filters: Any) -> JSONResponse:
         """Answer with the part of the items that is asked for; ``filters`` are those that always hold."""
+        filters["account_id"] = service.declaration.account.id
         found = [item for item in items if self._accepts(item)]
         key = self.order_by.removeprefix("-")
         found.sort(key=lambda item: item[key], reverse=self.order_by.startswith("-"))

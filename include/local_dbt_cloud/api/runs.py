@@ -32,7 +32,8 @@ async def list_runs(
     with service.sessions() as session:
         total = session.scalar(select(func.count()).select_from(Run).where(*conditions)) or 0
         runs = [objects.run_object(service, session, run, related) for run in session.scalars(chosen)]
-    filters = {"limit": query.limit, "offset": query.offset, "state": "all"}
+    account_id = service.declaration.account.id
+    filters = {"limit": query.limit, "offset": query.offset, "state": "all", "account_id": account_id}
     return page(runs, total, filters | query.filters(), query.order_by)
 
 

@@ -1,0 +1,44 @@
+"""Serves the API over TLS and the pages over plain HTTP, both on one event loop, until told to stop."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from include.local_dbt_cloud.api import create_api
+from include.local_dbt_cloud.pages import create_pages
+from include.local_dbt_cloud.service import Service
+
+
+class Server(uvicorn.Server):
+    """A server that leaves the signals alone: two of them share a process, which decides when to stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+async def serve(
+    service: Service, api_socket: socket.socket, pages_socket: socket.socket, stop: asyncio.Event
+) -> None:
+    """Serve on two listening sockets until ``stop`` is set; then end every run and return."""
+    quiet = {"log_level": "critical", "lifespan": "off", "server_header": False}
+    # A client that keeps its connection open would hold up the end for as long as it likes.
+    quiet["timeout_graceful_shutdown"] = 1
+    certificate = str(service.data.server_certificate)
+    servers = [
+        Server(uvicorn.Config(create_api(service), ssl_certfile=certificate, **quiet)),
+        Server(uvicorn.Config(create_pages(service), **quiet)),
+    ]
+
+    async def stop_when_told() -> None:
+        await stop.wait()
+        # First the runs: a request that waits for the end of one gets its answer.
+        await service.scheduler.stop()
+        for server in servers:
+            server.should_exit = True
+
+    await asyncio.gather(servers[0].serve([api_socket]), servers[1].serve([pages_socket]), stop_when_told())

@@ -1,0 +1,66 @@
+"""What all tests share: where Airflow lives while tests run, and what is left out where."""
+
+import importlib.util
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+
+# Rooms of the tests and what they need beside Airflow. `astro dev pytest` runs in the image that is deployed:
+# it has no dbt, no local dbt Cloud and none of the commands.
+NEEDS = {
+    "local_dbt_cloud": ("include.local_dbt_cloud", "trustme", "dbt"),
+    "dbt_cloud": ("include.local_dbt_cloud", "trustme"),
+    "scripts": ("scripts", "rich"),
+    "end_to_end": ("scripts", "include.local_dbt_cloud", "rich", "trustme", "dbt"),
+}
+
+_home = tempfile.TemporaryDirectory(prefix="dbt-cloud-starter-tests-")
+TEST_HOME = Path(_home.name)
+
+
+def pytest_configure() -> None:
+    """Give Airflow and the certificates a home before Airflow and aiohttp are imported: they read it then."""
+    os.environ["AIRFLOW_HOME"] = str(TEST_HOME / "airflow")
+    os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(PROJECT / "dags")
+    os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+    os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{TEST_HOME}/airflow.db"
+    if not missing("local_dbt_cloud"):
+        from include.local_dbt_cloud.certificates import prepare_certificates
+        from include.local_dbt_cloud.files import DataDirectory
+
+        data = DataDirectory(TEST_HOME / "certificates")
+        data.root.mkdir()
+        prepare_certificates(data)
+        os.environ["REQUESTS_CA_BUNDLE"] = os.environ["SSL_CERT_FILE"] = str(data.ca_bundle)
+
+
+def missing(room: str) -> list[str]:
+    """Return what a room of tests needs and this Python has not."""
+    return [name for name in NEEDS.get(room, ()) if not _is_here(name)]
+
+
+def _is_here(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+class _LeftOut(pytest.Module):
+    def collect(self) -> Iterator[pytest.Item]:
+        raise pytest.skip.Exception(
+            f"needs {', '.join(missing(self.path.parent.name))}, which is not installed here",
+            allow_module_level=True,
+        )
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Skip a module whose room needs what is not here."""
+    if missing(module_path.parent.name):
+        return _LeftOut.from_parent(parent, path=module_path)
+    return None

@@ -1,0 +1,65 @@
+"""The main Dag: that it parses as every Dag here must, and is what the README says."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+
+from tests.conftest import PROJECT
+
+DAG_FILES = sorted((PROJECT / "dags").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def dag_bag() -> DagBag:
+    return DagBag(dag_folder=PROJECT / "dags")
+
+
+@pytest.fixture(scope="module")
+def dag(dag_bag: DagBag):
+    return dag_bag.dags["check_before_running_dbt_cloud_job"]
+
+
+def test_all_dag_files_import(dag_bag: DagBag) -> None:
+    assert dag_bag.import_errors == {}
+    assert {Path(dag.fileloc).stem for dag in dag_bag.dags.values()} == {path.stem for path in DAG_FILES}
+
+
+def test_every_dag_follows_the_rules_of_the_house(dag_bag: DagBag) -> None:
+    for dag in dag_bag.dags.values():
+        assert dag.doc_md, f"{dag.dag_id} has no doc_md"
+        assert dag.tags
+        assert not dag.catchup
+        for task in dag.tasks:
+            assert task.owner != "airflow", f"{task.task_id} has no owner"
+
+
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
+def test_a_dag_file_is_short(path: Path) -> None:
+    code = path.read_text().split('"""')[2]
+    assert len(code.splitlines()) <= 60
+
+
+def test_it_runs_daily_one_run_at_a_time(dag) -> None:
+    assert dag.schedule == "@daily"
+    assert dag.max_active_runs == 1
+
+
+def test_the_check_comes_first_and_is_retried(dag) -> None:
+    check = dag.get_task("check_job_is_not_running")
+    assert check.downstream_task_ids == {"trigger_job"}
+    assert check.retries == 2
+
+
+def test_the_run_is_waited_for_without_a_worker_and_posted_once(dag) -> None:
+    trigger = dag.get_task("trigger_job")
+    assert trigger.deferrable
+    assert trigger.execution_timeout > timedelta(0)
+    assert trigger.retries == 0
+
+
+def test_the_job_is_not_read_while_the_dag_is_parsed(dag) -> None:
+    # There is no such variable in this Airflow, so that it parses at all says as much.
+    assert dag.get_task("trigger_job").job_id == "{{ var.value.dbt_cloud_job_id }}"
+    assert "job_id" in dag.get_task("trigger_job").template_fields

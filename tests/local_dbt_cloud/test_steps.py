@@ -1,0 +1,49 @@
+"""What is a step, and what is not."""
+
+import pytest
+
+from include.local_dbt_cloud.steps import dbt_arguments
+
+
+@pytest.mark.parametrize(
+    ("step", "arguments"),
+    [
+        ("dbt build", ["build"]),
+        ("dbt build --vars '{break_one_model: true}'", ["build", "--vars", "{break_one_model: true}"]),
+        ("dbt --warn-error run --select tag:nightly+", ["--warn-error", "run", "--select", "tag:nightly+"]),
+        ("dbt --log-level debug build", ["--log-level", "debug", "build"]),
+        ("dbt source freshness", ["source", "freshness"]),
+        ("dbt docs generate", ["docs", "generate"]),
+        ("dbt run-operation grant_select --args '{role: reporter}'",
+         ["run-operation", "grant_select", "--args", "{role: reporter}"]),
+    ],
+)  # fmt: skip
+def test_a_dbt_command_is_split_into_its_arguments(step: str, arguments: list[str]) -> None:
+    assert dbt_arguments(step) == arguments
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "",
+        " ",
+        "dbt",
+        "build",
+        "rm -rf /",
+        "dbt; rm -rf /",
+        "dbtx build",
+        "/bin/sh -c 'dbt build'",
+        "dbt init",
+        "dbt debug",
+        "dbt docs serve",
+        "dbt frobnicate build",
+        "dbt build 'unfinished",
+        "dbt build --project-dir /etc",
+        "dbt build --profiles-dir=/etc",
+        "dbt build --target-path /tmp",
+        "dbt --log-path /tmp build",
+    ],
+)
+def test_anything_else_is_refused_in_a_sentence(step: str) -> None:
+    with pytest.raises(ValueError, match=r"^step .{5,}"):
+        dbt_arguments(step)
