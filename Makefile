@@ -25,7 +25,7 @@ local-dbt-cloud: $(VENV)/ready ## Start only the local dbt Cloud, until Ctrl-C
 
 .PHONY: test
 test: $(VENV)/ready ## Run all tests
-	@$(BIN)/python -m pytest tests .astro
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests .astro
 
 .PHONY: lint
 lint: $(VENV)/ready ## Check the style of the code

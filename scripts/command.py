@@ -6,6 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
+from rich.markup import escape
+
 from scripts.failure import Failure
 from scripts.progress import Progress
 from scripts.settings import Settings, read_settings
@@ -22,10 +25,14 @@ def main(name: str, description: str | None, work: Callable[[Settings, Progress]
     # An end from outside is an end like Ctrl-C: what was started is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = Progress()
+    settings = None
     try:
-        work(read_settings(options.airflow_home), progress)
-    except Failure as failure:
-        progress.line(f"[bold red]{name} failed:[/] {failure}")
+        settings = read_settings(options.airflow_home)
+        work(settings, progress)
+    except (Failure, httpx.HTTPError) as failure:
+        progress.line(f"[bold red]{name} failed:[/] {escape(str(failure))}")
+        if settings and settings.airflow_home.is_dir():
+            progress.line(f"Logs: {settings.airflow_home}/logs, {settings.data_dir}/runs")
         sys.exit(1)
     except KeyboardInterrupt:
         progress.line("Stopped: nothing is left running.")

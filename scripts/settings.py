@@ -91,6 +91,8 @@ def read_settings(airflow_home: Path | None = None) -> Settings:
             host=f"localhost:{api_port}", login=entry["conn_login"], password=entry["conn_password"]
         )
         origin = "airflow_settings.yaml"
+    if not str(job_id).isdecimal():
+        raise Failure(f"The variable dbt_cloud_job_id is {job_id!r}: set it to a job's number.")
     return Settings(
         airflow_port=_port(environment, "AIRFLOW_PORT", 8080),
         api_port=api_port,

@@ -125,6 +125,8 @@ def check_connection(settings: Settings) -> DbtCloudApi:
                 f"dbt Cloud's token is not for account {settings.connection.account_id!r} of {where}: "
                 "set login to the account id of the token."
             )
+        case str() if "://" in settings.connection.host:
+            raise Failure(f"The host of {where} is an address: write it without https:// and without a path.")
         case str(reason):
             raise Failure(
                 f"dbt Cloud at {settings.connection.host} does not answer ({reason}): check {where}."

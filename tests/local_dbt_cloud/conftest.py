@@ -23,7 +23,9 @@ def tiny_account(tmp_path: Path) -> Path:
     """An account file with a job that is quick, one that never ends, one that fails, one in another place."""
     project = tmp_path / "tiny"
     (project / "models").mkdir(parents=True)
-    (project / "dbt_project.yml").write_text("{name: tiny, profile: tiny, version: '1.0', models: {+materialized: table}}")
+    (project / "dbt_project.yml").write_text(
+        "{name: tiny, profile: tiny, version: '1.0', models: {+materialized: table}}"
+    )
     (project / "models" / "one.sql").write_text(
         "select '{{ env_var('DBT_CLOUD_RUN_ID') }}' as run_id, '{{ target.name }}' as target, "
         "'{{ target.threads }}' as threads, '{{ env_var('LOCAL_DBT_CLOUD_TOKEN', 'no token') }}' as token"

@@ -1,0 +1,166 @@
+"""`make run` itself, in a real Airflow: what it shows, what it leaves, and how it fails."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import httpx
+import psutil
+import pytest
+
+from scripts.processes import free_port
+from tests.conftest import PROJECT
+from tests.running_cloud import running_cloud
+
+# One group: side by side, each worker of pytest-xdist would start an Airflow of its own.
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("airflow")]
+
+TOKEN = "a-token-that-must-not-be-seen"
+
+
+@dataclass
+class Place:
+    """Directories and ports of one stack, and the command that uses them."""
+
+    airflow_home: Path
+    data_dir: Path
+    environment: dict[str, str]
+
+    def start(self, **more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "scripts.run", "--airflow-home", str(self.airflow_home)],
+            cwd=PROJECT, env=os.environ | {"COLUMNS": "200"} | self.environment | more,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def run(self, **more: str) -> tuple[int, str]:
+        with self.start(**more) as process:
+            try:
+                output, _ = process.communicate(timeout=540)
+            finally:
+                process.terminate()
+        return process.returncode, output
+
+    def left_running(self) -> list[psutil.Process]:
+        """What runs with this place in its environment or on its command line."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                words = [*process.cmdline(), process.environ().get("AIRFLOW_HOME", "")]
+            except psutil.Error:
+                continue
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if str(self.airflow_home) in words or str(self.data_dir) in words:
+                found.append(process)
+        return found
+
+
+def make_place(directory: Path) -> Place:
+    ports = ("AIRFLOW_PORT", "LOCAL_DBT_CLOUD_API_PORT", "LOCAL_DBT_CLOUD_PAGES_PORT")
+    environment = {name: str(free_port()) for name in ports}
+    environment["LOCAL_DBT_CLOUD_DATA_DIR"] = str(directory / "data")
+    return Place(directory / "airflow", directory / "data", environment)
+
+
+def with_token(place: Place, token: str) -> str:
+    host = f"localhost:{place.environment['LOCAL_DBT_CLOUD_API_PORT']}"
+    return f'{{"conn_type": "dbt_cloud", "host": "{host}", "login": "1", "password": "{token}"}}'
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, int, str]:
+    """A place where `make run` has run, its exit code, and what it printed."""
+    place = make_place(tmp_path_factory.mktemp("make_run"))
+    connection = with_token(place, TOKEN)
+    return place, *place.run(LOCAL_DBT_CLOUD_TOKEN=TOKEN, AIRFLOW_CONN_DBT_CONN=connection)
+
+
+def test_it_shows_both_outcomes_and_succeeds(finished: tuple[Place, int, str]) -> None:
+    _, code, output = finished
+    assert code == 0, output
+    assert re.search(r"check_job_is_not_running +│ success +│ success", output)
+    assert re.search(r"trigger_job +│ success +│ skipped", output)
+    assert re.search(r"dbt run +│ 1, Success +│ 2, Success", output)
+    assert re.search(r"built +│ \d\d models, \d\d tests,", output)
+
+
+def test_the_pages_show_its_runs_and_there_are_no_more(finished: tuple[Place, int, str]) -> None:
+    place, _, output = finished
+    paths = re.findall(r"http://localhost:\d+(/deploy/\S+)", output)
+    with running_cloud(place.data_dir) as cloud:
+        assert [run["id"] for run in cloud.get("runs/")] == [1, 2]
+        assert [path.split("/")[-2] for path in paths] == ["1", "2"]
+        for path, cause in zip(paths, ("Triggered via", "Started outside"), strict=True):
+            page = httpx.get(cloud.service.pages_url + path, trust_env=False).text
+            assert cause in page
+            assert "Completed successfully" in page
+
+
+def test_the_database_holds_the_marts_with_rows(finished: tuple[Place, int, str]) -> None:
+    place, _, _ = finished
+    with duckdb.connect(str(place.data_dir / "jaffle_shop.duckdb"), read_only=True) as connection:
+        for mart in ("customers", "orders", "products", "stores", "daily_revenue"):
+            ((count,),) = connection.execute(f"select count(*) from prod.{mart}").fetchall()
+            assert count > 0, mart
+
+
+def test_the_second_dag_run_says_which_run_was_active(finished: tuple[Place, int, str]) -> None:
+    place, _, _ = finished
+    log = (place.airflow_home / "standalone.log").read_text()
+    assert re.search(r"Job 101 has an active run: run 2, \w+, created .*/deploy/1/projects/1/runs/2/", log)
+
+
+def test_nothing_is_left_running(finished: tuple[Place, int, str]) -> None:
+    assert finished[0].left_running() == []
+
+
+def test_the_token_is_nowhere_to_be_seen(finished: tuple[Place, int, str]) -> None:
+    place, _, output = finished
+    assert TOKEN not in output
+    for directory in (place.airflow_home, place.data_dir):
+        for path in directory.rglob("*"):
+            assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("side", ["LOCAL_DBT_CLOUD_TOKEN", "AIRFLOW_CONN_DBT_CONN"])
+def test_a_token_that_differs_on_one_side_is_a_sentence_that_names_it(tmp_path: Path, side: str) -> None:
+    place = make_place(tmp_path)
+    changed = {"LOCAL_DBT_CLOUD_TOKEN": TOKEN, "AIRFLOW_CONN_DBT_CONN": with_token(place, TOKEN)}
+    code, output = place.run(**{side: changed[side]})
+    assert code == 1
+    assert "The local dbt Cloud refuses the API token of the connection dbt_conn" in output
+    assert "Traceback" not in output
+    assert TOKEN not in output
+    assert place.left_running() == []
+
+
+def test_a_failed_job_is_a_sentence_with_its_reason(finished: tuple[Place, int, str]) -> None:
+    place, _, _ = finished
+    code, output = place.run(AIRFLOW_VAR_DBT_CLOUD_JOB_ID="102")
+    assert code == 1
+    assert re.search(r"Task trigger_job of Dag run \S+ should be success but is failed", output)
+    assert re.search(r"trigger_job says: DbtCloudJobRunException: Job run 3 has failed", output)
+    assert str(place.airflow_home / "logs") in output
+    assert place.left_running() == []
+
+
+def test_ctrl_c_stops_what_was_started(tmp_path: Path) -> None:
+    place = make_place(tmp_path)
+    with place.start() as process:
+        while not (place.airflow_home / "standalone.log").is_file():
+            assert process.poll() is None
+            time.sleep(0.1)
+        time.sleep(1)
+        assert len(place.left_running()) > 1
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "nothing is left running" in output
+    assert place.left_running() == []

@@ -1,0 +1,104 @@
+"""The settings of the local stack: where they come from, and what is said of wrong ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scripts import settings as module
+from scripts.failure import Failure
+from scripts.settings import read_airflow_settings, read_settings
+from scripts.stack import airflow_environment
+
+REPOSITORY = module.PROJECT
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of its own, with the airflow_settings.yaml of this one and no .env."""
+    (tmp_path / "airflow_settings.yaml").write_text((module.PROJECT / "airflow_settings.yaml").read_text())
+    monkeypatch.setattr(module, "PROJECT", tmp_path)
+    for name in ("AIRFLOW_CONN_DBT_CONN", "AIRFLOW_VAR_DBT_CLOUD_JOB_ID", "AIRFLOW_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def test_without_more_the_stack_is_local_and_has_the_fixed_ports() -> None:
+    settings = read_settings()
+    assert (settings.airflow_port, settings.api_port, settings.pages_port) == (8080, 8580, 8581)
+    assert settings.connection.api == "https://localhost:8580/api/v2/accounts/1"
+    assert (settings.connection.token, settings.job_id) == ("local-token", "101")
+    assert settings.is_local
+
+
+def test_the_shell_wins_over_dotenv(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / ".env").write_text("AIRFLOW_PORT=9000\nLOCAL_DBT_CLOUD_API_PORT=9001\n")
+    monkeypatch.setenv("LOCAL_DBT_CLOUD_API_PORT", "9002")
+    settings = read_settings()
+    assert (settings.airflow_port, settings.api_port) == (9000, 9002)
+    assert settings.connection.host == "localhost:9002"
+
+
+def test_a_real_account_goes_into_dotenv_as_the_example_shows(project: Path) -> None:
+    example = (REPOSITORY / ".env.example").read_text()
+    (project / ".env").write_text(example.replace("#AIRFLOW", "AIRFLOW"))
+    settings = read_settings()
+    assert settings.connection.api == "https://ab123.us1.dbt.com/api/v2/accounts/12345"
+    assert not settings.is_local
+    assert settings.job_id == "67890"
+    environment = airflow_environment(settings)
+    assert json.loads(environment["AIRFLOW_CONN_DBT_CONN"])["password"] == "your service token"
+    assert environment.get("SSL_CERT_FILE") != str(settings.ca_bundle)
+
+
+def test_every_airflow_process_trusts_the_local_dbt_cloud() -> None:
+    settings = read_settings()
+    environment = airflow_environment(settings)
+    assert environment["SSL_CERT_FILE"] == environment["REQUESTS_CA_BUNDLE"] == str(settings.ca_bundle)
+
+
+def test_another_airflow_of_the_shell_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_HOME", "/another/airflow")
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
+    environment = airflow_environment(read_settings())
+    assert environment["AIRFLOW_HOME"].endswith("/.airflow")
+    assert "AIRFLOW__CORE__EXECUTOR" not in environment
+
+
+@pytest.mark.parametrize("port", ["x", "0", "65536", "-1"])
+def test_a_port_that_is_none_is_a_sentence(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    monkeypatch.setenv("AIRFLOW_PORT", port)
+    with pytest.raises(Failure, match=r"AIRFLOW_PORT is .*: set it to a port number"):
+        read_settings()
+
+
+@pytest.mark.parametrize("text", ["'{}'", "secret", '["secret"]', '"secret"'])
+def test_a_connection_that_is_no_json_is_a_sentence_without_the_token(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_DBT_CONN", text)
+    with pytest.raises(Failure, match=r"write it as \.env\.example shows") as failure:
+        read_settings()
+    assert "secret" not in str(failure.value)
+
+
+def test_a_job_that_is_no_number_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_DBT_CLOUD_JOB_ID", "build")
+    with pytest.raises(Failure, match="dbt_cloud_job_id is 'build'"):
+        read_settings()
+
+
+@pytest.mark.parametrize("text", ["", "airflow:", "airflow: []", "{"])
+def test_an_airflow_settings_file_that_is_none_is_a_sentence(project: Path, text: str) -> None:
+    (project / "airflow_settings.yaml").write_text(text)
+    with pytest.raises(Failure, match=r"airflow_settings\.yaml"):
+        read_settings()
+
+
+def test_airflow_settings_holds_only_fake_values_and_says_so() -> None:
+    text = (module.PROJECT / "airflow_settings.yaml").read_text()
+    assert "fake" in text.split("airflow:")[0]
+    assert ".env" in text.split("airflow:")[0]
+    (connection,) = read_airflow_settings()["connections"]
+    assert (connection["conn_type"], connection["conn_host"]) == ("dbt_cloud", "local-dbt-cloud:8580")
+    assert connection["conn_password"] == "local-token"
