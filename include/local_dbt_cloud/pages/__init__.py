@@ -1,5 +1,6 @@
 """The pages of the local dbt Cloud: a list of runs, and a run at the address that the API calls its href."""
 
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +15,21 @@ from include.local_dbt_cloud.certificates import HOST_NAMES
 from include.local_dbt_cloud.files import read_text
 from include.local_dbt_cloud.humanize import words
 from include.local_dbt_cloud.service import Service
-from include.local_dbt_cloud.store import ACTIVE, Run, RunStatus, now
+from include.local_dbt_cloud.store import ACTIVE, Run, RunStatus, RunStep, now
 
 RUNS_ON_A_PAGE = 50
+
+
+def _took(thing: Run | RunStep) -> str:
+    if thing.started_at is None:
+        return ""
+    duration = (thing.finished_at or now()) - thing.started_at
+    return words(duration) if duration >= timedelta(seconds=1) else "under a second"
+
+
+def _ago(moment: datetime) -> str:
+    # The larger of the two units is enough for a page.
+    return f"{words(now() - moment).split(',')[0]} ago"
 
 
 def create_pages(service: Service) -> FastAPI:
@@ -31,8 +44,8 @@ def create_pages(service: Service) -> FastAPI:
     )
     templates.env.filters.update(
         status=lambda status: RunStatus(status).name.capitalize(),
-        took=lambda thing: words((thing.finished_at or now()) - thing.started_at) if thing.started_at else "",
-        ago=lambda moment: f"{words(now() - moment)} ago" if moment else "",
+        took=_took,
+        ago=_ago,
     )
     # No pages of documentation, and no answers to names that another site has pointed at this machine.
     app = FastAPI(title="local dbt Cloud pages", openapi_url=None)
