@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowException
 from include.dbt_cloud.hook import DbtCloudHook
 from include.local_dbt_cloud.store import ACTIVE, RunStatus
 from tests.conftest import TEST_HOME
-from tests.dbt_cloud.conftest import connect
+from tests.connection import connect
 from tests.running_cloud import RunningCloud
 
 

@@ -1,5 +1,6 @@
 """The stock provider, as installed: it cannot tell the local dbt Cloud from dbt Cloud on the Dag's path."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -18,8 +19,9 @@ from airflow.providers.dbt.cloud.triggers.dbt import DbtCloudRunJobTrigger
 from airflow.sdk.exceptions import TaskDeferred
 
 from include.local_dbt_cloud.store import RunStatus
+from tests.connection import connect
 from tests.local_dbt_cloud.conftest import FAILING, QUICK, SLOW
-from tests.running_cloud import TOKEN, RunningCloud, running_cloud
+from tests.running_cloud import RunningCloud, running_cloud
 
 CONN_ID = "dbt_conn"
 
@@ -27,13 +29,7 @@ CONN_ID = "dbt_conn"
 @pytest.fixture
 def cloud(tmp_path: Path, tiny_account: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningCloud]:
     with running_cloud(tmp_path / "data", tiny_account) as cloud:
-        fields = {
-            "conn_type": "dbt_cloud",
-            "host": f"localhost:{cloud.api_port}",
-            "login": "1",
-            "password": TOKEN,
-        }
-        monkeypatch.setenv("AIRFLOW_CONN_DBT_CONN", json.dumps(fields))
+        connect(monkeypatch, f"localhost:{cloud.api_port}")
         yield cloud
 
 
@@ -54,8 +50,13 @@ class TaskInstance:
         self.xcoms[key] = value
 
 
-async def first_event(trigger: DbtCloudRunJobTrigger) -> dict[str, Any]:
-    return (await anext(trigger.run())).payload
+def first_event(trigger: DbtCloudRunJobTrigger) -> dict[str, Any]:
+    """Run a trigger, as the triggerer does, until it fires."""
+
+    async def fire() -> dict[str, Any]:
+        return (await anext(trigger.run())).payload
+
+    return asyncio.run(fire())
 
 
 def test_the_connection_test_passes(hook: DbtCloudHook) -> None:
@@ -84,15 +85,15 @@ def test_it_pages_through_a_history(cloud: RunningCloud, hook: DbtCloudHook) -> 
 
 
 @pytest.mark.parametrize("status", [RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.CANCELLED])
-async def test_the_trigger_tells_how_a_run_ended(cloud: RunningCloud, status: RunStatus) -> None:
+def test_the_trigger_tells_how_a_run_ended(cloud: RunningCloud, status: RunStatus) -> None:
     run_id = cloud.add_run(status)
     trigger = DbtCloudRunJobTrigger(CONN_ID, run_id, time.time() + 60, poll_interval=0.1, account_id=None)
     names = {RunStatus.SUCCESS: "success", RunStatus.ERROR: "error", RunStatus.CANCELLED: "cancelled"}
-    assert (await first_event(trigger))["status"] == names[status]
+    assert first_event(trigger)["status"] == names[status]
 
 
 @pytest.mark.end_to_end
-async def test_the_deferrable_operator_runs_a_job_and_the_artifact_operator_reads_it(
+def test_the_deferrable_operator_runs_a_job_and_the_artifact_operator_reads_it(
     cloud: RunningCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operator = DbtCloudRunJobOperator(
@@ -103,7 +104,7 @@ async def test_the_deferrable_operator_runs_a_job_and_the_artifact_operator_read
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute({"ti": ti})
     assert ti.xcoms["job_run_url"].startswith(cloud.service.pages_url)
-    event = await first_event(deferred.value.trigger)
+    event = first_event(deferred.value.trigger)
     assert event["status"] == "success"
     run_id = operator.execute_complete({"ti": ti}, event)
     assert run_id == ti.xcoms["job_run_id"]
@@ -121,14 +122,14 @@ async def test_the_deferrable_operator_runs_a_job_and_the_artifact_operator_read
 
 
 @pytest.mark.end_to_end
-async def test_a_failed_run_fails_the_deferrable_operator_and_the_sensor(
+def test_a_failed_run_fails_the_deferrable_operator_and_the_sensor(
     cloud: RunningCloud, capsys: pytest.CaptureFixture
 ) -> None:
     run_id = cloud.trigger(FAILING)["id"]
     sensor = DbtCloudJobRunSensor(task_id="wait", dbt_cloud_conn_id=CONN_ID, run_id=run_id, deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
         sensor.execute({})
-    event = await first_event(deferred.value.trigger)
+    event = first_event(deferred.value.trigger)
     with pytest.raises(DbtCloudJobRunException, match=f"Job run {run_id} has failed"):
         sensor.execute_complete({}, event)
     operator = DbtCloudRunJobOperator(task_id="trigger_job", dbt_cloud_conn_id=CONN_ID, job_id=FAILING)
