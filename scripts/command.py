@@ -22,8 +22,10 @@ def main(name: str, description: str | None, work: Callable[[Settings, Progress]
     parser = argparse.ArgumentParser(prog=name, description=description)
     parser.add_argument("--airflow-home", type=Path, help="Airflow's own directory (default: .airflow)")
     options = parser.parse_args()
-    # An end from outside is an end like Ctrl-C: what was started is stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # An end from outside is an end like Ctrl-C: what was started is stopped. A shell that starts us in the
+    # background has Ctrl-C ignored, but a CI that ends a job sends it all the same.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     progress = Progress()
     settings = None
     try:
