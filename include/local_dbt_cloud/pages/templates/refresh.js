@@ -5,7 +5,9 @@ async function refresh() {
   if (!("refresh" in main.dataset)) return;
   try {
     const answer = await fetch(location.href);
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.querySelector("main");
+    document.title = page.title;
     // What the reader has opened or closed stays so, and a log keeps its place, at its end if it was there.
     for (const old of main.querySelectorAll("details[id]")) {
       const details = fresh.querySelector("#" + old.id);
