@@ -29,5 +29,7 @@ def dag_files() -> list[str]:
 def test_file_imports(dag_bag: DagBag, path: str) -> None:
     if path in EXCEPTIONS:
         pytest.skip("listed in .astro/dag_integrity_exceptions.txt")
-    errors = {Path(name).name: text for name, text in dag_bag.import_errors.items()}
-    assert Path(path).name not in errors, f"{path} does not import:\n{errors[Path(path).name]}"
+    # Airflow names the files from the Dags folder.
+    errors = {(DAGS / name).resolve(): text for name, text in dag_bag.import_errors.items()}
+    error = errors.get((PROJECT / path).resolve())
+    assert error is None, f"{path} does not import:\n{error}"

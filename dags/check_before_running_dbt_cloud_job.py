@@ -32,6 +32,7 @@ JOB_ID = "{{ var.value.dbt_cloud_job_id }}"
         "retries": 2,
         "retry_delay": timedelta(seconds=30),
         "retry_exponential_backoff": True,
+        "execution_timeout": timedelta(minutes=5),
     },
     tags=["dbt Cloud"],
     doc_md=__doc__,

@@ -1,1 +1,1 @@
-"""What the Dags, the plugins and the scripts of this project import."""
+"""What the Dags and the plugins import, and the local dbt Cloud with its dbt project."""

@@ -1,5 +1,6 @@
 """The few calls of Airflow's REST API that the commands need."""
 
+import json
 from typing import Any
 
 import httpx
@@ -29,9 +30,21 @@ class AirflowApi:
             return False
         return all(parts[part]["status"] == "healthy" for part in AIRFLOW_PARTS)
 
+    def is_up(self) -> bool:
+        """Return whether Airflow's API server listens."""
+        try:
+            self._client.get("/api/v2/version")
+        except httpx.ConnectError:
+            return False
+        except httpx.HTTPError:
+            # Slow, or in the middle of something: it is there.
+            return True
+        return True
+
     def import_settings(self, settings: dict[str, list[dict[str, Any]]]) -> None:
         """Create or update what airflow_settings.yaml holds, as the Astro CLI does at every start."""
         for entry in settings["connections"]:
+            extra = entry.get("conn_extra")
             fields = {
                 "connection_id": entry["conn_id"],
                 "conn_type": entry.get("conn_type"),
@@ -40,7 +53,7 @@ class AirflowApi:
                 "password": entry.get("conn_password"),
                 "schema": entry.get("conn_schema"),
                 "port": entry.get("conn_port"),
-                "extra": entry.get("conn_extra"),
+                "extra": json.dumps(extra) if isinstance(extra, dict) else extra,
             }
             self._upsert("connections", "connection_id", fields)
         for entry in settings["variables"]:
@@ -49,7 +62,7 @@ class AirflowApi:
         for entry in settings["pools"]:
             fields = {
                 "name": entry["pool_name"],
-                "slots": entry["pool_slots"],
+                "slots": entry.get("pool_slot"),
                 "description": entry.get("pool_description"),
             }
             self._upsert("pools", "name", fields)

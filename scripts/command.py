@@ -10,6 +10,7 @@ import httpx
 from rich.markup import escape
 
 from scripts.failure import Failure
+from scripts.processes import ENDING
 from scripts.progress import Progress
 from scripts.settings import Settings, read_settings
 
@@ -24,7 +25,7 @@ def main(name: str, description: str | None, work: Callable[[Settings, Progress]
     options = parser.parse_args()
     # An end from outside is an end like Ctrl-C: what was started is stopped. A shell that starts us in the
     # background has Ctrl-C ignored, but a CI that ends a job sends it all the same.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, signal.default_int_handler)
     progress = Progress()
     settings = None

@@ -15,16 +15,23 @@ from scripts.failure import Failure
 
 SECONDS_TO_STOP = 5
 
+# What asks us to end: Ctrl-C, a CI that ends a job, a terminal that is closed.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def check_port_is_free(port: int, variable: str, user: str) -> None:
     """Raise a Failure that names the variable if something listens on a port already."""
-    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-        with socket.socket(family) as probe:
-            if probe.connect_ex((host, port)) == 0:
-                raise Failure(
-                    f"Port {port}, which {user} needs, is taken: stop what uses it, or choose another, "
-                    f"such as {variable}={port + 1000}, in .env or on the command line."
-                )
+    for host in ("127.0.0.1", "::1"):
+        # No connection is good news, also where there is no IPv6.
+        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=5):
+            raise Failure(
+                f"Port {port}, which {user} needs, is taken: stop what uses it, or choose another, "
+                f"for example {variable}={_another(port)}, in .env or on the command line."
+            )
+
+
+def _another(port: int) -> int:
+    return port + 1000 if port < 60000 else port - 1000
 
 
 def free_port() -> int:
@@ -55,6 +62,16 @@ def running(
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
+    # A second Ctrl-C must not leave half of it running.
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
+    try:
+        _end_all(process)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_all(process: subprocess.Popen[bytes]) -> None:
     try:
         family = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:

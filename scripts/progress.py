@@ -4,6 +4,7 @@ import time
 from contextlib import AbstractContextManager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 
 
@@ -25,7 +26,7 @@ class Progress:
 
     def done(self, text: str) -> None:
         """Tick something off."""
-        self.line(f"[green]✓[/] {text} [dim]({self.seconds:.0f} s)[/]")
+        self.line(f"[green]✓[/] {escape(text)} [dim]({self.seconds:.0f} s)[/]")
 
     def line(self, text: str) -> None:
         """Print a line that is never wrapped: a terminal makes a link only of an address on one line."""

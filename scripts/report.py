@@ -23,6 +23,7 @@ class Outcome:
     title: str
     dag_run_id: str
     dag_run_url: str
+    dag_run_seconds: float
     task_states: dict[str, str]
     dbt_run_id: int
 
@@ -35,6 +36,7 @@ def show(progress: Progress, outcomes: list[Outcome], dbt_cloud: DbtCloudApi) ->
     for outcome in outcomes:
         table.add_column(outcome.title, overflow="fold")
     table.add_row("Dag run", *(outcome.dag_run_id for outcome in outcomes))
+    table.add_row("  took", *(f"{outcome.dag_run_seconds:.0f} seconds" for outcome in outcomes))
     for task_id in outcomes[0].task_states:
         table.add_row(f"  {task_id}", *(outcome.task_states[task_id] for outcome in outcomes))
     table.add_row("dbt run", *(f"{run['id']}, {run['status_humanized']}" for run in runs))

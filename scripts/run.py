@@ -5,6 +5,8 @@ First the job is idle, and the Dag runs it. Then a run is active, started elsewh
 
 import contextlib
 
+import httpx
+
 from scripts.command import main
 from scripts.demonstration import Demonstration
 from scripts.progress import Progress
@@ -30,7 +32,9 @@ def run(settings: Settings, progress: Progress) -> None:
                 if settings.is_local:
                     outcomes.append(demonstration.active_job_is_left_alone())
             finally:
-                api.pause(DAG_ID, was_paused)
+                # If Airflow itself has died, its own failure is the one to report.
+                with contextlib.suppress(httpx.HTTPError):
+                    api.pause(DAG_ID, was_paused)
         demonstration.wait_until_idle()
         show(progress, outcomes, dbt_cloud)
     if not settings.is_local:

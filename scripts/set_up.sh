@@ -26,4 +26,8 @@ else
     "$@" install --quiet --disable-pip-version-check --requirement "$venv/uv.txt"
     uv=$venv/bin/uv
 fi
-"$uv" pip sync --quiet --python "$venv/bin/python" requirements-dev.lock
+if ! "$uv" pip sync --quiet --python "$venv/bin/python" requirements-dev.lock; then
+    # pip knows settings that uv does not, such as the company's registry in pip.conf.
+    "$PYTHON" -m pip --python "$venv/bin/python" install --quiet --disable-pip-version-check \
+        --require-hashes --requirement requirements-dev.lock
+fi

@@ -69,11 +69,13 @@ def read_settings(airflow_home: Path | None = None) -> Settings:
     :raises Failure: a value is not what it must be; says which.
     """
     shell = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW__")}
-    shell.pop("AIRFLOW_HOME", None)
+    for name in ("AIRFLOW_HOME", "AIRFLOW_CONFIG"):
+        shell.pop(name, None)
     # The stack is a dozen Python processes of the same code; without a bytecode cache each compiles it all.
     shell.pop("PYTHONDONTWRITEBYTECODE", None)
-    dotenv = {name: value for name, value in dotenv_values(PROJECT / ".env").items() if value is not None}
-    environment = dotenv | shell
+    dotenv = dotenv_values(PROJECT / ".env")
+    # What is set to nothing is not set: so it is for Airflow too.
+    environment = {name: value for name, value in {**dotenv, **shell}.items() if value}
     api_port = _port(environment, "LOCAL_DBT_CLOUD_API_PORT", 8580)
     seeded = read_airflow_settings()
     job_id = environment.get("AIRFLOW_VAR_DBT_CLOUD_JOB_ID") or next(
@@ -81,14 +83,15 @@ def read_settings(airflow_home: Path | None = None) -> Settings:
         "",
     )
     if given := environment.get("AIRFLOW_CONN_DBT_CONN"):
-        connection, origin = _connection_from_json(given), "AIRFLOW_CONN_DBT_CONN (.env)"
+        connection = _connection_from_json(given)
+        origin = "the environment" if "AIRFLOW_CONN_DBT_CONN" in shell else ".env"
     else:
         entry = next((one for one in seeded["connections"] if one["conn_id"] == "dbt_conn"), None)
         if entry is None:
             raise Failure("airflow_settings.yaml has no connection dbt_conn: add it, or set it in .env.")
         # The file names the host by its name under Docker.
         connection = _connection(
-            host=f"localhost:{api_port}", login=entry["conn_login"], password=entry["conn_password"]
+            f"localhost:{api_port}", login=entry.get("conn_login"), password=entry.get("conn_password")
         )
         origin = "airflow_settings.yaml"
     if not str(job_id).isdecimal():

@@ -74,8 +74,13 @@ def airflow(settings: Settings, progress: Progress, schedule: bool = True) -> It
 
 def airflow_environment(settings: Settings) -> dict[str, str]:
     """Return the environment of every Airflow process."""
+    given = settings.environment
+    no_proxy = ",".join(filter(None, [given.get("NO_PROXY") or given.get("no_proxy"), LOCAL_HOSTS]))
     ours = {
         "AIRFLOW_HOME": str(settings.airflow_home),
+        # Airflow writes these into its configuration file, where they would outlive a move of the project.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{settings.airflow_home}/airflow.db",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(settings.airflow_home / "logs"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -93,14 +98,14 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW_CONN_DBT_CONN": settings.connection.as_json,
         "PYTHONPATH": str(PROJECT),
         # `airflow standalone` starts its parts by the name airflow.
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{settings.environment.get('PATH', os.defpath)}",
-        "NO_PROXY": LOCAL_HOSTS,
-        "no_proxy": LOCAL_HOSTS,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{given.get('PATH', os.defpath)}",
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
     }
     if settings.is_local:
         # The provider reads the one for its synchronous calls, the other in the triggerer.
         ours |= {"REQUESTS_CA_BUNDLE": str(settings.ca_bundle), "SSL_CERT_FILE": str(settings.ca_bundle)}
-    return {**settings.environment, **ours}
+    return {**given, **ours}
 
 
 def check_connection(settings: Settings) -> DbtCloudApi:
@@ -108,8 +113,13 @@ def check_connection(settings: Settings) -> DbtCloudApi:
 
     :raises Failure: it refuses, or does not answer; says what to change.
     """
-    api = DbtCloudApi(settings.connection, settings.ca_bundle if settings.is_local else None)
     where = f"the connection dbt_conn in {settings.connection_is_from}"
+    if not settings.connection.token.isascii():
+        raise Failure(f"The API token of {where} has characters that no token has: copy it anew.")
+    try:
+        api = DbtCloudApi(settings.connection, settings.ca_bundle if settings.is_local else None)
+    except httpx.InvalidURL as error:
+        raise Failure(f"The host of {where} is not a host: {error}.") from error
     match api.try_account():
         case 200:
             return api

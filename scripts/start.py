@@ -1,9 +1,10 @@
 """`make start`: the local dbt Cloud and an Airflow with its UI, until Ctrl-C."""
 
 import contextlib
-import signal
+import time
 
 from scripts.command import main
+from scripts.failure import Failure
 from scripts.progress import Progress
 from scripts.settings import DAG_ID, Settings
 from scripts.stack import airflow, check_connection, local_dbt_cloud
@@ -20,11 +21,13 @@ def start(settings: Settings, progress: Progress) -> None:
             stack.enter_context(local_dbt_cloud(settings, progress))
             dbt_cloud_page = f"http://localhost:{settings.pages_port}"
         check_connection(settings)
-        stack.enter_context(airflow(settings, progress))
+        api = stack.enter_context(airflow(settings, progress))
         progress.line(f"Airflow    {settings.airflow_url}/dags/{DAG_ID}")
         progress.line(f"dbt Cloud  {dbt_cloud_page}")
-        progress.line("Ctrl-C stops both.")
-        signal.pause()
+        progress.line("Ctrl-C stops what was started here.")
+        while api.is_up():
+            time.sleep(5)
+        raise Failure(f"Airflow has ended: see {settings.airflow_home}/standalone.log")
 
 
 if __name__ == "__main__":

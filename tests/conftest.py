@@ -25,6 +25,10 @@ TEST_HOME = Path(_home.name)
 
 def pytest_configure() -> None:
     """Give Airflow and the certificates a home before Airflow and aiohttp are imported: they read it then."""
+    # What the shell says of another Airflow, or of ports for `make run`, is not for the tests.
+    for name in list(os.environ):
+        if name.startswith(("AIRFLOW", "LOCAL_DBT_CLOUD_")):
+            del os.environ[name]
     os.environ["AIRFLOW_HOME"] = str(TEST_HOME / "airflow")
     os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(PROJECT / "dags")
     os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"

@@ -28,8 +28,9 @@ def prepare_certificates(data: DataDirectory) -> None:
         server = certificate.private_key_pem.bytes() + b"".join(
             blob.bytes() for blob in certificate.cert_chain_pems
         )
-        _write(data.server_certificate, server, mode=0o600)
+        # The authority first: after a kill in between, the server's missing or old certificate is made anew.
         _write(authority, ca.cert_pem.bytes())
+        _write(data.server_certificate, server, mode=0o600)
     bundle = [authority.read_bytes(), Path(certifi.where()).read_bytes()]
     # Companies often have an authority of their own, named by these variables.
     for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):

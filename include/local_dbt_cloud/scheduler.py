@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Set
 from importlib.metadata import version
 
 from sqlalchemy import select
@@ -34,6 +33,7 @@ class Scheduler:
         self.sessions = sessions
         self.data = data
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._stopping = False
         self._end_active_runs()
 
     def trigger(self, job: Job, request: TriggerRequest) -> int:
@@ -68,10 +68,9 @@ class Scheduler:
                 )
 
     async def stop(self) -> None:
-        """Stop every dbt and end every active run, those in the queue too."""
+        """Stop every dbt and end every active run, those in the queue too; from now on none starts."""
+        self._stopping = True
         tasks = list(self._tasks.values())
-        # First the queue: nothing may start in the place of a run that is stopped below.
-        self._end_active_runs(but=set(self._tasks))
         for task in tasks:
             task.cancel(STOPPED.format("running"))
         if tasks:
@@ -79,11 +78,14 @@ class Scheduler:
         self._end_active_runs()
 
     def _start_what_may(self) -> None:
+        if self._stopping:
+            return
         with self.sessions.begin() as session:
             active = session.scalars(select(Run).where(Run.status.in_(ACTIVE)).order_by(Run.id)).all()
-            started = [run for run in active if run.status != RunStatus.QUEUED]
-            busy_jobs = {run.job_definition_id for run in started}
-            free_slots = self.declaration.account.run_slots - len(started)
+            busy = [run for run in active if run.status != RunStatus.QUEUED]
+            busy_jobs = {run.job_definition_id for run in busy}
+            free_slots = self.declaration.account.run_slots - len(busy)
+            starting: list[Run] = []
             for run in active:
                 if (
                     free_slots > 0
@@ -93,10 +95,9 @@ class Scheduler:
                     run.status, run.dequeued_at = RunStatus.STARTING, now()
                     busy_jobs.add(run.job_definition_id)
                     free_slots -= 1
-                    started.append(run)
-        for run in started:
-            if run.id not in self._tasks:
-                self._start(run)
+                    starting.append(run)
+        for run in starting:
+            self._start(run)
 
     def _start(self, run: Run) -> None:
         job = self.declaration.job(run.job_definition_id)
@@ -122,9 +123,9 @@ class Scheduler:
             log.error("Run %s could not be carried out.", run_id, exc_info=error)
         self._start_what_may()
 
-    def _end_active_runs(self, but: Set[int] = frozenset()) -> None:
+    def _end_active_runs(self) -> None:
         with self.sessions.begin() as session:
-            for run in session.scalars(select(Run).where(Run.status.in_(ACTIVE), Run.id.not_in(but))):
+            for run in session.scalars(select(Run).where(Run.status.in_(ACTIVE))):
                 message = STOPPED.format("queued" if run.status == RunStatus.QUEUED else "running")
                 run.status, run.status_message, run.finished_at = RunStatus.CANCELLED, message, now()
                 for step in run.run_steps:

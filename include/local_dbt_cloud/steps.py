@@ -3,13 +3,22 @@
 import shlex
 
 # dbt's commands that make sense in a job, as dbt Cloud lists them: docs.getdbt.com/docs/deploy/job-commands.
-COMMANDS = {
-    "build", "clone", "compile", "deps", "docs", "list", "ls", "parse", "retry",
-    "run", "run-operation", "seed", "show", "snapshot", "source", "test",
+COMMANDS = (
+    "build", "clone", "compile", "deps", "docs generate", "list", "ls", "parse", "retry", "run",
+    "run-operation", "seed", "show", "snapshot", "source freshness", "test",
+)  # fmt: skip
+
+# The options that may stand between "dbt" and the command and are followed by a value.
+OPTIONS_WITH_VALUE = {
+    "--log-file-max-bytes", "--log-format", "--log-format-file", "--log-level", "--log-level-file",
+    "--printer-width", "--target", "-t", "--warn-error-options",
 }  # fmt: skip
 
 # dbt Cloud sets these itself; in a step they would read or write outside the run's own directory.
-RESERVED_OPTIONS = ("--project-dir", "--profiles-dir", "--target-path", "--log-path", "--profile")
+RESERVED_OPTIONS = {
+    "--project-dir", "--profiles-dir", "--target-path", "--log-path", "--profile",
+    "--partial-parse-file-path", "--record-timing-info", "-r",
+}  # fmt: skip
 
 
 def dbt_arguments(step: str) -> list[str]:
@@ -24,16 +33,18 @@ def dbt_arguments(step: str) -> list[str]:
         raise ValueError(f"step {step!r} cannot be split into words: {error}") from error
     if program != "dbt":
         raise ValueError(f"step {step!r} is not a dbt command: it must begin with 'dbt'")
-    command = next((word for word in arguments if word in COMMANDS), None)
-    first_word = next((word for word in arguments if not word.startswith("-")), None)
-    # Options may stand before the command, and some of them take a value: dbt --log-level debug build.
-    if command is None or (first_word != command and not arguments[0].startswith("-")):
-        raise ValueError(
-            f"step {step!r} is not a dbt command that a job can run: {', '.join(sorted(COMMANDS))}"
-        )
-    if command == "docs" and "serve" in arguments:
-        raise ValueError(f"step {step!r} never ends: use 'dbt docs generate'")
     for word in arguments:
         if word.split("=")[0] in RESERVED_OPTIONS:
             raise ValueError(f"step {step!r} sets {word.split('=')[0]}, which dbt Cloud sets itself")
+    command = _command(arguments)
+    if not any(command[: len(known)] == known for known in (name.split() for name in COMMANDS)):
+        raise ValueError(f"step {step!r} is not one of the dbt commands of a job: {', '.join(COMMANDS)}")
     return arguments
+
+
+def _command(arguments: list[str]) -> list[str]:
+    """Return the arguments from the command on, without dbt's global options before it."""
+    position = 0
+    while position < len(arguments) and arguments[position].startswith("-"):
+        position += 2 if arguments[position] in OPTIONS_WITH_VALUE else 1
+    return arguments[position:]

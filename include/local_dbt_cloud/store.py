@@ -29,6 +29,11 @@ class RunStatus(IntEnum):
 ACTIVE = (RunStatus.QUEUED, RunStatus.STARTING, RunStatus.RUNNING)
 
 
+def humanized(status: int) -> str:
+    """Write a status as dbt Cloud does: Queued, Running, Success."""
+    return RunStatus(status).name.capitalize()
+
+
 def now() -> datetime:
     """Return this moment, with its time zone."""
     return datetime.now(UTC)

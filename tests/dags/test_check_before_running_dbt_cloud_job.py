@@ -33,6 +33,7 @@ def test_every_dag_follows_the_rules_of_the_house(dag_bag: DagBag) -> None:
         assert not dag.catchup
         for task in dag.tasks:
             assert task.owner != "airflow", f"{task.task_id} has no owner"
+            assert task.execution_timeout, f"{task.task_id} may hang for ever"
 
 
 @pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)

@@ -1,12 +1,15 @@
 """`make run` itself, in a real Airflow: what it shows, what it leaves, and how it fails."""
 
+import contextlib
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -31,55 +34,71 @@ class Place:
     airflow_home: Path
     data_dir: Path
     environment: dict[str, str]
+    # All processes that the command was seen to start, also those that have ended.
+    family: set[psutil.Process] = field(default_factory=set)
 
-    def start(self, **more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "scripts.run", "--airflow-home", str(self.airflow_home)],
-            cwd=PROJECT, env=os.environ | {"COLUMNS": "200"} | self.environment | more,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+    def start(self, **more: str) -> subprocess.Popen[bytes]:
+        """Start `make run`; what it prints goes to a file."""
+        with self.output.open("wb") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "scripts.run", "--airflow-home", str(self.airflow_home)],
+                cwd=PROJECT, env=os.environ | {"COLUMNS": "200"} | self.environment | more,
+                stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
 
     def run(self, **more: str) -> tuple[int, str]:
+        """Run `make run` to its end; return its exit code and what it printed."""
         with self.start(**more) as process:
             try:
-                output, _ = process.communicate(timeout=540)
+                self.watch(process, seconds=540)
             finally:
                 process.terminate()
-        return process.returncode, output
+        return process.returncode, self.output.read_text()
+
+    def watch(
+        self, process: subprocess.Popen[bytes], seconds: float, until: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Take note of what the command starts, until it ends or something holds."""
+        end = time.monotonic() + seconds
+        while process.poll() is None and not until():
+            with contextlib.suppress(psutil.Error):
+                self.family |= set(psutil.Process(process.pid).children(recursive=True))
+            assert time.monotonic() < end, self.output.read_text()
+            time.sleep(0.3)
 
     def left_running(self) -> list[psutil.Process]:
-        """What runs with this place in its environment or on its command line."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                words = [*process.cmdline(), process.environ().get("AIRFLOW_HOME", "")]
-            except psutil.Error:
-                continue
-            if process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            if str(self.airflow_home) in words or str(self.data_dir) in words:
-                found.append(process)
-        return found
+        """Return those of the family that have not ended; a zombie has."""
+        return [one for one in self.family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+    @property
+    def output(self) -> Path:
+        """What the last command printed."""
+        return self.data_dir.with_name("output.txt")
+
+    def connection(self, token: str) -> str:
+        """Return the connection to this place's local dbt Cloud."""
+        host = f"localhost:{self.environment['LOCAL_DBT_CLOUD_API_PORT']}"
+        return json.dumps({"conn_type": "dbt_cloud", "host": host, "login": "1", "password": token})
 
 
 def make_place(directory: Path) -> Place:
+    """Choose free ports; set all that the project's own .env might set, for it may hold a real account."""
     ports = ("AIRFLOW_PORT", "LOCAL_DBT_CLOUD_API_PORT", "LOCAL_DBT_CLOUD_PAGES_PORT")
-    environment = {name: str(free_port()) for name in ports}
-    environment["LOCAL_DBT_CLOUD_DATA_DIR"] = str(directory / "data")
-    return Place(directory / "airflow", directory / "data", environment)
-
-
-def with_token(place: Place, token: str) -> str:
-    host = f"localhost:{place.environment['LOCAL_DBT_CLOUD_API_PORT']}"
-    return f'{{"conn_type": "dbt_cloud", "host": "{host}", "login": "1", "password": "{token}"}}'
+    place = Place(directory / "airflow", directory / "data", {name: str(free_port()) for name in ports})
+    place.environment |= {
+        "LOCAL_DBT_CLOUD_DATA_DIR": str(place.data_dir),
+        "LOCAL_DBT_CLOUD_TOKEN": TOKEN,
+        "AIRFLOW_CONN_DBT_CONN": place.connection(TOKEN),
+        "AIRFLOW_VAR_DBT_CLOUD_JOB_ID": "101",
+    }
+    return place
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, int, str]:
     """A place where `make run` has run, its exit code, and what it printed."""
     place = make_place(tmp_path_factory.mktemp("make_run"))
-    connection = with_token(place, TOKEN)
-    return place, *place.run(LOCAL_DBT_CLOUD_TOKEN=TOKEN, AIRFLOW_CONN_DBT_CONN=connection)
+    return place, *place.run()
 
 
 def test_it_shows_both_outcomes_and_succeeds(finished: tuple[Place, int, str]) -> None:
@@ -118,7 +137,10 @@ def test_the_second_dag_run_says_which_run_was_active(finished: tuple[Place, int
 
 
 def test_nothing_is_left_running(finished: tuple[Place, int, str]) -> None:
-    assert finished[0].left_running() == []
+    place, _, _ = finished
+    # The local dbt Cloud, Airflow, its four parts, and what they start themselves.
+    assert len(place.family) > 10
+    assert place.left_running() == []
 
 
 def test_the_token_is_nowhere_to_be_seen(finished: tuple[Place, int, str]) -> None:
@@ -132,7 +154,10 @@ def test_the_token_is_nowhere_to_be_seen(finished: tuple[Place, int, str]) -> No
 @pytest.mark.parametrize("side", ["LOCAL_DBT_CLOUD_TOKEN", "AIRFLOW_CONN_DBT_CONN"])
 def test_a_token_that_differs_on_one_side_is_a_sentence_that_names_it(tmp_path: Path, side: str) -> None:
     place = make_place(tmp_path)
-    changed = {"LOCAL_DBT_CLOUD_TOKEN": TOKEN, "AIRFLOW_CONN_DBT_CONN": with_token(place, TOKEN)}
+    changed = {
+        "LOCAL_DBT_CLOUD_TOKEN": "another-token",
+        "AIRFLOW_CONN_DBT_CONN": place.connection("another-token"),
+    }
     code, output = place.run(**{side: changed[side]})
     assert code == 1
     assert "The local dbt Cloud refuses the API token of the connection dbt_conn" in output
@@ -151,16 +176,14 @@ def test_a_failed_job_is_a_sentence_with_its_reason(finished: tuple[Place, int, 
     assert place.left_running() == []
 
 
-def test_ctrl_c_stops_what_was_started(tmp_path: Path) -> None:
+def test_ctrl_c_stops_what_was_started_also_when_it_is_pressed_twice(tmp_path: Path) -> None:
     place = make_place(tmp_path)
     with place.start() as process:
-        while not (place.airflow_home / "standalone.log").is_file():
-            assert process.poll() is None
-            time.sleep(0.1)
-        time.sleep(1)
-        assert len(place.left_running()) > 1
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "nothing is left running" in output
+        # Airflow's scheduler keeps its workers ready: by then all parts have started.
+        place.watch(process, seconds=120, until=lambda: len(place.family) > 10)
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        assert process.wait(timeout=60) == 130
+    assert "nothing is left running" in place.output.read_text()
     assert place.left_running() == []

@@ -150,7 +150,7 @@ def test_a_query_that_makes_no_sense_is_refused_by_field(cloud: RunningCloud, qu
     answer = cloud.client.get(f"runs/?{query}")
     assert answer.status_code == 400
     assert answer.json()["status"]["user_message"].startswith("The request was invalid.")
-    assert [field for field in answer.json()["data"] if field in query or field.isdecimal()]
+    assert set(answer.json()["data"]) == {query.partition("=")[0]}
 
 
 @pytest.mark.parametrize(
@@ -202,6 +202,7 @@ def test_a_run_carries_the_fields_that_clients_read(cloud: RunningCloud) -> None
         ({"cause": "x" * 256}, "cause"),
         ({"cause": "x", "steps_override": ["rm -rf /"]}, "steps_override"),
         ({"cause": "x", "steps_override": "dbt build"}, "steps_override"),
+        ({"cause": "x", "steps_override": [1]}, "steps_override"),
         ({"cause": "x", "threads_override": 0}, "threads_override"),
         ({"cause": "x", "threads_override": "many"}, "threads_override"),
         ({"cause": "x", "timeout_seconds_override": -1}, "timeout_seconds_override"),

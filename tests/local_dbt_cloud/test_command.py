@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, TEST_HOME
 from tests.local_dbt_cloud.conftest import QUICK, SLOW
 
 pytestmark = pytest.mark.end_to_end
@@ -33,6 +33,10 @@ class Command:
     pages_url: str
 
 
+# The commands run where there is no .env: that of the project may hold a real account.
+IMPORTS = {"PYTHONPATH": str(PROJECT)}
+
+
 def arguments(data_dir: Path, *more: str) -> list[str]:
     ports = ["--api-port", "0", "--pages-port", "0"]
     return [sys.executable, "-m", "include.local_dbt_cloud", *ports, "--data-dir", str(data_dir), *more]
@@ -41,7 +45,7 @@ def arguments(data_dir: Path, *more: str) -> list[str]:
 @contextmanager
 def started(data_dir: Path, *more: str, **environment: str) -> Iterator[Command]:
     process = subprocess.Popen(
-        arguments(data_dir, *more), cwd=PROJECT, env=os.environ | environment,
+        arguments(data_dir, *more), cwd=TEST_HOME, env=os.environ | IMPORTS | environment,
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -65,7 +69,7 @@ def started(data_dir: Path, *more: str, **environment: str) -> Iterator[Command]
 def refusal(data_dir: Path, *more: str, **environment: str) -> str:
     """Run the command, which must end at once; return what it says."""
     done = subprocess.run(
-        arguments(data_dir, *more), cwd=PROJECT, env=os.environ | environment,
+        arguments(data_dir, *more), cwd=TEST_HOME, env=os.environ | IMPORTS | environment,
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1

@@ -18,8 +18,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of its own, with the airflow_settings.yaml of this one and no .env."""
     (tmp_path / "airflow_settings.yaml").write_text((module.PROJECT / "airflow_settings.yaml").read_text())
     monkeypatch.setattr(module, "PROJECT", tmp_path)
-    for name in ("AIRFLOW_CONN_DBT_CONN", "AIRFLOW_VAR_DBT_CLOUD_JOB_ID", "AIRFLOW_PORT"):
-        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
@@ -59,10 +57,25 @@ def test_every_airflow_process_trusts_the_local_dbt_cloud() -> None:
 
 def test_another_airflow_of_the_shell_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_HOME", "/another/airflow")
+    monkeypatch.setenv("AIRFLOW_CONFIG", "/another/airflow.cfg")
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
     environment = airflow_environment(read_settings())
     assert environment["AIRFLOW_HOME"].endswith("/.airflow")
     assert "AIRFLOW__CORE__EXECUTOR" not in environment
+    assert "AIRFLOW_CONFIG" not in environment
+
+
+def test_what_is_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AIRFLOW_VAR_DBT_CLOUD_JOB_ID", "LOCAL_DBT_CLOUD_DATA_DIR", "AIRFLOW_CONN_DBT_CONN"):
+        monkeypatch.setenv(name, "")
+    settings = read_settings()
+    assert (settings.job_id, settings.data_dir.name) == ("101", ".local_dbt_cloud")
+    assert "AIRFLOW_VAR_DBT_CLOUD_JOB_ID" not in airflow_environment(settings)
+
+
+def test_the_proxy_is_left_alone_but_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "intranet.example")
+    assert airflow_environment(read_settings())["NO_PROXY"] == "intranet.example,localhost,127.0.0.1,::1"
 
 
 @pytest.mark.parametrize("port", ["x", "0", "65536", "-1"])

@@ -1,4 +1,4 @@
-"""dbt Cloud's Administrative API, as far as the README of the local dbt Cloud says."""
+"""dbt Cloud's Administrative API, as far as a Dag that triggers and watches runs needs it."""
 
 from fastapi import Depends, FastAPI
 
@@ -12,8 +12,8 @@ from include.local_dbt_cloud.service import Service
 def create_api(service: Service) -> FastAPI:
     """Make the API's app.
 
-    Every endpoint is async although none awaits the database: all of them run on the event loop, one at a
-    time, so that no request sees or makes half a change.
+    Every endpoint, and what it depends on, is async although none awaits the database: all of them run on the
+    event loop, one at a time, so that no request sees or makes half a change.
     """
     # No documentation pages: FastAPI's load their scripts from elsewhere.
     app = FastAPI(title="local dbt Cloud", redirect_slashes=False, openapi_url=None)

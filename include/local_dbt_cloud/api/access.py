@@ -14,21 +14,21 @@ from include.local_dbt_cloud.store import Run
 Id = Annotated[int, Path(ge=-MAX_INT64, le=MAX_INT64)]
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     return request.app.state.service
 
 
 TheService = Annotated[Service, Depends(_service)]
 
 
-def check_token(service: TheService, authorization: Annotated[str, Header()] = "") -> None:
+async def check_token(service: TheService, authorization: Annotated[str, Header()] = "") -> None:
     """Refuse with 401 whoever does not send the token, as ``Token ...`` or as ``Bearer ...``."""
     kind, _, token = authorization.partition(" ")
     if kind not in ("Token", "Bearer") or not hmac.compare_digest(token.encode(), service.token.encode()):
         raise refusal(401)
 
 
-def check_account(service: TheService, account_id: Id) -> None:
+async def check_account(service: TheService, account_id: Id) -> None:
     """Refuse with 403 a path that names another account."""
     if account_id != service.declaration.account.id:
         raise refusal(403)

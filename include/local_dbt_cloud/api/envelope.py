@@ -1,11 +1,14 @@
 """The shape of dbt Cloud's answers: an envelope around the data, also around an error."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+
+log = logging.getLogger(__name__)
 
 # dbt Cloud's own sentences, as captured from it.
 MESSAGES = {
@@ -64,9 +67,11 @@ def answer_errors_in_envelopes(app: FastAPI) -> None:
         # An id in the path that is no number names nothing.
         if any(problem["loc"][0] == "path" for problem in error.errors()):
             return envelope(None, 404, MESSAGES[404])
-        fields = {str(problem["loc"][-1]): problem["msg"] for problem in error.errors()}
+        # Of ("body", "steps_override", 0) the field is the second.
+        fields = {str(problem["loc"][:2][-1]): problem["msg"] for problem in error.errors()}
         return envelope(fields, 400, MESSAGES[400])
 
     @app.exception_handler(Exception)
     def _failed(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s failed.", request.method, request.url.path, exc_info=error)
         return envelope(None, 500, f"The local dbt Cloud failed: {type(error).__name__}. Its log says more.")

@@ -11,7 +11,7 @@ from include.local_dbt_cloud.account import Environment, Job, Project
 from include.local_dbt_cloud.files import read_text
 from include.local_dbt_cloud.humanize import clock, words
 from include.local_dbt_cloud.service import Service
-from include.local_dbt_cloud.store import ACTIVE, Run, RunStatus, RunStep, now
+from include.local_dbt_cloud.store import ACTIVE, Run, RunStatus, RunStep, humanized, now
 
 STATUS_COLORS = {
     RunStatus.QUEUED: "#9ca3af",
@@ -27,11 +27,6 @@ TRUNCATED_DEBUG_LOG_LINES = 1000
 def spaced(moment: datetime | None) -> str | None:
     """Write a moment as runs, triggers and steps do: 2024-07-03 13:59:00.653171+00:00."""
     return moment.isoformat(sep=" ", timespec="microseconds") if moment else None
-
-
-def humanized(status: int) -> str:
-    """Write a status as dbt Cloud does: Queued, Running, Success."""
-    return RunStatus(status).name.capitalize()
 
 
 def run_object(

@@ -107,6 +107,6 @@ class NamedQuery(Paging):
 Named = Annotated[NamedQuery, Query()]
 
 
-def related(include_related: Annotated[list[str], Query()] = []) -> set[str]:  # noqa: B006
+async def related(include_related: Annotated[list[str], Query()] = []) -> set[str]:  # noqa: B006
     """Read the names in include_related, a dependency of the endpoints that take it."""
     return set(_split(include_related))

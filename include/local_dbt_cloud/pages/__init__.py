@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 from sqlalchemy import func, select
@@ -15,7 +16,7 @@ from include.local_dbt_cloud.certificates import HOST_NAMES
 from include.local_dbt_cloud.files import read_text
 from include.local_dbt_cloud.humanize import words
 from include.local_dbt_cloud.service import Service
-from include.local_dbt_cloud.store import ACTIVE, Run, RunStatus, RunStep, now
+from include.local_dbt_cloud.store import ACTIVE, Run, RunStep, humanized, now
 
 RUNS_ON_A_PAGE = 50
 
@@ -43,13 +44,13 @@ def create_pages(service: Service) -> FastAPI:
         is_active=lambda run: run.status in ACTIVE,
     )
     templates.env.filters.update(
-        status=lambda status: RunStatus(status).name.capitalize(),
+        status=humanized,
         took=_took,
         ago=_ago,
     )
     # No pages of documentation, and no answers to names that another site has pointed at this machine.
     app = FastAPI(title="local dbt Cloud pages", openapi_url=None)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[name.strip("[]") for name in HOST_NAMES])
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOST_NAMES)
 
     def render(request: Request, template: str, code: int = 200, **context: object) -> Response:
         return templates.TemplateResponse(request, template, context, status_code=code)
@@ -95,7 +96,8 @@ def create_pages(service: Service) -> FastAPI:
         )
 
     @app.exception_handler(404)
-    def _not_found(request: Request, error: HTTPException) -> Response:
+    @app.exception_handler(RequestValidationError)
+    def _not_found(request: Request, error: Exception) -> Response:
         return render(request, "not_found.html", code=404)
 
     def check_account(account_id: int) -> None:

@@ -1,0 +1,59 @@
+"""The scheduler's corners, on an event loop of the test's own, where no dbt gets to start."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.local_dbt_cloud.account import Job, read_declaration
+from include.local_dbt_cloud.files import DataDirectory
+from include.local_dbt_cloud.scheduler import Scheduler
+from include.local_dbt_cloud.store import Run, RunStatus, open_store
+from include.local_dbt_cloud.trigger import TriggerRequest
+from tests.local_dbt_cloud.conftest import QUICK
+
+Corner = Callable[[Scheduler, Job], Coroutine[Any, Any, int]]
+
+
+async def cancelled_before_its_first_step(scheduler: Scheduler, job: Job) -> int:
+    run_id = scheduler.trigger(job, TriggerRequest(cause="a test"))
+    scheduler._start_what_may()
+    await scheduler.cancel(run_id)
+    return run_id
+
+
+async def triggered_while_it_stops(scheduler: Scheduler, job: Job) -> int:
+    stopping = asyncio.create_task(scheduler.stop())
+    await asyncio.sleep(0)
+    run_id = scheduler.trigger(job, TriggerRequest(cause="a test"))
+    await stopping
+    await asyncio.sleep(0)
+    scheduler._end_active_runs()
+    return run_id
+
+
+@pytest.mark.parametrize("corner", [cancelled_before_its_first_step, triggered_while_it_stops])
+def test_a_run_that_ends_before_it_begins_never_begins(
+    tmp_path: Path, tiny_account: Path, corner: Corner
+) -> None:
+    async def life() -> Run:
+        data = DataDirectory(tmp_path / "data")
+        data.root.mkdir()
+        declaration = read_declaration(tiny_account)
+        scheduler = Scheduler(declaration, open_store(data.state), data)
+        job = declaration.job(QUICK)
+        assert job
+        run_id = await corner(scheduler, job)
+        # Whatever was left to do is done by now.
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+        assert len(asyncio.all_tasks()) == 1
+        with scheduler.sessions() as session:
+            return session.get_one(Run, run_id)
+
+    run = asyncio.run(life())
+    assert run.status == RunStatus.CANCELLED
+    assert run.status_message
+    assert run.started_at is None
