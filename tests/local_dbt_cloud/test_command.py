@@ -153,9 +153,11 @@ def test_after_a_kill_its_dbt_is_gone_and_the_next_one_goes_on(tmp_path: Path, t
     account = ("--account", str(tiny_account))
     with started(tmp_path / "data", *account) as command:
         running = command.client.post(f"jobs/{SLOW}/run/", json={"cause": "a test"}).json()["data"]["id"]
-        wait_for(command.client, running, {3})
-        while not (family := dbt_of(command.process)):
-            time.sleep(0.05)
+        # Not before the query that never ends: the steps before it end by themselves.
+        while "Concurrency" not in str(wait_for(command.client, running, {1, 2, 3})["run_steps"]):
+            time.sleep(0.1)
+        family = dbt_of(command.process)
+        assert family
         os.kill(command.process.pid, signal.SIGKILL)
         _, alive = psutil.wait_procs(family, timeout=20)
         assert not alive
