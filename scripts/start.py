@@ -25,9 +25,12 @@ def start(settings: Settings, progress: Progress) -> None:
         progress.line(f"Airflow    {settings.airflow_url}/dags/{DAG_ID}")
         progress.line(f"dbt Cloud  {dbt_cloud_page}")
         progress.line("Ctrl-C stops what was started here.")
-        while api.is_up():
-            time.sleep(5)
-        raise Failure(f"Airflow has ended: see {settings.airflow_home}/standalone.log")
+        # Ctrl-C is how this command is meant to end, so it is no failure.
+        with contextlib.suppress(KeyboardInterrupt):
+            while api.is_up():
+                time.sleep(5)
+            raise Failure(f"Airflow has ended: see {settings.airflow_home}/standalone.log")
+    progress.line("Stopped: nothing is left running.")
 
 
 if __name__ == "__main__":
