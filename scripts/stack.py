@@ -120,6 +120,8 @@ def check_connection(settings: Settings) -> DbtCloudApi:
         api = DbtCloudApi(settings.connection, settings.ca_bundle if settings.is_local else None)
     except httpx.InvalidURL as error:
         raise Failure(f"The host of {where} is not a host: {error}.") from error
+    except OSError as error:
+        raise Failure(f"The certificates that SSL_CERT_FILE names cannot be read: {error}.") from error
     match api.try_account():
         case 200:
             return api
