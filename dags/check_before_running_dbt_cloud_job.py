@@ -37,7 +37,7 @@ JOB_ID = "{{ var.value.dbt_cloud_job_id }}"
     tags=["dbt Cloud"],
     doc_md=__doc__,
 )
-def check_before_running_dbt_cloud_job():
+def check_before_running_dbt_cloud_job() -> None:
     @task.short_circuit
     def check_job_is_not_running(job_id: str) -> bool:
         return DbtCloudHook(DBT_CLOUD_CONN_ID).check_job_is_not_running(job_id)

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -94,7 +94,9 @@ def _end_all(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def wait_until(condition, what: str, process: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str, process: subprocess.Popen[bytes], log: Path, seconds: float
+) -> None:
     """Wait until ``condition()`` holds.
 
     :param what: what is waited for, as the subject of a sentence.

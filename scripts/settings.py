@@ -74,7 +74,7 @@ def read_settings(airflow_home: Path | None = None) -> Settings:
     # The stack is a dozen Python processes of the same code; without a bytecode cache each compiles it all.
     shell.pop("PYTHONDONTWRITEBYTECODE", None)
     dotenv = dotenv_values(PROJECT / ".env")
-    # What is set to nothing is not set: so it is for Airflow too.
+    # What is set to nothing is not set, for us and for the processes that inherit this.
     environment = {name: value for name, value in {**dotenv, **shell}.items() if value}
     api_port = _port(environment, "LOCAL_DBT_CLOUD_API_PORT", 8580)
     seeded = read_airflow_settings()
@@ -132,9 +132,7 @@ def _port(environment: Mapping[str, str], variable: str, default: int) -> int:
 def _connection_from_json(text: str) -> Connection:
     try:
         fields = json.loads(text)
-        return _connection(
-            **{name: fields.get(name) for name in ("host", "login", "password")}, **{"json_": text}
-        )
+        return _connection(fields.get("host"), fields.get("login"), fields.get("password"), text)
     except (ValueError, AttributeError) as error:
         # The text holds a token: it must not stand in the message.
         raise Failure(
@@ -142,7 +140,7 @@ def _connection_from_json(text: str) -> Connection:
         ) from error
 
 
-def _connection(host: str, login: Any, password: Any, json_: str | None = None) -> Connection:
+def _connection(host: str | None, login: Any, password: Any, json_: str | None = None) -> Connection:
     fields = {"conn_type": "dbt_cloud", "host": host, "login": str(login), "password": str(password)}
     return Connection(
         host=host or "cloud.getdbt.com",

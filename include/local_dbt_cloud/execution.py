@@ -115,13 +115,13 @@ class Execution:
     async def _call_dbt(self, index: int, command: str) -> None:
         with self._step(index, f"Invoke dbt with `{command}`") as log:
             code = await run_dbt(dbt_arguments(command), self._project_copy, self._variables(index), log)
-            if code:
-                raise StepFailed(f"Step {index}, `{command}`, failed: dbt ended with exit code {code}.")
             artifacts = self.data.artifacts(self.run_id, index)
             with self.sessions.begin() as session:
                 run = session.get_one(Run, self.run_id)
                 run.has_docs_generated |= (artifacts / "catalog.json").is_file()
                 run.has_sources_generated |= (artifacts / "sources.json").is_file()
+            if code:
+                raise StepFailed(f"Step {index}, `{command}`, failed: dbt ended with exit code {code}.")
 
     @contextmanager
     def _step(self, index: int, name: str) -> Iterator[Path]:
@@ -153,6 +153,10 @@ class Execution:
 
     def _profile(self) -> dict[str, Any]:
         declared = yaml.safe_load((self._project_copy / "dbt_project.yml").read_text(encoding="utf-8"))
+        if not declared.get("profile"):
+            raise StepFailed(
+                "The project's dbt_project.yml names no profile: add a line such as 'profile: shop'."
+            )
         target = self.request.target_name_override or self.job.settings.target_name
         output = {
             "type": "duckdb",

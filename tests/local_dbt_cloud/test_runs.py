@@ -190,3 +190,11 @@ def test_the_page_of_a_run_shows_its_log_while_it_goes_on(cloud: RunningCloud) -
     assert "data-refresh" in page
     cloud.cancel(run["id"])
     assert "data-refresh" not in httpx.get(run["href"], trust_env=False).text
+
+
+def test_a_project_without_a_profile_is_a_sentence(cloud: RunningCloud, tmp_path: Path) -> None:
+    (tmp_path / "tiny" / "dbt_project.yml").write_text("{name: tiny}")
+    run = cloud.wait(cloud.trigger(QUICK)["id"])
+    assert run["status_humanized"] == "Error"
+    assert "dbt_project.yml names no profile" in run["status_message"]
+    assert [step["status"] for step in run["run_steps"]] == [10, 20]

@@ -45,9 +45,9 @@ def envelope_or_404(service: Any, write: Callable[[Any, Any], Any], item: Any) -
     return envelope(write(service, item))
 
 
-def refusal(code: int, data: Any = None) -> HTTPException:
+def refusal(code: int) -> HTTPException:
     """Return the exception that answers with dbt Cloud's sentence for this code."""
-    return HTTPException(code, detail=data)
+    return HTTPException(code)
 
 
 def answer_errors_in_envelopes(app: FastAPI) -> None:
@@ -57,10 +57,7 @@ def answer_errors_in_envelopes(app: FastAPI) -> None:
     @app.exception_handler(405)
     @app.exception_handler(HTTPException)
     def _refused(request: Request, error: Any) -> JSONResponse:
-        code = error.status_code
-        # The router's own errors carry a standard phrase, ours carry the data.
-        data = error.detail if isinstance(error.detail, dict) else None
-        return envelope(data, code, MESSAGES.get(code) or str(error.detail))
+        return envelope(None, error.status_code, MESSAGES.get(error.status_code) or str(error.detail))
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
