@@ -57,6 +57,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on; all others are refused (default 127.0.0.1)"
     )
+    parser.add_argument(
+        "--history",
+        type=int,
+        default=0,
+        metavar="N",
+        help="make finished runs until there are N, to try things at scale (default 0)",
+    )
     return parser.parse_args()
 
 
@@ -80,7 +87,7 @@ async def serve_until_signal(options: argparse.Namespace) -> None:
         listening(options.host, options.pages_port, "LOCAL_DBT_CLOUD_PAGES_PORT") as pages_socket,
     ):
         pages_url = f"http://localhost:{pages_socket.getsockname()[1]}"
-        service = open_service(options.account, data, pages_url, token)
+        service = open_service(options.account, data, pages_url, token, options.history)
         api_url = f"https://localhost:{api_socket.getsockname()[1]}"
         print(f"local dbt Cloud: API {api_url}, pages {pages_url}, data {data.root}", flush=True)
         await serve(service, api_socket, pages_socket, stop)

@@ -1,26 +1,17 @@
 """Reads account.yaml: the account, its projects, environments and jobs."""
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from include.local_dbt_cloud.entry import STRICT, Entry, Id
+from include.local_dbt_cloud.job import JobDefinition
 from include.local_dbt_cloud.problem import Problem
-from include.local_dbt_cloud.steps import dbt_arguments
-
-MAX_INT64 = 2**63 - 1
-Id = Annotated[int, Field(ge=1, le=MAX_INT64)]
-Step = Annotated[str, Field(min_length=1)]
 
 
-class Declared(BaseModel):
-    """What all entries of account.yaml share: a word that is not known is a mistake, not a comment."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Account(Declared):
+class Account(Entry):
     """The account itself; ``run_slots`` bounds how many runs are active at once."""
 
     id: Id
@@ -28,7 +19,7 @@ class Account(Declared):
     run_slots: int = Field(default=1, ge=1)
 
 
-class Project(Declared):
+class Project(Entry):
     """A dbt project: ``directory`` holds its dbt_project.yml."""
 
     id: Id
@@ -36,7 +27,7 @@ class Project(Declared):
     directory: Path
 
 
-class Environment(Declared):
+class Environment(Entry):
     """Where the jobs of a project build: a DuckDB ``database`` file and a default ``schema`` in it."""
 
     id: Id
@@ -47,47 +38,19 @@ class Environment(Declared):
     default_schema: str = Field(alias="schema", min_length=1)
 
 
-class JobSettings(Declared):
-    """dbt's number of threads and the name of its target."""
-
-    threads: int = Field(default=4, ge=1)
-    target_name: str = "default"
-
-
-class JobExecution(Declared):
-    """``timeout_seconds`` ends a run that takes longer; 0 means no limit."""
-
-    timeout_seconds: int = Field(default=0, ge=0)
-
-
-class Job(Declared):
-    """A job: the dbt commands it runs, in order, and how."""
+class DeclaredJob(JobDefinition):
+    """A job with the id that it is to have."""
 
     id: Id
-    environment_id: Id
-    name: str
-    description: str = ""
-    execute_steps: list[Step] = Field(min_length=1)
-    generate_docs: bool = False
-    run_generate_sources: bool = False
-    settings: JobSettings = JobSettings()
-    execution: JobExecution = JobExecution()
-
-    @field_validator("execute_steps")
-    @classmethod
-    def _are_dbt_commands(cls, steps: list[str]) -> list[str]:
-        for step in steps:
-            dbt_arguments(step)
-        return steps
 
 
-class Declaration(Declared):
+class Declaration(Entry):
     """The whole of account.yaml."""
 
     account: Account
     projects: list[Project]
     environments: list[Environment]
-    jobs: list[Job]
+    jobs: list[DeclaredJob]
 
     @model_validator(mode="after")
     def _refers_to_what_it_declares(self) -> Self:
@@ -104,10 +67,12 @@ class Declaration(Declared):
                 raise ValueError(f"environment {environment.id} names project {environment.project_id}, "
                                  "which is not declared")  # fmt: skip
         for job in self.jobs:
-            if self.environment(job.environment_id) is None:
+            environment = self.environment(job.environment_id)
+            if environment is None:
                 raise ValueError(
                     f"job {job.id} names environment {job.environment_id}, which is not declared"
                 )
+            job.account_id, job.project_id = self.account.id, environment.project_id
         return self
 
     def project(self, project_id: int) -> Project | None:
@@ -118,13 +83,9 @@ class Declaration(Declared):
         """Return the environment with this id, None if there is none."""
         return next((entry for entry in self.environments if entry.id == environment_id), None)
 
-    def job(self, job_id: int) -> Job | None:
-        """Return the job with this id, None if there is none."""
-        return next((job for job in self.jobs if job.id == job_id), None)
-
-    def place_of(self, job: Job) -> tuple[Project, Environment]:
-        """Return the project and the environment that a declared job belongs to."""
-        environment = self.environment(job.environment_id)
+    def place_of(self, environment_id: int) -> tuple[Project, Environment]:
+        """Return a declared environment and its project."""
+        environment = self.environment(environment_id)
         assert environment is not None
         project = self.project(environment.project_id)
         assert project is not None
@@ -138,7 +99,7 @@ def read_declaration(path: Path) -> Declaration:
     """
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        declaration = Declaration.model_validate(content)
+        declaration = Declaration.model_validate(content, context=STRICT)
     except (OSError, UnicodeDecodeError) as error:
         raise Problem(f"Cannot read the account file {path}: {error}.") from error
     except yaml.YAMLError as error:
@@ -146,7 +107,8 @@ def read_declaration(path: Path) -> Declaration:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise Problem(f"The account file {path} is wrong at {where}: {first['msg']}.") from error
+        message = first["msg"].removeprefix("Value error, ").rstrip(".?")
+        raise Problem(f"The account file {path} is wrong at {where}: {message}.") from error
     for project in declaration.projects:
         project.directory = (path.parent / project.directory).resolve()
         if not (project.directory / "dbt_project.yml").is_file():

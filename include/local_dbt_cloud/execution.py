@@ -12,9 +12,11 @@ from typing import Any
 import yaml
 from sqlalchemy.orm import Session, sessionmaker
 
-from include.local_dbt_cloud.account import Environment, Job, Project
+from include.local_dbt_cloud.account import Environment, Project
 from include.local_dbt_cloud.dbt_process import run_dbt
 from include.local_dbt_cloud.files import DataDirectory
+from include.local_dbt_cloud.job import JobDefinition
+from include.local_dbt_cloud.plan import FIRST_DBT_STEP, DbtStep
 from include.local_dbt_cloud.steps import dbt_arguments
 from include.local_dbt_cloud.store import Run, RunStatus, RunStep, now
 from include.local_dbt_cloud.trigger import TriggerRequest
@@ -30,34 +32,14 @@ class StepFailed(Exception):
 
 
 @dataclass(frozen=True)
-class DbtStep:
-    """A step that calls dbt; when it ``may_fail``, the run goes on after its failure."""
-
-    command: str
-    may_fail: bool = False
-
-
-def dbt_steps(job: Job, request: TriggerRequest) -> Iterator[DbtStep]:
-    """Yield what dbt is called for, in order; the job's settings hold where the request is silent."""
-    yield DbtStep("dbt deps")
-    if job.run_generate_sources:
-        yield DbtStep("dbt source freshness", may_fail=True)
-    yield from (DbtStep(command) for command in request.steps_override or job.execute_steps)
-    docs = request.generate_docs_override
-    if job.generate_docs if docs is None else docs:
-        yield DbtStep("dbt docs generate", may_fail=True)
-
-
-@dataclass(frozen=True)
 class Execution:
     """One run of a job on its way."""
 
-    run_id: int
-    request: TriggerRequest
-    job: Job
+    run: Run
+    job: JobDefinition
     project: Project
     environment: Environment
-    account_id: int
+    variables: dict[str, str]
     sessions: sessionmaker[Session]
     data: DataDirectory
 
@@ -87,8 +69,13 @@ class Execution:
             self._end(RunStatus.SUCCESS)
 
     @property
+    def request(self) -> TriggerRequest:
+        """What was asked of this run beside its job's settings."""
+        return TriggerRequest.model_validate(self.run.trigger)
+
+    @property
     def _directory(self) -> Path:
-        return self.data.run(self.run_id)
+        return self.data.run(self.run.id)
 
     @property
     def _project_copy(self) -> Path:
@@ -96,7 +83,7 @@ class Execution:
 
     async def _take_steps(self) -> None:
         with self.sessions.begin() as session:
-            run = session.get_one(Run, self.run_id)
+            run = session.get_one(Run, self.run.id)
             run.status, run.started_at = RunStatus.RUNNING, now()
         with self._step(1, "Clone git repository") as log:
             shutil.copytree(self.project.directory, self._project_copy, ignore=NOT_CLONED)
@@ -105,31 +92,35 @@ class Execution:
             profile = yaml.safe_dump(self._profile(), sort_keys=False)
             (self._directory / "profiles.yml").write_text(profile, encoding="utf-8")
             log.write_text(profile, encoding="utf-8")
-        for index, step in enumerate(dbt_steps(self.job, self.request), start=3):
+        for index, entry in enumerate(self.run.dbt_steps, start=FIRST_DBT_STEP):
+            step = DbtStep(*entry)
             try:
-                await self._call_dbt(index, step.command)
+                await self._call_dbt(index, step)
             except StepFailed:
                 if not step.may_fail:
                     raise
 
-    async def _call_dbt(self, index: int, command: str) -> None:
-        with self._step(index, f"Invoke dbt with `{command}`") as log:
-            code = await run_dbt(dbt_arguments(command), self._project_copy, self._variables(index), log)
-            artifacts = self.data.artifacts(self.run_id, index)
+    async def _call_dbt(self, index: int, step: DbtStep) -> None:
+        with self._step(index, f"Invoke dbt with `{step.command}`") as log:
+            environment = self._environment(index)
+            if step.state:
+                environment["DBT_STATE"] = str(self.data.root / step.state)
+            code = await run_dbt(dbt_arguments(step.command), self._project_copy, environment, log)
+            artifacts = self.data.artifacts(self.run.id, index)
             with self.sessions.begin() as session:
-                run = session.get_one(Run, self.run_id)
+                run = session.get_one(Run, self.run.id)
                 run.has_docs_generated |= (artifacts / "catalog.json").is_file()
                 run.has_sources_generated |= (artifacts / "sources.json").is_file()
             if code:
-                raise StepFailed(f"Step {index}, `{command}`, failed: dbt ended with exit code {code}.")
+                raise StepFailed(f"Step {index}, `{step.command}`, failed: dbt ended with exit code {code}.")
 
     @contextmanager
     def _step(self, index: int, name: str) -> Iterator[Path]:
-        log = self.data.step_log(self.run_id, index)
+        log = self.data.step_log(self.run.id, index)
         log.parent.mkdir(parents=True)
         log.touch()
         with self.sessions.begin() as session:
-            step = RunStep(run_id=self.run_id, index=index, name=name)
+            step = RunStep(run_id=self.run.id, index=index, name=name)
             session.add(step)
         status = RunStatus.SUCCESS
         try:
@@ -148,7 +139,7 @@ class Execution:
     def _end(self, status: RunStatus, message: str | None = None) -> None:
         shutil.rmtree(self._project_copy, ignore_errors=True)
         with self.sessions.begin() as session:
-            run = session.get_one(Run, self.run_id)
+            run = session.get_one(Run, self.run.id)
             run.status, run.status_message, run.finished_at = status, message, now()
 
     def _profile(self) -> dict[str, Any]:
@@ -166,22 +157,23 @@ class Execution:
         }
         return {declared["profile"]: {"target": target, "outputs": {target: output}}}
 
-    def _variables(self, index: int) -> dict[str, str]:
+    def _environment(self, index: int) -> dict[str, str]:
         # docs.getdbt.com/docs/build/environment-variables, "Special environment variables".
         cloud = {
-            "DBT_CLOUD_ACCOUNT_ID": str(self.account_id),
+            "DBT_CLOUD_ACCOUNT_ID": str(self.job.account_id),
             "DBT_CLOUD_PROJECT_ID": str(self.project.id),
             "DBT_CLOUD_ENVIRONMENT_ID": str(self.environment.id),
-            "DBT_CLOUD_JOB_ID": str(self.job.id),
-            "DBT_CLOUD_RUN_ID": str(self.run_id),
+            "DBT_CLOUD_JOB_ID": str(self.run.job_definition_id),
+            "DBT_CLOUD_RUN_ID": str(self.run.id),
             "DBT_CLOUD_RUN_REASON": self.request.cause,
-            "DBT_CLOUD_RUN_REASON_CATEGORY": "api",
+            "DBT_CLOUD_RUN_REASON_CATEGORY": self.run.cause_category,
             "DBT_CLOUD_INVOCATION_CONTEXT": "prod",
         }
         # dbt writes variables with this prefix into its artifacts, under metadata.env, without the prefix.
         in_artifacts = {f"DBT_ENV_CUSTOM_ENV_{name}": value for name, value in cloud.items()}
-        return cloud | in_artifacts | {
+        # In this order, because a variable of the job must not lead dbt out of the run's own directory.
+        return self.variables | cloud | in_artifacts | {
             "DBT_PROFILES_DIR": str(self._directory),
-            "DBT_TARGET_PATH": str(self.data.artifacts(self.run_id, index)),
-            "DBT_LOG_PATH": str(self.data.step(self.run_id, index)),
+            "DBT_TARGET_PATH": str(self.data.artifacts(self.run.id, index)),
+            "DBT_LOG_PATH": str(self.data.step(self.run.id, index)),
         }  # fmt: skip

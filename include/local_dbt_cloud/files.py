@@ -1,5 +1,6 @@
 """Where things are in the data directory, and how artifacts are found in it."""
 
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ class DataDirectory:
 
     @property
     def state(self) -> Path:
-        """The SQLite file with runs and steps."""
+        """The SQLite file with jobs, runs and their steps."""
         return self.root / "state.sqlite"
 
     @property
@@ -25,9 +26,14 @@ class DataDirectory:
         """The server's private key and certificate."""
         return self.root / "server.pem"
 
+    @property
+    def runs(self) -> Path:
+        """What belongs to runs, a directory each."""
+        return self.root / "runs"
+
     def run(self, run_id: int) -> Path:
         """What belongs to one run."""
-        return self.root / "runs" / str(run_id)
+        return self.runs / str(run_id)
 
     def step(self, run_id: int, index: int) -> Path:
         """What belongs to one step of a run."""
@@ -61,9 +67,10 @@ class DataDirectory:
         return self.artifacts(run_id, index) / path if path in self.artifact_paths(run_id, index) else None
 
 
-def read_text(path: Path) -> str:
-    """Return a log's text, empty if there is no such file yet."""
+def read_text(path: Path, last_lines: int | None = None) -> str:
+    """Return a log's text or its last lines; empty if there is no such file yet."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        with path.open(encoding="utf-8", errors="replace") as log:
+            return log.read() if last_lines is None else "".join(deque(log, last_lines))
     except FileNotFoundError:
         return ""

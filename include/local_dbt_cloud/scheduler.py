@@ -5,18 +5,24 @@ import logging
 from importlib.metadata import version
 
 from sqlalchemy import select
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
 
-from include.local_dbt_cloud.account import Declaration, Job
+from include.local_dbt_cloud.account import Declaration
 from include.local_dbt_cloud.execution import Execution
 from include.local_dbt_cloud.files import DataDirectory
-from include.local_dbt_cloud.store import ACTIVE, Run, RunStatus, now
+from include.local_dbt_cloud.jobs import definition_of
+from include.local_dbt_cloud.plan import steps_of_job, steps_of_retry
+from include.local_dbt_cloud.store import ACTIVE, Job, Run, RunStatus, now, unusable
 from include.local_dbt_cloud.trigger import TriggerRequest
+from include.local_dbt_cloud.variables import variables_of_run
 
 log = logging.getLogger(__name__)
 
 CANCELLED_BY_USER = "Cancelled by user."
 STOPPED = "The local dbt Cloud was stopped while this run was {}."
+LOST = "The local dbt Cloud could not carry out this run to its end; its log says why."
+SECONDS_UNTIL_NEXT_TRY = 2
 
 
 class Scheduler:
@@ -36,18 +42,38 @@ class Scheduler:
         self._stopping = False
         self._end_active_runs()
 
-    def trigger(self, job: Job, request: TriggerRequest) -> int:
+    def trigger(self, job_id: int, request: TriggerRequest, cause_category: str = "api") -> int:
         """Queue a run of a job, to start when nothing is in its way, and return its id."""
-        project, environment = self.declaration.place_of(job)
         with self.sessions.begin() as session:
+            job = definition_of(session.get_one(Job, job_id))
             run = Run(
-                job_definition_id=job.id,
-                project_id=project.id,
-                environment_id=environment.id,
+                job_definition_id=job_id,
+                project_id=job.project_id,
+                environment_id=job.environment_id,
                 trigger=request.model_dump(),
-                dbt_version=version("dbt-core"),
+                dbt_version=request.dbt_version_override or job.dbt_version or version("dbt-core"),
+                cause_category=cause_category,
+                dbt_steps=steps_of_job(job, request),
             )
             session.add(run)
+        return self._queued(run)
+
+    def retry(self, run_id: int) -> int:
+        """Queue a run that goes on from where a failed run ended, with its overrides, and return its id."""
+        with self.sessions.begin() as session:
+            failed = session.get_one(Run, run_id)
+            fields = ("job_definition_id", "project_id", "environment_id", "dbt_version")
+            run = Run(
+                trigger=failed.trigger | {"cause": f"Retry of run {run_id}"},
+                cause_category="rerun",
+                retrying_run_id=run_id,
+                dbt_steps=steps_of_retry(failed, self.data),
+                **{field: getattr(failed, field) for field in fields},
+            )
+            session.add(run)
+        return self._queued(run)
+
+    def _queued(self, run: Run) -> int:
         # Not at once: the answer to the request shows the run Queued, as dbt Cloud's does.
         asyncio.get_running_loop().call_soon(self._start_what_may)
         return run.id
@@ -57,15 +83,11 @@ class Scheduler:
         if task := self._tasks.get(run_id):
             task.cancel(CANCELLED_BY_USER)
             await asyncio.wait([task])
-        # The queued ones, and one that was cancelled before its task had begun.
+        self._end_cancelled(run_id)
+
+    def _end_cancelled(self, run_id: int) -> None:
         with self.sessions.begin() as session:
-            run = session.get_one(Run, run_id)
-            if run.status in ACTIVE:
-                run.status, run.status_message, run.finished_at = (
-                    RunStatus.CANCELLED,
-                    CANCELLED_BY_USER,
-                    now(),
-                )
+            _end(session.get_one(Run, run_id), RunStatus.CANCELLED, CANCELLED_BY_USER)
 
     async def stop(self) -> None:
         """Stop every dbt and end every active run, those in the queue too; from now on none starts."""
@@ -80,12 +102,23 @@ class Scheduler:
     def _start_what_may(self) -> None:
         if self._stopping:
             return
+        try:
+            for run in self._choose():
+                self._start(run)
+        except DatabaseError as error:
+            # As on a full disk: nothing is lost as long as it is tried again.
+            log.error(unusable(self.data.state, str(error.orig)))
+            asyncio.get_running_loop().call_later(SECONDS_UNTIL_NEXT_TRY, self._start_what_may)
+
+    def _choose(self) -> list[Run]:
         with self.sessions.begin() as session:
             active = session.scalars(select(Run).where(Run.status.in_(ACTIVE)).order_by(Run.id)).all()
-            busy = [run for run in active if run.status != RunStatus.QUEUED]
-            busy_jobs = {run.job_definition_id for run in busy}
-            free_slots = self.declaration.account.run_slots - len(busy)
-            starting: list[Run] = []
+            for run in active:
+                if run.status != RunStatus.QUEUED and run.id not in self._tasks:
+                    _end(run, RunStatus.ERROR, LOST)
+            busy_jobs = {run.job_definition_id for run in active if run.id in self._tasks}
+            free_slots = self.declaration.account.run_slots - len(self._tasks)
+            chosen: list[Run] = []
             for run in active:
                 if (
                     free_slots > 0
@@ -95,39 +128,39 @@ class Scheduler:
                     run.status, run.dequeued_at = RunStatus.STARTING, now()
                     busy_jobs.add(run.job_definition_id)
                     free_slots -= 1
-                    starting.append(run)
-        for run in starting:
-            self._start(run)
+                    chosen.append(run)
+        return chosen
 
     def _start(self, run: Run) -> None:
-        job = self.declaration.job(run.job_definition_id)
-        assert job is not None
-        project, environment = self.declaration.place_of(job)
-        execution = Execution(
-            run_id=run.id,
-            request=TriggerRequest.model_validate(run.trigger),
-            job=job,
-            project=project,
-            environment=environment,
-            account_id=self.declaration.account.id,
-            sessions=self.sessions,
-            data=self.data,
-        )
+        with self.sessions() as session:
+            job = definition_of(session.get_one(Job, run.job_definition_id))
+            variables = variables_of_run(session, run)
+        project, environment = self.declaration.place_of(run.environment_id)
+        execution = Execution(run, job, project, environment, variables, self.sessions, self.data)
         task = asyncio.get_running_loop().create_task(execution.carry_out(), name=f"run {run.id}")
         self._tasks[run.id] = task
         task.add_done_callback(lambda task: self._finished(run.id, task))
 
     def _finished(self, run_id: int, task: asyncio.Task[None]) -> None:
         del self._tasks[run_id]
-        if not task.cancelled() and (error := task.exception()):
+        if task.cancelled():
+            # Before its first step, or it would have ended by itself.
+            self._end_cancelled(run_id)
+        elif error := task.exception():
             log.error("Run %s could not be carried out.", run_id, exc_info=error)
         self._start_what_may()
 
     def _end_active_runs(self) -> None:
         with self.sessions.begin() as session:
             for run in session.scalars(select(Run).where(Run.status.in_(ACTIVE))):
-                message = STOPPED.format("queued" if run.status == RunStatus.QUEUED else "running")
-                run.status, run.status_message, run.finished_at = RunStatus.CANCELLED, message, now()
-                for step in run.run_steps:
-                    if step.finished_at is None:
-                        step.status, step.finished_at = RunStatus.CANCELLED, now()
+                what = "queued" if run.status == RunStatus.QUEUED else "running"
+                _end(run, RunStatus.CANCELLED, STOPPED.format(what))
+
+
+def _end(run: Run, status: RunStatus, message: str) -> None:
+    if run.status not in ACTIVE:
+        return
+    run.status, run.status_message, run.finished_at = status, message, now()
+    for step in run.run_steps:
+        if step.finished_at is None:
+            step.status, step.finished_at = status, now()

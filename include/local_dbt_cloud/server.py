@@ -4,8 +4,11 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from include.local_dbt_cloud.api import create_api
 from include.local_dbt_cloud.pages import create_pages
@@ -21,6 +24,21 @@ class Server(uvicorn.Server):
         yield
 
 
+class Protocol(AutoHTTPProtocol):
+    """Hands each request its connection, so that a fault can drop it."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Put the connection into the scope of the requests that come over it."""
+        super().connection_made(transport)
+        app = self.app
+
+        async def app_with_transport(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["transport"] = transport
+            await app(scope, receive, send)
+
+        self.app = app_with_transport
+
+
 async def serve(
     service: Service, api_socket: socket.socket, pages_socket: socket.socket, stop: asyncio.Event
 ) -> None:
@@ -30,7 +48,7 @@ async def serve(
     quiet["timeout_graceful_shutdown"] = 1
     certificate = str(service.data.server_certificate)
     servers = [
-        Server(uvicorn.Config(create_api(service), ssl_certfile=certificate, **quiet)),
+        Server(uvicorn.Config(create_api(service), http=Protocol, ssl_certfile=certificate, **quiet)),
         Server(uvicorn.Config(create_pages(service), **quiet)),
     ]
 

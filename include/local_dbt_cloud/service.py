@@ -9,7 +9,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from include.local_dbt_cloud.account import Declaration, read_declaration
 from include.local_dbt_cloud.certificates import prepare_certificates
+from include.local_dbt_cloud.faults import Faults
 from include.local_dbt_cloud.files import DataDirectory
+from include.local_dbt_cloud.history import fill_history
+from include.local_dbt_cloud.jobs import declare_jobs
 from include.local_dbt_cloud.scheduler import Scheduler
 from include.local_dbt_cloud.store import ACTIVE, Run, RunStatus, open_store
 
@@ -23,6 +26,7 @@ class Service:
     data: DataDirectory
     sessions: sessionmaker[Session]
     scheduler: Scheduler
+    faults: Faults
     pages_url: str
     token: str
 
@@ -39,20 +43,27 @@ class Service:
         return list(session.scalars(select(Run.id).where(*ahead).order_by(Run.id)))
 
 
-def open_service(account_file: Path, data: DataDirectory, pages_url: str, token: str) -> Service:
+def open_service(
+    account_file: Path, data: DataDirectory, pages_url: str, token: str, history: int = 0
+) -> Service:
     """Open the data directory, made if there is none, and serve the declared account from it.
 
+    :param history: how many finished runs there shall be at least.
     :raises Problem: the account file or the state file is missing, unreadable or wrong.
     """
     declaration = read_declaration(account_file)
     prepare_certificates(data)
-    sessions = open_store(data.state)
+    sessions = open_store(data)
+    with sessions.begin() as session:
+        declare_jobs(session, declaration)
+        fill_history(session, history)
     return Service(
         declaration=declaration,
         declared_at=datetime.fromtimestamp(account_file.stat().st_mtime, UTC),
         data=data,
         sessions=sessions,
         scheduler=Scheduler(declaration, sessions, data),
+        faults=Faults(),
         pages_url=pages_url,
         token=token,
     )

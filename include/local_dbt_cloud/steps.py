@@ -1,5 +1,6 @@
 """Turns a step as people write it, such as "dbt build --select +orders", into arguments for dbt."""
 
+import re
 import shlex
 
 # dbt's commands that make sense in a job, as dbt Cloud lists them: docs.getdbt.com/docs/deploy/job-commands.
@@ -17,8 +18,10 @@ OPTIONS_WITH_VALUE = {
 # dbt Cloud sets these itself; in a step they would read or write outside the run's own directory.
 RESERVED_OPTIONS = {
     "--project-dir", "--profiles-dir", "--target-path", "--log-path", "--profile",
-    "--partial-parse-file-path", "--record-timing-info", "-r",
+    "--partial-parse-file-path", "--record-timing-info",
 }  # fmt: skip
+# -r is --record-timing-info and -o is --output of source freshness, also behind other letters: -qrFILE.
+RESERVED_LETTERS = re.compile(r"-[dfhqxvV]*[or]")
 
 
 def dbt_arguments(step: str) -> list[str]:
@@ -34,17 +37,26 @@ def dbt_arguments(step: str) -> list[str]:
     if program != "dbt":
         raise ValueError(f"step {step!r} is not a dbt command: it must begin with 'dbt'")
     for word in arguments:
-        if word.split("=")[0] in RESERVED_OPTIONS:
-            raise ValueError(f"step {step!r} sets {word.split('=')[0]}, which dbt Cloud sets itself")
-    command = _command(arguments)
-    if not any(command[: len(known)] == known for known in (name.split() for name in COMMANDS)):
+        option = word.split("=")[0]
+        if option in RESERVED_OPTIONS or RESERVED_LETTERS.match(word):
+            raise ValueError(f"step {step!r} sets {option}, which dbt Cloud sets itself")
+        # Of "dbt list" it is a format, of "dbt source freshness" a file.
+        if option == "--output" and "freshness" in arguments:
+            raise ValueError(f"step {step!r} sets --output, but its output is the artifact sources.json")
+    if not _command(arguments):
         raise ValueError(f"step {step!r} is not one of the dbt commands of a job: {', '.join(COMMANDS)}")
     return arguments
 
 
-def _command(arguments: list[str]) -> list[str]:
-    """Return the arguments from the command on, without dbt's global options before it."""
+def dbt_command(step: str) -> str:
+    """Return the command of a step that ``dbt_arguments`` accepts, such as ``build`` or ``docs generate``."""
+    return _command(dbt_arguments(step))
+
+
+def _command(arguments: list[str]) -> str:
+    # It stands behind dbt's global options; the answer is empty if it is none of the known commands.
     position = 0
     while position < len(arguments) and arguments[position].startswith("-"):
         position += 2 if arguments[position] in OPTIONS_WITH_VALUE else 1
-    return arguments[position:]
+    words = arguments[position : position + 2]
+    return next((name for name in COMMANDS if words[: len(name.split())] == name.split()), "")

@@ -1,4 +1,4 @@
-"""What the local dbt Cloud remembers: runs and their steps, in one SQLite file."""
+"""What the local dbt Cloud remembers, in one SQLite file: jobs, runs, their steps, environment variables."""
 
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -10,9 +10,10 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
+from include.local_dbt_cloud.files import DataDirectory
 from include.local_dbt_cloud.problem import Problem
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class RunStatus(IntEnum):
@@ -31,7 +32,7 @@ ACTIVE = (RunStatus.QUEUED, RunStatus.STARTING, RunStatus.RUNNING)
 
 def humanized(status: int) -> str:
     """Write a status as dbt Cloud does: Queued, Running, Success."""
-    return RunStatus(status).name.capitalize()
+    return RunStatus(status).name.capitalize() if status in set(RunStatus) else "Unknown"
 
 
 def now() -> datetime:
@@ -55,19 +56,63 @@ class UtcDateTime(TypeDecorator[datetime]):
 class Base(DeclarativeBase):
     """The tables."""
 
-    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON}
+    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON}
+
+
+class Job(Base):
+    """A job: ``definition`` is a JobDefinition, ``declared`` the one of account.yaml that it was last set to.
+
+    ``state`` is 1 for an active job and 2 for a deleted one, as in dbt Cloud's API.
+    """
+
+    __tablename__ = "jobs"
+    # An id is never used twice.
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[int] = mapped_column(default=1)
+    definition: Mapped[dict[str, Any]]
+    declared: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+
+class EnvironmentVariable(Base):
+    """A value that an environment variable of dbt has in a project, an environment or a job."""
+
+    __tablename__ = "environment_variables"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int]
+    environment_id: Mapped[int | None]
+    job_definition_id: Mapped[int | None]
+    name: Mapped[str]
+    type: Mapped[str]
+    raw_value: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
 
 
 class Run(Base):
-    """One run of a job. ``trigger`` holds the body of the request that started it."""
+    """One run of a job.
+
+    ``trigger`` holds the body of the request that started it, ``dbt_steps`` what it calls dbt for.
+    """
 
     __tablename__ = "runs"
     __table_args__ = (
-        Index("runs_by_job", "job_definition_id", "status", "id"),
+        Index("runs_by_job", "job_definition_id", "id"),
+        Index("runs_by_job_and_status", "job_definition_id", "status", "id"),
+        Index("runs_by_job_and_creation", "job_definition_id", "created_at", "id"),
         Index("runs_by_status", "status", "id"),
+        Index("runs_by_creation", "created_at", "id"),
+        Index("runs_by_end", "finished_at", "id"),
+        # To count what other filters leave without reading the runs themselves.
+        Index("runs_by_filters", "project_id", "environment_id", "has_docs_generated",
+              "has_sources_generated", "dbt_version"),
         # An id is never used twice, also when the newest runs were deleted by hand.
         {"sqlite_autoincrement": True},
-    )
+    )  # fmt: skip
 
     id: Mapped[int] = mapped_column(primary_key=True)
     job_definition_id: Mapped[int]
@@ -76,6 +121,9 @@ class Run(Base):
     status: Mapped[int] = mapped_column(default=RunStatus.QUEUED)
     status_message: Mapped[str | None]
     trigger: Mapped[dict[str, Any]]
+    cause_category: Mapped[str] = mapped_column(default="api")
+    retrying_run_id: Mapped[int | None]
+    dbt_steps: Mapped[list[Any]] = mapped_column(default=list)
     dbt_version: Mapped[str]
     has_docs_generated: Mapped[bool] = mapped_column(default=False)
     has_sources_generated: Mapped[bool] = mapped_column(default=False)
@@ -105,11 +153,18 @@ class RunStep(Base):
     finished_at: Mapped[datetime | None]
 
 
-def open_store(path: Path) -> sessionmaker[Session]:
+def open_store(data: DataDirectory) -> sessionmaker[Session]:
     """Open the state file, made if there is none; answers what opens sessions on it.
 
-    :raises Problem: the file is not a state file, or one of another version.
+    :raises Problem: the file is not a state file, is damaged or is of another version, or it is missing while
+        the artifacts of its runs are there.
     """
+    path = data.state
+    if not path.exists() and data.runs.exists():
+        raise Problem(
+            f"The state file {path} is missing, but {data.runs} holds the artifacts of its runs: put a copy "
+            "of the file back, or move that folder away to begin with an empty history."
+        )
     engine = create_engine(f"sqlite:///{path}")
 
     @event.listens_for(engine, "connect")
@@ -130,10 +185,23 @@ def open_store(path: Path) -> sessionmaker[Session]:
                     f"The state file {path} is of version {version}, this program's is {SCHEMA_VERSION}: "
                     "move its folder away to begin with an empty history."
                 )
-    except DatabaseError as error:
+            damage = connection.scalar(text("PRAGMA quick_check(1)"))
+            if damage != "ok":
+                raise Problem(unusable(path, damage))
+    except (DatabaseError, Problem) as error:
         engine.dispose()
-        raise Problem(
-            f"The state file {path} cannot be read ({error.orig}): "
-            "move its folder away to begin with an empty history."
-        ) from error
+        if isinstance(error, Problem):
+            raise
+        raise Problem(unusable(path, str(error.orig))) from error
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def unusable(path: Path, reason: str) -> str:
+    """Return the sentence for a state file that cannot be read or written."""
+    remedy = (
+        "free some space, then try again"
+        if "full" in reason or "I/O" in reason
+        else "stop the local dbt Cloud and put a copy of the file back, or move its folder away to begin "
+        "with an empty history"
+    )
+    return f"The state file {path} cannot be used ({reason}): {remedy}."

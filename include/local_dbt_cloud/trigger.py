@@ -1,9 +1,8 @@
 """The body of the request that triggers a run."""
 
-from typing import Annotated
+from pydantic import BaseModel, field_validator
 
-from pydantic import BaseModel, Field, field_validator
-
+from include.local_dbt_cloud.job import Name, Seconds, Threads
 from include.local_dbt_cloud.steps import dbt_arguments
 
 
@@ -13,19 +12,19 @@ class TriggerRequest(BaseModel):
     None leaves the job's own setting. Words that are not known are ignored.
     """
 
-    cause: str = Field(min_length=1, max_length=255)
+    cause: Name
     git_sha: str | None = None
     git_branch: str | None = None
     azure_pull_request_id: int | None = None
     github_pull_request_id: int | None = None
     gitlab_merge_request_id: int | None = None
     non_native_pull_request_id: int | None = None
-    schema_override: Annotated[str, Field(min_length=1)] | None = None
+    schema_override: Name | None = None
     dbt_version_override: str | None = None
-    threads_override: Annotated[int, Field(ge=1)] | None = None
-    target_name_override: Annotated[str, Field(min_length=1)] | None = None
+    threads_override: Threads | None = None
+    target_name_override: Name | None = None
     generate_docs_override: bool | None = None
-    timeout_seconds_override: Annotated[int, Field(ge=0)] | None = None
+    timeout_seconds_override: Seconds | None = None
     steps_override: list[str] | None = None
 
     @field_validator("steps_override")

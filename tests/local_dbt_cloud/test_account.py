@@ -25,7 +25,10 @@ def test_the_account_that_the_project_brings() -> None:
     ("change", "sentence"),
     [
         (lambda a: a.pop("account"), "wrong at account: Field required"),
-        (lambda a: a["jobs"][0].update(exeute_steps=[]), "wrong at jobs.0.exeute_steps"),
+        (
+            lambda a: a["jobs"][0].update(exeute_steps=[]),
+            "wrong at jobs.0: 'exeute_steps' is not a known word, did you mean 'execute_steps'",
+        ),
         (lambda a: a["jobs"][0].update(execute_steps=["make me a sandwich"]), "is not a dbt command"),
         (lambda a: a["jobs"][0].update(environment_id=9), "job 1 names environment 9, which is not declared"),
         (lambda a: a["environments"][0].update(project_id=9), "environment 1 names project 9"),

@@ -31,7 +31,7 @@ def test_the_page_of_a_run_is_at_its_href(cloud: RunningCloud, pages: httpx.Clie
 
 def test_the_list_leads_to_every_run(cloud: RunningCloud, pages: httpx.Client) -> None:
     run_ids = [cloud.add_run() for _ in range(60)]
-    first, second = pages.get("/").text, pages.get("/deploy/1/runs/?page=2").text
+    first, second = pages.get("/deploy/1/runs/").text, pages.get("/deploy/1/runs/?page=2").text
     for run_id in run_ids:
         assert f"/runs/{run_id}/" in (first if run_id > 10 else second)
 

@@ -7,27 +7,28 @@ from typing import Any
 
 import pytest
 
-from include.local_dbt_cloud.account import Job, read_declaration
+from include.local_dbt_cloud.account import read_declaration
 from include.local_dbt_cloud.files import DataDirectory
+from include.local_dbt_cloud.jobs import declare_jobs
 from include.local_dbt_cloud.scheduler import Scheduler
 from include.local_dbt_cloud.store import Run, RunStatus, open_store
 from include.local_dbt_cloud.trigger import TriggerRequest
 from tests.local_dbt_cloud.conftest import QUICK
 
-Corner = Callable[[Scheduler, Job], Coroutine[Any, Any, int]]
+Corner = Callable[[Scheduler], Coroutine[Any, Any, int]]
 
 
-async def cancelled_before_its_first_step(scheduler: Scheduler, job: Job) -> int:
-    run_id = scheduler.trigger(job, TriggerRequest(cause="a test"))
+async def cancelled_before_its_first_step(scheduler: Scheduler) -> int:
+    run_id = scheduler.trigger(QUICK, TriggerRequest(cause="a test"))
     scheduler._start_what_may()
     await scheduler.cancel(run_id)
     return run_id
 
 
-async def triggered_while_it_stops(scheduler: Scheduler, job: Job) -> int:
+async def triggered_while_it_stops(scheduler: Scheduler) -> int:
     stopping = asyncio.create_task(scheduler.stop())
     await asyncio.sleep(0)
-    run_id = scheduler.trigger(job, TriggerRequest(cause="a test"))
+    run_id = scheduler.trigger(QUICK, TriggerRequest(cause="a test"))
     await stopping
     await asyncio.sleep(0)
     scheduler._end_active_runs()
@@ -42,10 +43,11 @@ def test_a_run_that_ends_before_it_begins_never_begins(
         data = DataDirectory(tmp_path / "data")
         data.root.mkdir()
         declaration = read_declaration(tiny_account)
-        scheduler = Scheduler(declaration, open_store(data.state), data)
-        job = declaration.job(QUICK)
-        assert job
-        run_id = await corner(scheduler, job)
+        sessions = open_store(data)
+        with sessions.begin() as session:
+            declare_jobs(session, declaration)
+        scheduler = Scheduler(declaration, sessions, data)
+        run_id = await corner(scheduler)
         # Whatever was left to do is done by now.
         for _ in range(10):
             await asyncio.sleep(0.01)

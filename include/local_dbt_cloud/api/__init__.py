@@ -1,11 +1,11 @@
-"""dbt Cloud's Administrative API, as far as a Dag that triggers and watches runs needs it."""
+"""dbt Cloud's Administrative API, as far as its clients use it to run jobs."""
 
 from fastapi import Depends, FastAPI
 
-from include.local_dbt_cloud.api import artifacts, jobs, places, runs
+from include.local_dbt_cloud.api import artifacts, faults, jobs, places, runs, variables
 from include.local_dbt_cloud.api.access import check_account, check_token
 from include.local_dbt_cloud.api.envelope import answer_errors_in_envelopes
-from include.local_dbt_cloud.api.trailing_slash import IgnoreTrailingSlash
+from include.local_dbt_cloud.api.middleware import IgnoreTrailingSlash, LimitBody
 from include.local_dbt_cloud.service import Service
 
 
@@ -18,6 +18,9 @@ def create_api(service: Service) -> FastAPI:
     # No documentation pages: FastAPI's load their scripts from elsewhere.
     app = FastAPI(title="local dbt Cloud", redirect_slashes=False, openapi_url=None)
     app.state.service = service
+    # The last one is the first that a request passes.
+    app.add_middleware(LimitBody)
+    app.add_middleware(faults.MeetFaults, faults=service.faults)
     app.add_middleware(IgnoreTrailingSlash)
     answer_errors_in_envelopes(app)
 
@@ -26,8 +29,9 @@ def create_api(service: Service) -> FastAPI:
     async def root() -> dict[str, str]:
         return {"service": "local dbt Cloud", "pages": service.pages_url}
 
+    app.include_router(faults.router, dependencies=[Depends(check_token)])
     of_account = (places.router, jobs.router, runs.router, artifacts.router)
-    for version, routers in (("v2", of_account), ("v3", (places.router, places.v3_router))):
+    for version, routers in (("v2", of_account), ("v3", (places.router, places.v3_router, variables.router))):
         prefix = f"/api/{version}/accounts"
         app.include_router(places.accounts_router, prefix=prefix, dependencies=[Depends(check_token)])
         for router in routers:

@@ -1,17 +1,21 @@
 """Who may ask, and for what: the dependencies that the endpoints share."""
 
 import hmac
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Request
 from sqlalchemy.orm import Session
 
-from include.local_dbt_cloud.account import MAX_INT64
 from include.local_dbt_cloud.api.envelope import refusal
+from include.local_dbt_cloud.api.objects import Writer
+from include.local_dbt_cloud.api.query import related
+from include.local_dbt_cloud.entry import MAX_ID
+from include.local_dbt_cloud.jobs import active_job
 from include.local_dbt_cloud.service import Service
-from include.local_dbt_cloud.store import Run
+from include.local_dbt_cloud.store import Job, Run
 
-Id = Annotated[int, Path(ge=-MAX_INT64, le=MAX_INT64)]
+Id = Annotated[int, Path(ge=-MAX_ID, le=MAX_ID)]
 
 
 async def _service(request: Request) -> Service:
@@ -19,6 +23,23 @@ async def _service(request: Request) -> Service:
 
 
 TheService = Annotated[Service, Depends(_service)]
+
+
+async def _session(service: TheService) -> AsyncIterator[Session]:
+    with service.sessions() as session:
+        yield session
+
+
+TheSession = Annotated[Session, Depends(_session)]
+
+
+async def _writer(
+    service: TheService, session: TheSession, related: Annotated[set[str], Depends(related)]
+) -> Writer:
+    return Writer(service, session, related)
+
+
+TheWriter = Annotated[Writer, Depends(_writer)]
 
 
 async def check_token(service: TheService, authorization: Annotated[str, Header()] = "") -> None:
@@ -34,9 +55,20 @@ async def check_account(service: TheService, account_id: Id) -> None:
         raise refusal(403)
 
 
-def run_or_404(session: Session, run_id: int) -> Run:
-    """Return a stored run, or refuse with 404."""
+async def _run(session: TheSession, run_id: Id) -> Run:
     run = session.get(Run, run_id)
     if run is None:
         raise refusal(404)
     return run
+
+
+async def _job(session: TheSession, job_id: Id) -> Job:
+    job = active_job(session, job_id)
+    if job is None:
+        raise refusal(404)
+    return job
+
+
+# The run and the job that a path names; without one the answer is 404.
+TheRun = Annotated[Run, Depends(_run)]
+TheJob = Annotated[Job, Depends(_job)]

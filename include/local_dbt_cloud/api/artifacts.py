@@ -1,36 +1,64 @@
 """Endpoints for what dbt wrote in a run."""
 
-from fastapi import APIRouter
-from fastapi.responses import FileResponse, JSONResponse
+from typing import Annotated
 
-from include.local_dbt_cloud.api.access import Id, TheService, run_or_404
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse, JSONResponse
+from sqlalchemy import select
+from sqlalchemy.orm import selectinload
+
+from include.local_dbt_cloud.api.access import TheJob, TheRun, TheService, TheWriter
 from include.local_dbt_cloud.api.envelope import envelope, refusal
-from include.local_dbt_cloud.service import Service
-from include.local_dbt_cloud.store import ACTIVE
+from include.local_dbt_cloud.api.query import Integer, RunQuery
+from include.local_dbt_cloud.store import ACTIVE, Run
 
 router = APIRouter()
 
+# Of a job's artifacts the latest is looked for in so many of its runs.
+RUNS_SEARCHED = 100
+
 
 @router.get("/runs/{run_id}/artifacts")
-async def list_artifacts(service: TheService, run_id: Id, step: int | None = None) -> JSONResponse:
-    """List the paths of a step's artifacts."""
-    return envelope(service.data.artifact_paths(run_id, _step_with_artifacts(service, run_id, step)))
+async def list_artifacts(service: TheService, run: TheRun, step: Integer | None = None) -> JSONResponse:
+    """List the paths of a step's artifacts, by default those of the last step."""
+    index = step_with_artifacts(run, step)
+    if index is None:
+        raise refusal(404)
+    return envelope(service.data.artifact_paths(run.id, index))
 
 
 @router.get("/runs/{run_id}/artifacts/{path:path}")
-async def get_artifact(service: TheService, run_id: Id, path: str, step: int | None = None) -> FileResponse:
+async def get_artifact(
+    service: TheService, run: TheRun, path: str, step: Integer | None = None
+) -> FileResponse:
     """Get an artifact as dbt wrote it, without an envelope."""
-    file = service.data.artifact(run_id, _step_with_artifacts(service, run_id, step), path)
-    if file is None:
+    index = step_with_artifacts(run, step)
+    file = index and service.data.artifact(run.id, index, path)
+    if not file:
         raise refusal(404)
     return FileResponse(file)
 
 
-def _step_with_artifacts(service: Service, run_id: int, step: int | None) -> int:
-    """Only completed runs have artifacts; of the last step unless another is named, says dbt Cloud."""
-    with service.sessions() as session:
-        run = run_or_404(session, run_id)
-        indexes = [entry.index for entry in run.run_steps]
+@router.get("/jobs/{job_id}/artifacts/{path:path}")
+async def get_artifact_of_job(
+    writer: TheWriter, job: TheJob, path: str, query: Annotated[RunQuery, Query()]
+) -> FileResponse:
+    """Get the latest artifact of this path that a run of the job wrote; the query selects the runs."""
+    conditions = [Run.job_definition_id == job.id, Run.status.not_in(ACTIVE), Run.run_steps.any()]
+    newest_first = select(Run).where(*conditions, *query.conditions()).order_by(Run.id.desc())
+    for run in writer.session.scalars(newest_first.limit(RUNS_SEARCHED).options(selectinload(Run.run_steps))):
+        index = step_with_artifacts(run)
+        if index and (file := writer.service.data.artifact(run.id, index, path)):
+            return FileResponse(file)
+    raise refusal(404)
+
+
+def step_with_artifacts(run: Run, step: int | None = None) -> int | None:
+    """Return the index of the step to take artifacts from, the last one unless another is named.
+
+    None if there is no such step, or the run is active: "once a run has completed", says dbt Cloud.
+    """
+    indexes = [entry.index for entry in run.run_steps]
     if run.status in ACTIVE or not indexes or (step is not None and step not in indexes):
-        raise refusal(404)
+        return None
     return step or indexes[-1]

@@ -1,12 +1,16 @@
 """The shape of dbt Cloud's answers: an envelope around the data, also around an error."""
 
 import logging
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DatabaseError
+
+from include.local_dbt_cloud.api.query import ListQuery
+from include.local_dbt_cloud.service import Service
+from include.local_dbt_cloud.store import unusable
 
 log = logging.getLogger(__name__)
 
@@ -32,22 +36,24 @@ def envelope(data: Any, code: int = 200, message: str = "Success!", **more: Any)
     return JSONResponse({"status": status, "data": data, **more}, status_code=code)
 
 
-def page(items: list[Any], total: int, filters: Mapping[str, Any], order_by: str) -> JSONResponse:
-    """Return one page of a list; ``filters`` holds the limit and the offset too, as clients expect."""
+def sentence(code: int) -> str | None:
+    """Return dbt Cloud's own sentence for a code, None if none is known."""
+    return MESSAGES.get(code)
+
+
+def page(service: Service, items: list[Any], total: int, query: ListQuery) -> JSONResponse:
+    """Return one page of a list, and what was asked for: clients read the limit and the offset there."""
+    filters = {"account_id": service.declaration.account.id} | query.echo()
     pagination = {"count": len(items), "total_count": total}
-    return envelope(items, extra={"filters": filters, "order_by": order_by, "pagination": pagination})
+    return envelope(items, extra={"filters": filters, "order_by": query.order_by, "pagination": pagination})
 
 
-def envelope_or_404(service: Any, write: Callable[[Any, Any], Any], item: Any) -> JSONResponse:
-    """Answer with an item as ``write`` writes it, or refuse with 404 if it is None."""
-    if item is None:
-        raise refusal(404)
-    return envelope(write(service, item))
+def refusal(code: int, fields: dict[str, str] | None = None) -> HTTPException:
+    """Return the exception that answers with dbt Cloud's sentence for this code.
 
-
-def refusal(code: int) -> HTTPException:
-    """Return the exception that answers with dbt Cloud's sentence for this code."""
-    return HTTPException(code)
+    :param fields: what is wrong with which field.
+    """
+    return HTTPException(code, fields)
 
 
 def answer_errors_in_envelopes(app: FastAPI) -> None:
@@ -57,7 +63,8 @@ def answer_errors_in_envelopes(app: FastAPI) -> None:
     @app.exception_handler(405)
     @app.exception_handler(HTTPException)
     def _refused(request: Request, error: Any) -> JSONResponse:
-        return envelope(None, error.status_code, MESSAGES.get(error.status_code) or str(error.detail))
+        fields = error.detail if isinstance(error.detail, dict) else None
+        return envelope(fields, error.status_code, MESSAGES.get(error.status_code) or str(error.detail))
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -65,8 +72,17 @@ def answer_errors_in_envelopes(app: FastAPI) -> None:
         if any(problem["loc"][0] == "path" for problem in error.errors()):
             return envelope(None, 404, MESSAGES[404])
         # Of ("body", "steps_override", 0) the field is the second.
-        fields = {str(problem["loc"][:2][-1]): problem["msg"] for problem in error.errors()}
+        fields = {
+            str(problem["loc"][:2][-1]): problem["msg"].removeprefix("Value error, ")
+            for problem in error.errors()
+        }
         return envelope(fields, 400, MESSAGES[400])
+
+    @app.exception_handler(DatabaseError)
+    def _not_stored(request: Request, error: DatabaseError) -> JSONResponse:
+        sentence = unusable(request.app.state.service.data.state, str(error.orig))
+        log.error(sentence)
+        return envelope(None, 500, f"{sentence} Nothing was changed.")
 
     @app.exception_handler(Exception)
     def _failed(request: Request, error: Exception) -> JSONResponse:

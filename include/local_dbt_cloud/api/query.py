@@ -1,70 +1,167 @@
 """Reads the query of a list as dbt Cloud's clients write it: pages, orders, filters, related objects."""
 
-import re
-from typing import Annotated, Any, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import Query
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, BeforeValidator, Field
-from sqlalchemy import ColumnElement
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from sqlalchemy import ColumnElement, false
 
-from include.local_dbt_cloud.account import MAX_INT64
-from include.local_dbt_cloud.api.envelope import page
-from include.local_dbt_cloud.service import Service
+from include.local_dbt_cloud.entry import MAX_ID
 from include.local_dbt_cloud.store import Run
 
-Integer = Annotated[int, Field(ge=-MAX_INT64, le=MAX_INT64)]
+
+def split(values: list[str] | str) -> list[str]:
+    """Split a list as clients write it: ``[1, 2]``, ``1,2``, ``["a",,"b"]``, ``['a']``, repeated keys."""
+    given = [values] if isinstance(values, str) else values
+    parts = [part.strip(" \t\r\n[]\"'") for value in given for part in value.split(",")]
+    return [part for part in parts if part]
 
 
-def _split(values: list[str]) -> list[str]:
-    """Split a list as clients write it: ``[1, 2]``, ``1,2``, ``["a"]``, ``['a']``, repeated keys."""
-    return [part for value in values for part in re.split(r"""[\s,\[\]"']+""", value) if part]
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the moment is out of range") from error
 
 
-IntegerList = Annotated[list[Integer], BeforeValidator(_split)]
+Integer = Annotated[int, Field(ge=-MAX_ID, le=MAX_ID)]
+Integers = Annotated[list[Integer], BeforeValidator(split), Field(max_length=1000)]
+Strings = Annotated[list[str], BeforeValidator(split), Field(max_length=1000)]
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+Range = Annotated[list[Moment], BeforeValidator(split), Field(min_length=2, max_length=2)]
+State = Literal["active", "deleted", "all", "1", "2"]
+
+# "active" and 1 are one state to dbt Cloud, as are "deleted" and 2.
+STATES = {"active": [1], "1": [1], "deleted": [2], "2": [2], "all": [1, 2]}
 
 
-class Paging(BaseModel):
-    """Which part of a list; above 100 is refused, as by dbt Cloud."""
+class ListQuery(BaseModel):
+    """Which part of a list, in which order; all filters that are given must hold.
+
+    A filter is the name of a field, or that name with ``__in``, ``__gt``, ``__range`` (with both ends)
+    or ``__icontains``; ``pk`` is the id. What is not a filter is ignored.
+    """
+
+    no_filters: ClassVar = {"limit", "offset", "order_by", "state"}
 
     limit: int = Field(default=100, ge=1, le=100)
-    offset: int = Field(default=0, ge=0, le=MAX_INT64)
+    offset: int = Field(default=0, ge=0, le=MAX_ID)
+    order_by: str = "id"
+    state: State = "active"
+    pk: Integer | None = None
+    pk__in: Integers | None = None
+    pk__gt: Integer | None = None
+    id__gt: Integer | None = None
+    project_id: Integer | None = None
+    project_id__in: Integers | None = None
+    dbt_version: str | None = None
+    dbt_version__in: Strings | None = None
+
+    def filters(self) -> list[tuple[str, str, Any]]:
+        """Return the filters that were given, each as a field, a comparison and a value."""
+        given = self.model_dump(exclude=self.no_filters, exclude_none=True)
+        split_names = [(*name.partition("__")[::2], value) for name, value in given.items()]
+        return [("id" if field == "pk" else field, how, value) for field, how, value in split_names]
+
+    def echo(self) -> dict[str, Any]:
+        """Return the query as an answer repeats it."""
+        return self.model_dump(mode="json", exclude={"order_by"}, exclude_none=True)
+
+    def select(self, items: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+        """Return the part of the items that is asked for, and how many the filters leave."""
+        found = [item for item in items if self._accepts(item)]
+        key = self.order_by.removeprefix("-")
+        found.sort(key=lambda item: (item[key], item["id"]), reverse=self.order_by.startswith("-"))
+        return found[self.offset : self.offset + self.limit], len(found)
+
+    def _accepts(self, item: dict[str, Any]) -> bool:
+        def holds(actual: Any, how: str, value: Any) -> bool:
+            match how:
+                case "in":
+                    return actual in value
+                case "gt":
+                    return actual > value
+                case "icontains":
+                    return value.lower() in actual.lower()
+            return actual == value
+
+        return item["state"] in STATES[self.state] and all(
+            holds(item[field], how, value) for field, how, value in self.filters()
+        )
 
 
-class RunQuery(Paging):
-    """The query of a list of runs; all filters that are given must hold."""
+class NamedQuery(ListQuery):
+    """The query of a list of projects; those of environments and jobs have more filters."""
+
+    order_by: Literal[
+        "id", "-id", "name", "-name", "created_at", "-created_at", "updated_at", "-updated_at"
+    ] = "id"
+    name__icontains: str | None = None
+
+
+class ProjectQuery(NamedQuery):
+    """The query of a list of projects."""
+
+    def filters(self) -> list[tuple[str, str, Any]]:
+        """Return the filters; projects have no version, and a project's project is itself."""
+        named = [
+            ("id" if field == "project_id" else field, how, value) for field, how, value in super().filters()
+        ]
+        return [one for one in named if one[0] != "dbt_version"]
+
+
+class EnvironmentQuery(NamedQuery):
+    """The query of a list of environments."""
+
+    name: str | None = None
+    type: str | None = None
+    deployment_type: str | None = None
+    deployment_type__in: Strings | None = None
+    credentials_id: Integer | None = None
+
+
+class JobQuery(NamedQuery):
+    """The query of a list of jobs."""
+
+    environment_id: Integer | None = None
+    is_system: bool | None = None
+
+
+class RunQuery(ListQuery):
+    """The query of a list of runs."""
 
     order_by: Literal["id", "-id", "created_at", "-created_at", "finished_at", "-finished_at"] = "id"
-    pk: Integer | None = None
-    pk__in: IntegerList | None = None
-    id__gt: Integer | None = None
+    # Runs are never deleted.
+    state: State = "all"
     job_definition_id: Integer | None = None
-    project_id: Integer | None = None
-    project_id__in: IntegerList | None = None
     environment_id: Integer | None = None
     status: Integer | None = None
-    status__in: IntegerList | None = None
+    status__in: Integers | None = None
+    deferring_run_id: Integer | None = None
     has_docs_generated: bool | None = None
     has_sources_generated: bool | None = None
+    created_at__range: Range | None = None
+    finished_at__range: Range | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the filters as conditions on stored runs."""
-        conditions: list[ColumnElement[bool]] = []
-        for name, value in self.filters().items():
-            field, _, comparison = name.partition("__")
-            column = getattr(Run, "id" if field == "pk" else field)
-            match comparison:
+        conditions = [] if 1 in STATES[self.state] else [false()]
+        for field, how, value in self.filters():
+            # No run defers to another here.
+            column = getattr(Run, field, None)
+            match how:
+                case _ if column is None:
+                    conditions.append(false())
                 case "in":
                     conditions.append(column.in_(value))
                 case "gt":
                     conditions.append(column > value)
+                case "range":
+                    conditions.append(column.between(*value))
                 case _:
                     conditions.append(column == value)
         return conditions
-
-    def filters(self) -> dict[str, Any]:
-        """Return the filters that were given."""
-        return self.model_dump(exclude={"limit", "offset", "order_by"}, exclude_none=True)
 
     def ordering(self) -> list[ColumnElement[Any]]:
         """Return the order; runs that are alike in it stand in the order of their ids."""
@@ -74,39 +171,6 @@ class RunQuery(Paging):
         return [column.asc(), Run.id.asc()]
 
 
-class NamedQuery(Paging):
-    """The query of a list of projects, environments or jobs."""
-
-    order_by: Literal["id", "-id", "name", "-name"] = "id"
-    pk: Integer | None = None
-    name__icontains: str | None = None
-    project_id: Integer | None = None
-    project_id__in: IntegerList | None = None
-    environment_id: Integer | None = None
-
-    def page(self, service: Service, items: list[dict[str, Any]], **filters: Any) -> JSONResponse:
-        """Answer with the part of the items that is asked for; ``filters`` are those that always hold."""
-        filters["account_id"] = service.declaration.account.id
-        found = [item for item in items if self._accepts(item)]
-        key = self.order_by.removeprefix("-")
-        found.sort(key=lambda item: item[key], reverse=self.order_by.startswith("-"))
-        selected = found[self.offset : self.offset + self.limit]
-        given = self.model_dump(exclude={"order_by"}, exclude_none=True)
-        return page(selected, len(found), filters | given, self.order_by)
-
-    def _accepts(self, item: dict[str, Any]) -> bool:
-        return (
-            self.pk in (None, item["id"])
-            and (self.name__icontains or "").lower() in item["name"].lower()
-            and self.project_id in (None, item.get("project_id", item["id"]))
-            and (self.project_id__in is None or item.get("project_id", item["id"]) in self.project_id__in)
-            and self.environment_id in (None, item.get("environment_id", item["id"]))
-        )
-
-
-Named = Annotated[NamedQuery, Query()]
-
-
 async def related(include_related: Annotated[list[str], Query()] = []) -> set[str]:  # noqa: B006
     """Read the names in include_related, a dependency of the endpoints that take it."""
-    return set(_split(include_related))
+    return set(split(include_related))

@@ -1,53 +1,79 @@
-"""Endpoints for runs."""
+"""Endpoints for runs and their steps."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from sqlalchemy import func, select
 from sqlalchemy.orm import selectinload
 
-from include.local_dbt_cloud.api import objects
-from include.local_dbt_cloud.api.access import Id, TheService, run_or_404
-from include.local_dbt_cloud.api.envelope import envelope, page
-from include.local_dbt_cloud.api.query import RunQuery, related
-from include.local_dbt_cloud.store import Run
+from include.local_dbt_cloud.api.access import Id, TheRun, TheService, TheWriter
+from include.local_dbt_cloud.api.envelope import envelope, page, refusal
+from include.local_dbt_cloud.api.query import RunQuery
+from include.local_dbt_cloud.plan import failed_and_skipped
+from include.local_dbt_cloud.store import Run, RunStep
 
 router = APIRouter()
 
-Related = Annotated[set[str], Depends(related)]
-
 
 @router.get("/runs")
-async def list_runs(
-    service: TheService, query: Annotated[RunQuery, Query()], related: Related
-) -> JSONResponse:
+async def list_runs(writer: TheWriter, query: Annotated[RunQuery, Query()]) -> JSONResponse:
     """List runs."""
     conditions = query.conditions()
-    chosen = (
-        select(Run).where(*conditions).order_by(*query.ordering()).limit(query.limit).offset(query.offset)
-    )
-    if "run_steps" in related:
+    chosen = select(Run).where(*conditions).order_by(*query.ordering())
+    if "run_steps" in writer.related:
         chosen = chosen.options(selectinload(Run.run_steps))
-    with service.sessions() as session:
-        total = session.scalar(select(func.count()).select_from(Run).where(*conditions)) or 0
-        runs = [objects.run_object(service, session, run, related) for run in session.scalars(chosen)]
-    account_id = service.declaration.account.id
-    filters = {"limit": query.limit, "offset": query.offset, "state": "all", "account_id": account_id}
-    return page(runs, total, filters | query.filters(), query.order_by)
+    total = writer.session.scalar(select(func.count()).select_from(Run).where(*conditions)) or 0
+    runs = writer.session.scalars(chosen.limit(query.limit).offset(query.offset))
+    return page(writer.service, [writer.run(run) for run in runs], total, query)
 
 
 @router.get("/runs/{run_id}")
-async def get_run(service: TheService, run_id: Id, related: Related) -> JSONResponse:
+async def get_run(writer: TheWriter, run: TheRun) -> JSONResponse:
     """Get a run."""
-    with service.sessions() as session:
-        return envelope(objects.run_object(service, session, run_or_404(session, run_id), related))
+    return envelope(writer.run(run))
 
 
 @router.post("/runs/{run_id}/cancel")
-async def cancel_run(service: TheService, run_id: Id) -> JSONResponse:
+async def cancel_run(service: TheService, writer: TheWriter, run: TheRun) -> JSONResponse:
     """Cancel a run and wait until its dbt has stopped; a run that has finished stays as it is."""
-    with service.sessions() as session:
-        run_or_404(session, run_id)
-    await service.scheduler.cancel(run_id)
-    return await get_run(service, run_id, set())
+    await service.scheduler.cancel(run.id)
+    writer.session.expire_all()
+    return envelope(writer.run(run))
+
+
+@router.get("/runs/{run_id}/retry")
+async def get_run_failure_details(writer: TheWriter, run: TheRun) -> JSONResponse:
+    """Say at which step a failed run ended, and which steps it never reached."""
+    _refuse_retry(writer.retry_refusal(run))
+    failed, skipped = failed_and_skipped(run)
+    return envelope(
+        {"failed_step": failed and failed.command, "skipped_steps": [step.command for step in skipped]}
+    )
+
+
+@router.post("/runs/{run_id}/retry")
+async def retry_run(service: TheService, writer: TheWriter, run: TheRun) -> JSONResponse:
+    """Queue a new run that goes on from where a failed run ended."""
+    _refuse_retry(writer.retry_refusal(run))
+    return triggered(writer, service.scheduler.retry(run.id))
+
+
+@router.get("/steps/{step_id}")
+async def get_step(writer: TheWriter, step_id: Id) -> JSONResponse:
+    """Get a step of a run."""
+    step = writer.session.get(RunStep, step_id)
+    if step is None:
+        raise refusal(404)
+    return envelope(writer.step(step))
+
+
+def triggered(writer: TheWriter, run_id: int) -> JSONResponse:
+    """Answer with a new run; unasked, its trigger and job are written in full."""
+    writer.related = {"trigger", "job"}
+    return envelope(writer.run(writer.session.get_one(Run, run_id)))
+
+
+def _refuse_retry(reason: str | None) -> None:
+    if reason:
+        raise refusal(400, {"retry_not_supported_reason": reason})

@@ -1,24 +1,21 @@
-"""The pages of the local dbt Cloud: a list of runs, and a run at the address that the API calls its href."""
+"""The pages of the local dbt Cloud: jobs, runs, and a run at the address that the API calls its href."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
 
-from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import Response
 from fastapi.templating import Jinja2Templates
-from sqlalchemy import func, select
+from sqlalchemy.exc import DatabaseError
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from include.local_dbt_cloud.account import MAX_INT64
 from include.local_dbt_cloud.certificates import HOST_NAMES
 from include.local_dbt_cloud.files import read_text
 from include.local_dbt_cloud.humanize import words
+from include.local_dbt_cloud.pages import buttons, views
 from include.local_dbt_cloud.service import Service
-from include.local_dbt_cloud.store import ACTIVE, Run, RunStep, humanized, now
-
-RUNS_ON_A_PAGE = 50
+from include.local_dbt_cloud.store import ACTIVE, Run, RunStatus, RunStep, humanized, now, unusable
 
 
 def _took(thing: Run | RunStep) -> str:
@@ -38,70 +35,36 @@ def create_pages(service: Service) -> FastAPI:
     templates = Jinja2Templates(Path(__file__).with_name("templates"))
     templates.env.globals.update(
         account=service.declaration.account,
-        job_of=lambda run: service.declaration.job(run.job_definition_id),
+        faults=service.faults.all,
         href=lambda run: service.href(run).removeprefix(service.pages_url),
         log_of=lambda step: read_text(service.data.step_log(step.run_id, step.index)),
+        artifacts_of=lambda step: service.data.artifact_paths(step.run_id, step.index),
         is_active=lambda run: run.status in ACTIVE,
+        statuses=list(RunStatus),
     )
-    templates.env.filters.update(
-        status=humanized,
-        took=_took,
-        ago=_ago,
-    )
+    templates.env.filters.update(status=humanized, took=_took, ago=_ago)
     # No pages of documentation, and no answers to names that another site has pointed at this machine.
     app = FastAPI(title="local dbt Cloud pages", openapi_url=None)
+    app.state.service, app.state.templates = service, templates
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOST_NAMES)
+    app.include_router(views.router)
+    app.include_router(buttons.router)
 
-    def render(request: Request, template: str, code: int = 200, **context: object) -> Response:
-        return templates.TemplateResponse(request, template, context, status_code=code)
-
-    @app.get("/", response_class=RedirectResponse)
-    async def home() -> str:
-        return f"/deploy/{service.declaration.account.id}/runs/"
-
-    @app.get("/deploy/{account_id}/runs/", response_class=HTMLResponse)
-    async def list_runs(
-        request: Request, account_id: int, page: Annotated[int, Query(ge=1, le=10**9)] = 1
-    ) -> Response:
-        check_account(account_id)
-        with service.sessions() as session:
-            total = session.scalar(select(func.count()).select_from(Run)) or 0
-            newest_first = select(Run).order_by(Run.id.desc())
-            runs = session.scalars(
-                newest_first.limit(RUNS_ON_A_PAGE).offset((page - 1) * RUNS_ON_A_PAGE)
-            ).all()
-        return render(
-            request, "runs.html", runs=runs, total=total, page=page, pages=-(-total // RUNS_ON_A_PAGE) or 1
-        )
-
-    @app.get("/deploy/{account_id}/projects/{project_id}/runs/{run_id}/", response_class=HTMLResponse)
-    async def get_run(request: Request, account_id: int, project_id: int, run_id: int) -> Response:
-        check_account(account_id)
-        with service.sessions() as session:
-            run = session.get(Run, run_id) if abs(run_id) <= MAX_INT64 else None
-            if run is None or run.project_id != project_id:
-                raise HTTPException(404, "There is no run at this address.")
-            blocked_by = service.blocked_by(session, run)
-            steps = list(run.run_steps)
-        project = service.declaration.project(run.project_id)
-        environment = service.declaration.environment(run.environment_id)
-        return render(
-            request,
-            "run.html",
-            run=run,
-            steps=steps,
-            blocked_by=blocked_by,
-            project=project,
-            environment=environment,
-        )
+    def say(request: Request, code: int, title: str, sentence: str = "") -> Response:
+        context = {"title": title, "sentence": sentence}
+        return templates.TemplateResponse(request, "message.html", context, status_code=code)
 
     @app.exception_handler(404)
     @app.exception_handler(RequestValidationError)
     def _not_found(request: Request, error: Exception) -> Response:
-        return render(request, "not_found.html", code=404)
+        return say(request, 404, "There is nothing at this address")
 
-    def check_account(account_id: int) -> None:
-        if account_id != service.declaration.account.id:
-            raise HTTPException(404)
+    @app.exception_handler(buttons.Refused)
+    def _refused(request: Request, error: buttons.Refused) -> Response:
+        return say(request, error.code, "This was not done", str(error))
+
+    @app.exception_handler(DatabaseError)
+    def _not_stored(request: Request, error: DatabaseError) -> Response:
+        return say(request, 500, "This was not done", unusable(service.data.state, str(error.orig)))
 
     return app

@@ -1,0 +1,86 @@
+"""Endpoints for the environment variables of a project, as far as jobs use them."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+from pydantic import AliasChoices, Field
+
+from include.local_dbt_cloud.api.access import Id, TheWriter
+from include.local_dbt_cloud.api.envelope import envelope, refusal
+from include.local_dbt_cloud.entry import Entry
+from include.local_dbt_cloud.entry import Id as GivenId
+from include.local_dbt_cloud.jobs import active_job
+from include.local_dbt_cloud.store import EnvironmentVariable
+from include.local_dbt_cloud.variables import display_value, variables_in_reach
+
+router = APIRouter(prefix="/projects/{project_id}/environment-variables")
+
+
+class VariableRequest(Entry):
+    """CustomEnvironmentVariableRequest of dbt Cloud's OpenAPI file: a value and its scope."""
+
+    name: Annotated[str, Field(pattern=r"^DBT_[A-Z0-9_]+$", max_length=255)]
+    type: Literal["project", "environment", "job"] = "job"
+    environment_id: GivenId | None = None
+    job_definition_id: GivenId | None = None
+    raw_value: Annotated[str, Field(validation_alias=AliasChoices("raw_value", "display_value"))]
+
+
+@router.get("/job")
+async def list_variables_of_job(
+    writer: TheWriter, project_id: Id, job_definition_id: Annotated[GivenId, Query()]
+) -> JSONResponse:
+    """List the variables that a job's runs can see, by name and scope."""
+    job = active_job(writer.session, job_definition_id)
+    if job is None or job.definition["project_id"] != project_id:
+        raise refusal(404)
+    variables: dict[str, dict[str, Any]] = {}
+    for one in variables_in_reach(writer.session, project_id, job.definition["environment_id"], job.id):
+        variables.setdefault(one.name, {})[one.type] = {"id": one.id, "value": display_value(one)}
+    return envelope(variables)
+
+
+@router.post("")
+async def create_variable(writer: TheWriter, project_id: Id, request: VariableRequest) -> JSONResponse:
+    """Give a variable a value in a scope."""
+    return _store(writer, EnvironmentVariable(project_id=project_id), request)
+
+
+@router.post("/{variable_id}")
+async def update_variable(
+    writer: TheWriter, project_id: Id, variable_id: Id, request: VariableRequest
+) -> JSONResponse:
+    """Change a value."""
+    return _store(writer, _variable(writer, project_id, variable_id), request)
+
+
+@router.delete("/{variable_id}")
+async def delete_variable(writer: TheWriter, project_id: Id, variable_id: Id) -> JSONResponse:
+    """Remove a value."""
+    variable = _variable(writer, project_id, variable_id)
+    writer.session.delete(variable)
+    writer.session.commit()
+    return envelope(writer.variable(variable) | {"state": 2})
+
+
+def _variable(writer: TheWriter, project_id: int, variable_id: int) -> EnvironmentVariable:
+    variable = writer.session.get(EnvironmentVariable, variable_id)
+    if variable is None or variable.project_id != project_id:
+        raise refusal(404)
+    return variable
+
+
+def _store(writer: TheWriter, variable: EnvironmentVariable, request: VariableRequest) -> JSONResponse:
+    declaration = writer.service.declaration
+    if declaration.project(variable.project_id) is None:
+        raise refusal(404)
+    if request.type == "environment" and declaration.environment(request.environment_id or 0) is None:
+        raise refusal(400, {"environment_id": "A variable of an environment names one that exists."})
+    if request.type == "job" and active_job(writer.session, request.job_definition_id or 0) is None:
+        raise refusal(400, {"job_definition_id": "A variable of a job names one that exists."})
+    for field, value in request.model_dump().items():
+        setattr(variable, field, value)
+    writer.session.add(variable)
+    writer.session.commit()
+    return envelope(writer.variable(variable))

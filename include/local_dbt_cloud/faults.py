@@ -1,0 +1,92 @@
+"""Faults on demand: what the next requests that match a pattern meet instead of a good answer."""
+
+import itertools
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Seconds = Annotated[float, Field(ge=0, le=3600)]
+
+
+class Fault(BaseModel):
+    """A fault: which requests meet it, how many of them, and what it does to them.
+
+    Effects: ``status`` answers with that HTTP status instead of acting, and with a Retry-After header if
+    ``retry_after`` gives its seconds; ``html`` makes the body an HTML page, as a proxy's; ``delay`` waits so
+    many seconds first; ``drop`` closes the connection without an answer, before or after acting;
+    ``hide_new_runs`` leaves runs younger than so many seconds out of answers to GET; ``run_status`` reports
+    runs in that status, whatever they are really in and whether dbt Cloud knows that status or not.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    method: Annotated[str, Field(pattern="^[A-Za-z]+$")] | None = None
+    # A regular expression that is searched for in the path, which has no trailing slash here.
+    path: Annotated[str, Field(min_length=1, max_length=500)]
+    # None is until it is cleared.
+    times: Annotated[int, Field(ge=1)] | None = 1
+    status: Annotated[int, Field(ge=200, le=599)] | None = None
+    retry_after: Annotated[int, Field(ge=0)] | None = None
+    html: bool = False
+    delay: Seconds = 0
+    drop: Literal["before", "after"] | None = None
+    hide_new_runs: Seconds = 0
+    run_status: int | None = None
+
+    @field_validator("path")
+    @classmethod
+    def _is_pattern(cls, path: str) -> str:
+        try:
+            re.compile(path)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return path
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        effects = (self.status, self.html, self.delay, self.drop, self.hide_new_runs, self.run_status)
+        if not any(effects):
+            raise ValueError("a fault needs one of status, html, delay, drop, hide_new_runs and run_status")
+        return self
+
+    def matches(self, method: str, path: str) -> bool:
+        """Whether a request meets this fault."""
+        return self.method in (None, method) and re.search(self.path, path) is not None
+
+
+class Faults:
+    """The faults that are on, oldest first; there are none at the start."""
+
+    def __init__(self) -> None:
+        self._faults: dict[int, Fault] = {}
+        self._ids = itertools.count(1)
+
+    def add(self, fault: Fault) -> int:
+        """Turn a fault on and return its id."""
+        fault_id = next(self._ids)
+        self._faults[fault_id] = fault.model_copy(update={"method": fault.method and fault.method.upper()})
+        return fault_id
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return the faults with their ids; ``times`` is how often each is still met."""
+        return [{"id": fault_id} | fault.model_dump() for fault_id, fault in self._faults.items()]
+
+    def clear(self, fault_id: int | None = None) -> bool:
+        """Turn one fault or all off; return whether there was any."""
+        if fault_id is not None:
+            return self._faults.pop(fault_id, None) is not None
+        any_on = bool(self._faults)
+        self._faults.clear()
+        return any_on
+
+    def met_by(self, method: str, path: str) -> Fault | None:
+        """Return the fault that a request meets, and count it: of several that match the oldest."""
+        for fault_id, fault in self._faults.items():
+            if fault.matches(method, path):
+                if fault.times == 1:
+                    del self._faults[fault_id]
+                elif fault.times:
+                    self._faults[fault_id] = fault.model_copy(update={"times": fault.times - 1})
+                return fault
+        return None

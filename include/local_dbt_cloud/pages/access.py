@@ -1,0 +1,64 @@
+"""What the pages' views and buttons share: the service, the run in an address, who may press a button."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Header, HTTPException, Request
+from sqlalchemy.orm import Session
+
+from include.local_dbt_cloud.entry import MAX_ID
+from include.local_dbt_cloud.service import Service
+from include.local_dbt_cloud.store import Run
+
+
+class Refused(Exception):
+    """A button did nothing; the text says why."""
+
+    def __init__(self, sentence: str, code: int = 400) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+async def _service(request: Request) -> Service:
+    return request.app.state.service
+
+
+TheService = Annotated[Service, Depends(_service)]
+
+
+async def _session(service: TheService) -> AsyncIterator[Session]:
+    with service.sessions() as session:
+        yield session
+
+
+TheSession = Annotated[Session, Depends(_session)]
+
+
+async def check_account(service: TheService, account_id: int) -> None:
+    """Know no account but ours."""
+    if account_id != service.declaration.account.id:
+        raise HTTPException(404)
+
+
+async def _run(session: TheSession, project_id: int, run_id: int) -> Run:
+    run = session.get(Run, run_id) if abs(run_id) <= MAX_ID else None
+    if run is None or run.project_id != project_id:
+        raise HTTPException(404)
+    return run
+
+
+TheRun = Annotated[Run, Depends(_run)]
+
+
+async def check_same_origin(
+    request: Request, sec_fetch_site: Annotated[str, Header()] = "", origin: Annotated[str, Header()] = ""
+) -> None:
+    """Refuse what a page of another site sends through the browser of somebody who can reach us.
+
+    The rules are those of Go's http.CrossOriginProtection: every browser sends at least one of these headers
+    with a request that may change something.
+    """
+    ours = urlsplit(origin).netloc == request.headers["host"] if origin else True
+    if sec_fetch_site not in ("", "same-origin", "none") or (not sec_fetch_site and not ours):
+        raise Refused("Another site asked for it: press the button on a page of the local dbt Cloud.", 403)

@@ -1,0 +1,94 @@
+"""What the pages show: jobs, runs, a run, an artifact."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi.responses import FileResponse, RedirectResponse, Response
+from sqlalchemy import func, select
+
+from include.local_dbt_cloud.entry import MAX_ID
+from include.local_dbt_cloud.jobs import active_jobs
+from include.local_dbt_cloud.pages.access import TheRun, TheService, TheSession, check_account
+from include.local_dbt_cloud.plan import newest_run_id, retry_refusal
+from include.local_dbt_cloud.store import ACTIVE, Job, Run
+
+RUNS_ON_A_PAGE = 50
+
+router = APIRouter()
+of_account = APIRouter(prefix="/deploy/{account_id}", dependencies=[Depends(check_account)])
+
+# A form sends what is not chosen as an empty text.
+Choice = Annotated[str, Query(pattern=r"^\d{0,19}$")]
+
+
+def render(request: Request, template: str, **context: Any) -> Response:
+    """Answer with a page."""
+    return request.app.state.templates.TemplateResponse(request, template, context)
+
+
+@router.get("/")
+async def home(request: Request, session: TheSession) -> Response:
+    """Show the jobs, each with its newest run."""
+    jobs = active_jobs(session)
+    newest = {job.id: session.get(Run, newest_run_id(session, job.id) or 0) for job in jobs}
+    return render(request, "home.html", jobs=jobs, newest=newest)
+
+
+@of_account.get("/runs/")
+async def list_runs(
+    request: Request,
+    session: TheSession,
+    job: Choice = "",
+    status: Choice = "",
+    page: Annotated[int, Query(ge=1, le=10**9)] = 1,
+) -> Response:
+    """Show runs, the newest first; of one job or in one status if these are chosen."""
+    conditions = []
+    if job:
+        conditions.append(Run.job_definition_id == min(int(job), MAX_ID))
+    if status:
+        conditions.append(Run.status == min(int(status), MAX_ID))
+    total = session.scalar(select(func.count()).select_from(Run).where(*conditions)) or 0
+    newest_first = select(Run).where(*conditions).order_by(Run.id.desc()).limit(RUNS_ON_A_PAGE)
+    runs = session.scalars(newest_first.offset((page - 1) * RUNS_ON_A_PAGE)).all()
+    names = {one.id: one.definition["name"] for one in session.scalars(select(Job))}
+    return render(
+        request, "runs.html", runs=runs, names=names, total=total, page=page,
+        pages=-(-total // RUNS_ON_A_PAGE) or 1, chosen={"job": job, "status": status},
+    )  # fmt: skip
+
+
+# dbt-jobs-as-code prints links to jobs in this form, which is dbt Cloud's.
+@of_account.get("/projects/{project_id}/jobs/{job_id}", response_class=RedirectResponse)
+async def get_job(account_id: int, job_id: int) -> str:
+    """Show the runs of a job."""
+    return f"/deploy/{account_id}/runs/?job={job_id}"
+
+
+@of_account.get("/projects/{project_id}/runs/{run_id}/")
+async def get_run(request: Request, service: TheService, session: TheSession, run: TheRun) -> Response:
+    """Show a run."""
+    newest_id = newest_run_id(session, run.job_definition_id)
+    return render(
+        request, "run.html", run=run, job=session.get(Job, run.job_definition_id),
+        project=service.declaration.project(run.project_id),
+        environment=service.declaration.environment(run.environment_id),
+        blocked_by=service.blocked_by(session, run),
+        can_retry=retry_refusal(run, newest_id, service.data) is None,
+    )  # fmt: skip
+
+
+@of_account.get("/projects/{project_id}/runs/{run_id}/artifacts/{step}/{path:path}")
+async def get_artifact(service: TheService, run: TheRun, step: int, path: str) -> FileResponse:
+    """Show an artifact of a finished run."""
+    known = run.status not in ACTIVE and step in {one.index for one in run.run_steps}
+    file = service.data.artifact(run.id, step, path) if known else None
+    if file is None:
+        raise HTTPException(404)
+    # What a dbt project writes is not ours: it must not act in the name of these pages.
+    headers = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
+    media_type = "application/json" if path.endswith(".json") else "text/plain"
+    return FileResponse(file, headers=headers, media_type=media_type)
+
+
+router.include_router(of_account)
