@@ -19,6 +19,8 @@ from include.local_dbt_cloud.files import DataDirectory
 from include.local_dbt_cloud.server import serve
 from include.local_dbt_cloud.service import Service, open_service
 from include.local_dbt_cloud.store import Run, RunStatus
+from include.local_dbt_cloud.trigger import TriggerRequest
+from tests import openapi
 from tests.conftest import TEST_HOME
 
 TOKEN = "local-token"
@@ -41,13 +43,17 @@ class RunningCloud:
         """Get the data of an answer that must be good."""
         return self._data(self.client.get(path, params=params))
 
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Post and get the data of an answer that must be good."""
+        return self._data(self.client.post(path, json=body))
+
     def trigger(self, job_id: int, **body: Any) -> dict[str, Any]:
         """Trigger a run."""
-        return self._data(self.client.post(f"jobs/{job_id}/run/", json={"cause": "a test", **body}))
+        return self.post(f"jobs/{job_id}/run/", {"cause": "a test", **body})
 
     def cancel(self, run_id: int) -> dict[str, Any]:
         """Cancel a run."""
-        return self._data(self.client.post(f"runs/{run_id}/cancel/"))
+        return self.post(f"runs/{run_id}/cancel/")
 
     def wait(
         self, run_id: int, until: Callable[[dict[str, Any]], bool] = lambda run: run["is_complete"]
@@ -69,7 +75,7 @@ class RunningCloud:
                 environment_id=1,
                 status=status,
                 dbt_version="1.11.0",
-                trigger={"cause": "a test"},
+                trigger=TriggerRequest(cause="a test").model_dump(),
                 **fields,
             )
             session.add(run)
@@ -105,6 +111,7 @@ def running_cloud(directory: Path, account_file: Path = ACCOUNT_FILE) -> Iterato
             verify=ssl.create_default_context(cafile=str(data.ca_bundle)),
             trust_env=False,
             timeout=30,
+            event_hooks={"response": [openapi.check]},
         )
         try:
             yield RunningCloud(service, api_port, client)

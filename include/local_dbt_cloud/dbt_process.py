@@ -5,6 +5,8 @@ import contextlib
 import os
 import signal
 import sys
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 LEASH = Path(__file__).with_name("leash.py")
@@ -21,6 +23,12 @@ QUIET = {
     "DBT_USE_COLORS": "false",
     "PYTHONUNBUFFERED": "1",
 }
+
+
+@cache
+def dbt_version() -> str:
+    """Return the version of dbt that is installed here."""
+    return version("dbt-core")
 
 
 async def run_dbt(arguments: list[str], directory: Path, environment: dict[str, str], log: Path) -> int:

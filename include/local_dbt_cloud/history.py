@@ -1,11 +1,11 @@
 """Fills the store with finished runs, for trying things at scale."""
 
 from datetime import timedelta
-from importlib.metadata import version
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
+from include.local_dbt_cloud.dbt_process import dbt_version
 from include.local_dbt_cloud.jobs import active_jobs
 from include.local_dbt_cloud.store import ACTIVE, Run, RunStatus, now
 from include.local_dbt_cloud.trigger import TriggerRequest
@@ -47,7 +47,7 @@ def fill_history(session: Session, count: int) -> int:
                 "status": status,
                 "status_message": MESSAGES[status],
                 "trigger": trigger,
-                "dbt_version": version("dbt-core"),
+                "dbt_version": dbt_version(),
                 "created_at": created,
                 "dequeued_at": created + apart / 10,
                 "started_at": created + apart / 5,

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from importlib.metadata import version
 
 from sqlalchemy import select
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
 
 from include.local_dbt_cloud.account import Declaration
+from include.local_dbt_cloud.dbt_process import dbt_version
 from include.local_dbt_cloud.execution import Execution
 from include.local_dbt_cloud.files import DataDirectory
 from include.local_dbt_cloud.jobs import definition_of
@@ -51,7 +51,7 @@ class Scheduler:
                 project_id=job.project_id,
                 environment_id=job.environment_id,
                 trigger=request.model_dump(),
-                dbt_version=request.dbt_version_override or job.dbt_version or version("dbt-core"),
+                dbt_version=request.dbt_version_override or job.dbt_version or dbt_version(),
                 cause_category=cause_category,
                 dbt_steps=steps_of_job(job, request),
             )

@@ -135,7 +135,9 @@ def test_a_state_file_that_is_none_is_left_as_it_is(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     (data / "state.sqlite").write_bytes(b"this is not a database" * 100)
-    assert "(file is not a database): stop the local dbt Cloud and put a copy of the file back" in refusal(data)
+    assert "(file is not a database): stop the local dbt Cloud and put a copy of the file back" in refusal(
+        data
+    )
     assert (data / "state.sqlite").read_bytes() == b"this is not a database" * 100
 
 

@@ -14,7 +14,7 @@ from include.local_dbt_cloud.store import ACTIVE, Run
 
 router = APIRouter()
 
-# Of a job's artifacts the latest is looked for in so many of its runs.
+# Of a job's artifacts the latest is looked for in so many of its newest runs.
 RUNS_SEARCHED = 100
 
 
@@ -44,7 +44,7 @@ async def get_artifact_of_job(
     writer: TheWriter, job: TheJob, path: str, query: Annotated[RunQuery, Query()]
 ) -> FileResponse:
     """Get the latest artifact of this path that a run of the job wrote; the query selects the runs."""
-    conditions = [Run.job_definition_id == job.id, Run.status.not_in(ACTIVE), Run.run_steps.any()]
+    conditions = [Run.job_definition_id == job.id, Run.status.not_in(ACTIVE)]
     newest_first = select(Run).where(*conditions, *query.conditions()).order_by(Run.id.desc())
     for run in writer.session.scalars(newest_first.limit(RUNS_SEARCHED).options(selectinload(Run.run_steps))):
         index = step_with_artifacts(run)

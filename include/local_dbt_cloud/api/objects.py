@@ -3,7 +3,6 @@
 from collections.abc import Set
 from datetime import datetime, timedelta
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from include.local_dbt_cloud.account import Environment, Project
+from include.local_dbt_cloud.dbt_process import dbt_version
 from include.local_dbt_cloud.files import read_text
 from include.local_dbt_cloud.humanize import clock, words
 from include.local_dbt_cloud.plan import newest_run_id, retry_refusal
@@ -213,8 +213,8 @@ class Writer:
             "account_id": self.service.declaration.account.id,
             "project_id": environment.project_id,
             "name": environment.name,
-            "dbt_version": version("dbt-core"),
-            "raw_dbt_version": version("dbt-core"),
+            "dbt_version": dbt_version(),
+            "raw_dbt_version": dbt_version(),
         }  # fmt: skip
 
     def project(self, project: Project) -> dict[str, Any]:

@@ -163,10 +163,10 @@ class RunQuery(ListQuery):
                     conditions.append(column == value)
         return conditions
 
-    def ordering(self) -> list[ColumnElement[Any]]:
+    def ordering(self, backwards: bool = False) -> list[ColumnElement[Any]]:
         """Return the order; runs that are alike in it stand in the order of their ids."""
         column = getattr(Run, self.order_by.removeprefix("-"))
-        if self.order_by.startswith("-"):
+        if self.order_by.startswith("-") != backwards:
             return [column.desc(), Run.id.desc()]
         return [column.asc(), Run.id.asc()]
 

@@ -20,12 +20,17 @@ router = APIRouter()
 async def list_runs(writer: TheWriter, query: Annotated[RunQuery, Query()]) -> JSONResponse:
     """List runs."""
     conditions = query.conditions()
-    chosen = select(Run).where(*conditions).order_by(*query.ordering())
+    total = writer.session.scalar(select(func.count()).select_from(Run).where(*conditions)) or 0
+    count = max(min(query.limit, total - query.offset), 0)
+    # The second half of a long history is counted from its end.
+    from_end = total - query.offset - count
+    offset, backwards = min((query.offset, False), (from_end, True))
+    # First the ids, which an index gives: to sort whole runs takes ten times as long.
+    ids = select(Run.id).where(*conditions).order_by(*query.ordering(backwards)).limit(count).offset(offset)
+    chosen = select(Run).where(Run.id.in_(ids)).order_by(*query.ordering())
     if "run_steps" in writer.related:
         chosen = chosen.options(selectinload(Run.run_steps))
-    total = writer.session.scalar(select(func.count()).select_from(Run).where(*conditions)) or 0
-    runs = writer.session.scalars(chosen.limit(query.limit).offset(query.offset))
-    return page(writer.service, [writer.run(run) for run in runs], total, query)
+    return page(writer.service, [writer.run(run) for run in writer.session.scalars(chosen)], total, query)
 
 
 @router.get("/runs/{run_id}")
