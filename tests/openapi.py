@@ -32,9 +32,9 @@ OTHERWISE = {
 
 # What no client expects to be null.
 NEVER_NULL = {
-    "account_id", "blocked_by", "cause", "created_at", "execute_steps", "execution", "filters", "href", "id",
-    "index", "logs", "name", "pagination", "project_id", "run_id", "run_steps", "schedule", "settings", "state",
-    "status", "triggers", "updated_at",
+    "account_id", "blocked_by", "cause", "created_at", "execute_steps", "execution", "filters", "href",
+    "id", "index", "logs", "name", "pagination", "project_id", "run_id", "run_steps", "schedule", "settings",
+    "state", "status", "triggers", "updated_at",
 }  # fmt: skip
 
 
@@ -60,8 +60,8 @@ def schemas() -> dict[tuple[str, str], tuple[str, str]]:
 
 def _whole(schema: Any) -> Any:
     # Turns a schema of OpenAPI 3.0 into one of JSON Schema that wants every field. The files call hardly
-    # anything nullable that is null in dbt Cloud's answers, so null passes but for a few fields. A schema with a
-    # title says itself which of its fields are optional.
+    # anything nullable that is null in dbt Cloud's answers, so null passes but for a few fields. A schema
+    # with a title says itself which of its fields are optional.
     if isinstance(schema, list):
         return [_whole(one) for one in schema]
     if not isinstance(schema, dict):
@@ -92,7 +92,8 @@ def check(response: httpx.Response) -> bool:
 
     :raises AssertionError: a field is missing or of another type.
     """
-    if response.status_code != 200 or not ARE_HERE:
+    is_json = response.headers.get("content-type") == "application/json"
+    if response.status_code != 200 or not is_json or not ARE_HERE:
         return False
     method, path = response.request.method.lower(), response.request.url.path.rstrip("/") + "/"
     for (known_method, pattern), (api, name) in schemas().items():

@@ -68,16 +68,16 @@ class RunningCloud:
 
     def add_run(self, status: RunStatus = RunStatus.SUCCESS, job_id: int = 101, **fields: Any) -> int:
         """Store a run that nothing carries out."""
+        usual = {
+            "job_definition_id": job_id,
+            "project_id": 1,
+            "environment_id": 1,
+            "status": status,
+            "dbt_version": "1.11.0",
+            "trigger": TriggerRequest(cause="a test").model_dump(),
+        }
         with self.service.sessions.begin() as session:
-            run = Run(
-                job_definition_id=job_id,
-                project_id=1,
-                environment_id=1,
-                status=status,
-                dbt_version="1.11.0",
-                trigger=TriggerRequest(cause="a test").model_dump(),
-                **fields,
-            )
+            run = Run(**usual | fields)
             session.add(run)
         return run.id
 
@@ -88,7 +88,9 @@ class RunningCloud:
 
 
 @contextmanager
-def running_cloud(directory: Path, account_file: Path = ACCOUNT_FILE) -> Iterator[RunningCloud]:
+def running_cloud(
+    directory: Path, account_file: Path = ACCOUNT_FILE, history: int = 0
+) -> Iterator[RunningCloud]:
     """Run a local dbt Cloud while the block runs; what it made is kept in the directory."""
     data = DataDirectory(directory)
     # The certificates that this process trusts since its start.
@@ -99,7 +101,7 @@ def running_cloud(directory: Path, account_file: Path = ACCOUNT_FILE) -> Iterato
     ):
         api_port = api_socket.getsockname()[1]
         pages_url = f"http://localhost:{pages_socket.getsockname()[1]}"
-        service = open_service(account_file, data, pages_url, TOKEN)
+        service = open_service(account_file, data, pages_url, TOKEN, history)
         loop, stop = asyncio.new_event_loop(), asyncio.Event()
         thread = threading.Thread(
             target=loop.run_until_complete, args=[serve(service, api_socket, pages_socket, stop)]

@@ -9,6 +9,11 @@ from pydantic import BaseModel, Field, ValidationInfo, model_validator
 MAX_ID = 2**63 - 1
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 
+# What reaches dbt as an argument or in its environment, where the system allows no NUL.
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+# 255 characters: so long may a cause be, and DuckDB and dbt take names of that length.
+Name = Annotated[Text, Field(min_length=1, max_length=255)]
+
 # The context to validate a file with: a word that is not known is a mistake there, while clients of an API
 # may send what later versions of it know.
 STRICT = {"unknown words": "refused"}

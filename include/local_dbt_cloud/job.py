@@ -4,11 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from include.local_dbt_cloud.entry import Entry, Id
+from include.local_dbt_cloud.entry import Entry, Id, Name, Text
 from include.local_dbt_cloud.steps import dbt_arguments
 
-# 255 characters: so long may a cause be, and DuckDB and dbt take names of that length.
-Name = Annotated[str, Field(min_length=1, max_length=255)]
 Threads = Annotated[int, Field(ge=1, le=128)]
 Seconds = Annotated[int, Field(ge=0, le=10**9)]
 
@@ -87,7 +85,7 @@ class JobDefinition(Entry):
     name: Name
     description: str = ""
     dbt_version: str | None = None
-    execute_steps: Annotated[list[str], Field(min_length=1)]
+    execute_steps: Annotated[list[Text], Field(min_length=1)]
     settings: JobSettings = JobSettings()
     execution: JobExecution = JobExecution()
     generate_docs: bool = False

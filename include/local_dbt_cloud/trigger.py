@@ -2,7 +2,8 @@
 
 from pydantic import BaseModel, field_validator
 
-from include.local_dbt_cloud.job import Name, Seconds, Threads
+from include.local_dbt_cloud.entry import Name, Text
+from include.local_dbt_cloud.job import Seconds, Threads
 from include.local_dbt_cloud.steps import dbt_arguments
 
 
@@ -25,7 +26,7 @@ class TriggerRequest(BaseModel):
     target_name_override: Name | None = None
     generate_docs_override: bool | None = None
     timeout_seconds_override: Seconds | None = None
-    steps_override: list[str] | None = None
+    steps_override: list[Text] | None = None
 
     @field_validator("steps_override")
     @classmethod

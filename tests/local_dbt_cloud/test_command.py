@@ -1,12 +1,15 @@
 """The command `python -m include.local_dbt_cloud`: how it starts, is killed, and says what is wrong."""
 
+import contextlib
 import os
 import re
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -144,6 +147,97 @@ def test_a_state_file_that_is_none_is_left_as_it_is(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "set LOCAL_DBT_CLOUD_DATA_DIR to a directory of yours" in refusal(tmp_path / "file" / "data")
+
+
+def test_a_damaged_state_file_is_left_as_it_is(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with started(data, "--history", "500"):
+        pass
+    # Out of the write-ahead log, into the file.
+    with contextlib.closing(sqlite3.connect(data / "state.sqlite")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    state = bytearray((data / "state.sqlite").read_bytes())
+    state[20_000:60_000] = b"x" * 40_000
+    (data / "state.sqlite").write_bytes(state)
+    assert "put a copy of the file back" in refusal(data)
+    assert (data / "state.sqlite").read_bytes() == state
+
+
+def test_a_missing_state_file_is_not_replaced_while_its_runs_are_there(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "runs" / "1").mkdir(parents=True)
+    assert f"{data / 'state.sqlite'} is missing" in refusal(data)
+    assert not (data / "state.sqlite").exists()
+
+
+def test_a_full_disk_is_a_sentence_and_the_next_request_works_when_there_is_room(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with started(data) as command:
+        body = {
+            "name": "x",
+            "environment_id": 1,
+            "execute_steps": ["dbt build"],
+            "description": "x" * 100_000,
+        }
+        # No file may grow any more, as on a full disk.
+        size = (data / "state.sqlite-wal").stat().st_size
+        psutil.Process(command.process.pid).rlimit(psutil.RLIMIT_FSIZE, (size, psutil.RLIM_INFINITY))
+        answer = command.client.post("jobs/", json=body)
+        assert answer.status_code == 500
+        assert "free some space" in answer.json()["status"]["user_message"]
+        assert len(command.client.get("jobs/").json()["data"]) == 2
+        unlimited = (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY)
+        psutil.Process(command.process.pid).rlimit(psutil.RLIMIT_FSIZE, unlimited)
+        assert command.client.post("jobs/", json=body).json()["data"]["id"] == 103
+
+
+def test_a_disk_that_is_full_at_the_end_of_a_run_loses_no_run(tmp_path: Path, tiny_account: Path) -> None:
+    data = tmp_path / "data"
+    with started(data, "--account", str(tiny_account)) as command:
+        run_id = command.client.post(f"jobs/{SLOW}/run/", json={"cause": "a test"}).json()["data"]["id"]
+        wait_for(command.client, run_id, {3})
+        process = psutil.Process(command.process.pid)
+        process.rlimit(psutil.RLIMIT_FSIZE, (0, psutil.RLIM_INFINITY))
+        for child in process.children(recursive=True):
+            child.kill()
+        time.sleep(1)
+        process.rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
+        run = wait_for(command.client, run_id, {20})
+        assert run["status_message"]
+        after = command.client.post(f"jobs/{QUICK}/run/", json={"cause": "a test"}).json()["data"]["id"]
+        assert wait_for(command.client, after, {10, 20, 30})["status"] == 10
+
+
+def test_history_is_made_before_the_first_request_and_not_twice(tmp_path: Path) -> None:
+    for _ in range(2):
+        with started(tmp_path / "data", "--history", "1000") as command:
+            extra = command.client.get("runs/?limit=1").json()["extra"]
+            assert extra["pagination"]["total_count"] == 1000
+
+
+def test_a_kill_while_it_writes_loses_nothing_that_was_answered(tmp_path: Path) -> None:
+    data, answered = tmp_path / "data", 0
+    for round_number in range(3):
+        with started(data) as command:
+            assert (
+                command.client.get("runs/?limit=1").json()["extra"]["pagination"]["total_count"] >= answered
+            )
+            killer = threading.Timer(0.3 + 0.2 * round_number, command.process.kill)
+            killer.start()
+            try:
+                while True:
+                    made = command.client.post("jobs/101/run/", json={"cause": "a test"}).json()["data"]["id"]
+                    answered += 1
+                    assert made >= answered
+            except httpx.TransportError:
+                killer.join()
+    assert answered > 3
+    with started(data) as command:
+        runs = command.client.get("runs/?limit=100").json()
+        # Of each round one more may have been stored whose answer was lost.
+        assert answered <= runs["extra"]["pagination"]["total_count"] <= answered + 3
+        assert {run["status"] for run in runs["data"]} == {30}
+        assert all(run["status_message"] and run["finished_at"] for run in runs["data"])
 
 
 def test_an_account_file_that_is_wrong_is_a_sentence(tmp_path: Path) -> None:

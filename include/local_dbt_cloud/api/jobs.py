@@ -89,6 +89,7 @@ def _definition(writer: TheWriter, body: dict[str, Any]) -> dict[str, Any]:
     try:
         return placed(writer.service.declaration, JobDefinition.model_validate(body))
     except ValidationError as error:
-        raise RequestValidationError(error.errors()) from error
+        wrong = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+        raise RequestValidationError(wrong) from error
     except Misplaced as error:
         raise refusal(400, {error.field: str(error)}) from error

@@ -4,13 +4,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, field_validator
 
 from include.local_dbt_cloud.api.access import Id, TheWriter
 from include.local_dbt_cloud.api.envelope import envelope, refusal
-from include.local_dbt_cloud.entry import Entry
+from include.local_dbt_cloud.entry import Entry, Text
 from include.local_dbt_cloud.entry import Id as GivenId
 from include.local_dbt_cloud.jobs import active_job
+from include.local_dbt_cloud.steps import RESERVED_OPTIONS
 from include.local_dbt_cloud.store import EnvironmentVariable
 from include.local_dbt_cloud.variables import display_value, variables_in_reach
 
@@ -24,7 +25,16 @@ class VariableRequest(Entry):
     type: Literal["project", "environment", "job"] = "job"
     environment_id: GivenId | None = None
     job_definition_id: GivenId | None = None
-    raw_value: Annotated[str, Field(validation_alias=AliasChoices("raw_value", "display_value"))]
+    raw_value: Annotated[Text, Field(validation_alias=AliasChoices("raw_value", "display_value"))]
+
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, name: str) -> str:
+        # dbt reads its options from variables too: DBT_TARGET_PATH and DBT_ENGINE_TARGET_PATH are one.
+        words = name.removeprefix("DBT_").removeprefix("ENGINE_").lower().split("_")
+        if "--" + "-".join(words) in RESERVED_OPTIONS:
+            raise ValueError("dbt Cloud sets this variable itself")
+        return name
 
 
 @router.get("/job")

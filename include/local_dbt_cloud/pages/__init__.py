@@ -26,8 +26,13 @@ def _took(thing: Run | RunStep) -> str:
 
 
 def _ago(moment: datetime) -> str:
+    age = now() - moment
     # The larger of the two units is enough for a page.
-    return f"{words(now() - moment).split(',')[0]} ago"
+    return f"{words(age).split(',')[0]} ago" if age >= timedelta(seconds=1) else "just now"
+
+
+def _utc(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def create_pages(service: Service) -> FastAPI:
@@ -38,11 +43,14 @@ def create_pages(service: Service) -> FastAPI:
         faults=service.faults.all,
         href=lambda run: service.href(run).removeprefix(service.pages_url),
         log_of=lambda step: read_text(service.data.step_log(step.run_id, step.index)),
-        artifacts_of=lambda step: service.data.artifact_paths(step.run_id, step.index),
+        # What is asked for most, such as run_results.json, lies at the top.
+        artifacts_of=lambda step: sorted(
+            service.data.artifact_paths(step.run_id, step.index), key=lambda path: ("/" in path, path)
+        ),
         is_active=lambda run: run.status in ACTIVE,
         statuses=list(RunStatus),
     )
-    templates.env.filters.update(status=humanized, took=_took, ago=_ago)
+    templates.env.filters.update(status=humanized, took=_took, ago=_ago, utc=_utc)
     # No pages of documentation, and no answers to names that another site has pointed at this machine.
     app = FastAPI(title="local dbt Cloud pages", openapi_url=None)
     app.state.service, app.state.templates = service, templates
@@ -51,10 +59,10 @@ def create_pages(service: Service) -> FastAPI:
     app.include_router(buttons.router)
 
     def say(request: Request, code: int, title: str, sentence: str = "") -> Response:
-        context = {"title": title, "sentence": sentence}
-        return templates.TemplateResponse(request, "message.html", context, status_code=code)
+        return views.render(request, "message.html", code, title=title, sentence=sentence)
 
     @app.exception_handler(404)
+    @app.exception_handler(405)
     @app.exception_handler(RequestValidationError)
     def _not_found(request: Request, error: Exception) -> Response:
         return say(request, 404, "There is nothing at this address")

@@ -21,9 +21,11 @@ of_account = APIRouter(prefix="/deploy/{account_id}", dependencies=[Depends(chec
 Choice = Annotated[str, Query(pattern=r"^\d{0,19}$")]
 
 
-def render(request: Request, template: str, **context: Any) -> Response:
+def render(request: Request, template: str, status_code: int = 200, **context: Any) -> Response:
     """Answer with a page."""
-    return request.app.state.templates.TemplateResponse(request, template, context)
+    # In a frame, another site could place our buttons under what its visitors mean to press.
+    headers = {"Content-Security-Policy": "frame-ancestors 'none'"}
+    return request.app.state.templates.TemplateResponse(request, template, context, status_code, headers)
 
 
 @router.get("/")

@@ -1,41 +1,56 @@
-// While something on the page is active, the server marks <main>; then it is fetched anew every two seconds.
+// The server marks <main> while it may change: then it is fetched anew every two seconds.
 const main = document.querySelector("main");
+
+const toEnd = (log) => log && (log.scrollTop = log.scrollHeight);
+
+// Makes an element like a fresh one and leaves alone what is alike: focus, selection and open menus stay.
+function update(old, fresh) {
+  const mayChange = (name) => !(name === "open" && old.touched);
+  for (const { name } of [...old.attributes]) {
+    if (mayChange(name) && !fresh.hasAttribute(name)) old.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (mayChange(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  const rest = [...old.childNodes];
+  for (const node of [...fresh.childNodes]) {
+    const at = rest.findIndex((one) => one.nodeName === node.nodeName && one.id === node.id);
+    if (at < 0) {
+      old.insertBefore(node, rest[0] ?? null);
+      continue;
+    }
+    for (const gone of rest.splice(0, at)) gone.remove();
+    const mine = rest.shift();
+    if (node.nodeType === Node.ELEMENT_NODE) update(mine, node);
+    // What is selected in a log stays so while it grows.
+    else if (node.data.startsWith(mine.data)) mine.appendData(node.data.slice(mine.data.length));
+    else mine.data = node.data;
+  }
+  for (const gone of rest) gone.remove();
+}
 
 async function refresh() {
   if (!("refresh" in main.dataset)) return;
   try {
     const answer = await fetch(location.href);
+    if (!answer.ok) throw new Error(answer.statusText);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const fresh = page.querySelector("main");
+    const logs = [...main.querySelectorAll("pre")];
+    const atEnd = logs.filter((log) => log.scrollTop + log.clientHeight > log.scrollHeight - 4);
     document.title = page.title;
-    // What the reader has opened or closed stays so, and a log keeps its place, at its end if it was there.
-    for (const old of main.querySelectorAll("details[id]")) {
-      const details = fresh.querySelector("#" + old.id);
-      if (details && old.dataset.touched) {
-        details.open = old.open;
-        details.dataset.touched = old.dataset.touched;
-      }
-    }
-    const scrolled = new Map();
-    for (const log of main.querySelectorAll("details[id] pre")) {
-      const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
-      scrolled.set(log.parentElement.id, atEnd ? Infinity : log.scrollTop);
-    }
-    main.innerHTML = fresh.innerHTML;
-    for (const log of main.querySelectorAll("details[id] pre")) {
-      const top = scrolled.get(log.parentElement.id) ?? Infinity;
-      log.scrollTop = top === Infinity ? log.scrollHeight : top;
-    }
-    if (!("refresh" in fresh.dataset)) delete main.dataset.refresh;
-    delete main.dataset.lost;
+    update(main, page.querySelector("main"));
+    atEnd.forEach(toEnd);
   } catch {
-    main.dataset.lost = "The local dbt Cloud does not answer.";
+    document.querySelector("#lost").hidden = false;
   }
   setTimeout(refresh, 2000);
 }
 
+// A step that the reader has opened, closed or read in stays as it is.
 main.addEventListener("click", (event) => {
-  const summary = event.target.closest("summary");
-  if (summary) summary.parentElement.dataset.touched = "yes";
+  const step = event.target.closest("details");
+  if (step) step.touched = true;
 });
+main.addEventListener("toggle", (event) => toEnd(event.target.querySelector("pre")), true);
+main.querySelectorAll("pre").forEach(toEnd);
 setTimeout(refresh, 2000);
