@@ -4,6 +4,8 @@
 PYTHON ?= $(shell sh scripts/find_python.sh)
 VENV := .venv
 BIN := $(VENV)/bin
+# Clients of dbt Cloud that tests drive, each in an environment of its own: what they need does not go together.
+CLIENTS := $(addprefix tests/local_dbt_cloud/clients/, dbtc dbt_jobs_as_code)
 
 .DEFAULT_GOAL := help
 
@@ -24,7 +26,7 @@ local-dbt-cloud: $(VENV)/ready ## Start only the local dbt Cloud, until Ctrl-C
 	@$(BIN)/python -m include.local_dbt_cloud
 
 .PHONY: test
-test: $(VENV)/ready ## Run all tests
+test: $(VENV)/clients/ready ## Run all tests
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests .astro
 
 .PHONY: lint
@@ -33,9 +35,12 @@ lint: $(VENV)/ready ## Check the style of the code
 	@$(BIN)/ruff format --check .
 
 .PHONY: lock
-lock: $(VENV)/ready ## Resolve requirements-dev.in anew into requirements-dev.lock
-	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command "make lock" --quiet --upgrade requirements-dev.in -o requirements-dev.lock
+lock: COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" --quiet --upgrade
+lock: $(VENV)/ready ## Resolve requirements-dev.in and what the tests' clients need anew into their lock files
+	@$(COMPILE) requirements-dev.in -o requirements-dev.lock
+	@# What a client's own file says goes before what the client asks for.
+	@set -e; for client in $(CLIENTS); do $(COMPILE) --override $$client.in $$client.in -o $$client.lock; done
 
 .PHONY: clean
 clean: ## Remove what the commands made: the environment, Airflow's and the local dbt Cloud's data
@@ -43,4 +48,8 @@ clean: ## Remove what the commands made: the environment, Airflow's and the loca
 
 $(VENV)/ready: requirements-dev.lock scripts/set_up.sh
 	@PYTHON="$(PYTHON)" sh scripts/set_up.sh $(VENV)
+	@touch $@
+
+$(VENV)/clients/ready: $(VENV)/ready $(CLIENTS:=.lock) scripts/set_up_clients.sh
+	@PYTHON="$(PYTHON)" sh scripts/set_up_clients.sh $(VENV) $(CLIENTS:=.lock)
 	@touch $@

@@ -6,7 +6,7 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from include.local_dbt_cloud.entry import STRICT, Entry, Id
+from include.local_dbt_cloud.entry import STRICT, Entry, Id, Text
 from include.local_dbt_cloud.job import JobDefinition
 from include.local_dbt_cloud.problem import Problem
 
@@ -39,9 +39,10 @@ class Environment(Entry):
 
 
 class DeclaredJob(JobDefinition):
-    """A job with the id that it is to have."""
+    """A job with the id that it is to have, and with steps: clients may create one without."""
 
     id: Id
+    execute_steps: list[Text] = Field(min_length=1)
 
 
 class Declaration(Entry):

@@ -85,6 +85,8 @@ class Execution:
         with self.sessions.begin() as session:
             run = session.get_one(Run, self.run.id)
             run.status, run.started_at = RunStatus.RUNNING, now()
+        # Only a state file that was put back from a copy gives an id again; what lies there is of a lost run.
+        shutil.rmtree(self._directory, ignore_errors=True)
         with self._step(1, "Clone git repository") as log:
             shutil.copytree(self.project.directory, self._project_copy, ignore=NOT_CLONED)
             log.write_text(f"Copied {self.project.directory}.\n", encoding="utf-8")

@@ -85,7 +85,7 @@ class JobDefinition(Entry):
     name: Name
     description: str = ""
     dbt_version: str | None = None
-    execute_steps: Annotated[list[Text], Field(min_length=1)]
+    execute_steps: list[Text] = Field(default=[])
     settings: JobSettings = JobSettings()
     execution: JobExecution = JobExecution()
     generate_docs: bool = False

@@ -25,6 +25,9 @@ from tests.conftest import PROJECT, TEST_HOME
 from tests.local_dbt_cloud.conftest import QUICK, SLOW
 
 pytestmark = pytest.mark.end_to_end
+needs_limits = pytest.mark.skipif(
+    not hasattr(psutil, "RLIMIT_FSIZE"), reason="only Linux limits the files of a process that runs"
+)
 
 
 @dataclass
@@ -170,6 +173,7 @@ def test_a_missing_state_file_is_not_replaced_while_its_runs_are_there(tmp_path:
     assert not (data / "state.sqlite").exists()
 
 
+@needs_limits
 def test_a_full_disk_is_a_sentence_and_the_next_request_works_when_there_is_room(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with started(data) as command:
@@ -191,6 +195,7 @@ def test_a_full_disk_is_a_sentence_and_the_next_request_works_when_there_is_room
         assert command.client.post("jobs/", json=body).json()["data"]["id"] == 103
 
 
+@needs_limits
 def test_a_disk_that_is_full_at_the_end_of_a_run_loses_no_run(tmp_path: Path, tiny_account: Path) -> None:
     data = tmp_path / "data"
     with started(data, "--account", str(tiny_account)) as command:

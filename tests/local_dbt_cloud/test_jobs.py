@@ -56,6 +56,12 @@ def test_an_update_changes_the_fields_it_names(cloud: RunningCloud) -> None:
     assert cloud.get("jobs/103/") == updated
 
 
+def test_a_job_may_be_created_without_steps_for_triggers_that_bring_theirs(cloud: RunningCloud) -> None:
+    # As dagster-dbt does.
+    job = cloud.post("jobs/", {"name": "x", "environment_id": 1, "job_type": "other"})
+    assert job["execute_steps"] == []
+
+
 @pytest.mark.parametrize("body", [{"id": 101, "name": "x"}, {"name": "x"}, {"id": None}])
 def test_an_update_must_repeat_the_id(cloud: RunningCloud, body: dict[str, Any]) -> None:
     answer = cloud.client.post("jobs/102/", json=body)
@@ -73,7 +79,7 @@ def test_an_update_must_repeat_the_id(cloud: RunningCloud, body: dict[str, Any])
         ({"environment_id": "one"}, "environment_id"),
         ({"project_id": 2}, "project_id"),
         ({"account_id": 2}, "account_id"),
-        ({"execute_steps": []}, "execute_steps"),
+        ({"execute_steps": "dbt build"}, "execute_steps"),
         ({"execute_steps": ["rm -rf /"]}, "execute_steps"),
         ({"settings": {"threads": 0}}, "settings"),
         ({"schedule": {"date": {"type": "sometimes"}}}, "schedule"),

@@ -54,6 +54,7 @@ def requests_of(cloud: RunningCloud) -> list[tuple[str, str, dict | None]]:
         ("GET", "v3/accounts/1/projects/1/environments/1", None),
         ("POST", variables, variable),
         ("GET", f"{variables}/job?job_definition_id=101", None),
+        ("GET", f"{variables}/environment", None),
         ("POST", f"{variables}/1", variable),
         ("DELETE", f"{variables}/1", None),
         ("POST", f"v2/accounts/1/runs/{queued}/cancel", None),

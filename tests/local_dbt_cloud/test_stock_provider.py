@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudHook, DbtCloudJobRunException
+from airflow.providers.dbt.cloud.hooks.dbt import (
+    DbtCloudHook,
+    DbtCloudJobRunException,
+    DbtCloudResourceLookupError,
+)
 from airflow.providers.dbt.cloud.operators.dbt import (
     DbtCloudGetJobRunArtifactOperator,
     DbtCloudListJobsOperator,
@@ -41,9 +45,8 @@ def hook(cloud: RunningCloud) -> DbtCloudHook:
 class TaskInstance:
     """The little of a task instance that the operator touches: it pushes XComs and asks for the try."""
 
-    try_number = 1
-
-    def __init__(self) -> None:
+    def __init__(self, try_number: int = 1) -> None:
+        self.try_number = try_number
         self.xcoms: dict[str, Any] = {}
 
     def xcom_push(self, key: str, value: Any) -> None:
@@ -160,3 +163,26 @@ def test_the_operator_that_holds_a_worker_runs_a_job_and_cancels_one(cloud: Runn
     assert again.execute({"ti": TaskInstance()}) == slow
     no_wait.on_kill()
     assert cloud.wait(slow)["status_message"] == "Cancelled by user."
+
+
+@pytest.mark.end_to_end
+def test_a_second_try_retries_from_the_point_of_failure(cloud: RunningCloud, tmp_path: Path) -> None:
+    operator = DbtCloudRunJobOperator(
+        task_id="trigger_job", dbt_cloud_conn_id=CONN_ID, trigger_reason="x", check_interval=1,
+        project_name="Tiny", environment_name="1", job_name="broken", retry_from_failure=True,
+    )  # fmt: skip
+    first = TaskInstance()
+    with pytest.raises(DbtCloudJobRunException, match="reached terminal status ERROR"):
+        operator.execute({"ti": first})
+    (tmp_path / "tiny" / "models" / "broken.sql").write_text("select 1 as n")
+    run_id = operator.execute({"ti": TaskInstance(try_number=2)})
+    run = cloud.wait(run_id)
+    assert run["retrying_run_id"] == first.xcoms["job_run_id"]
+    assert run["run_steps"][3]["name"] == "Invoke dbt with `dbt retry`"
+    # After a success even a second try begins anew.
+    assert cloud.wait(operator.execute({"ti": TaskInstance(try_number=2)}))["retrying_run_id"] is None
+
+
+def test_a_job_that_no_name_finds_is_a_clear_error(hook: DbtCloudHook) -> None:
+    with pytest.raises(DbtCloudResourceLookupError, match="Found 0 jobs with name `none`"):
+        hook.get_job_by_name(project_name="Tiny", environment_name="1", job_name="none")

@@ -36,6 +36,12 @@ def test_a_job_sees_the_values_of_each_scope(cloud: RunningCloud) -> None:
         }
     }
     assert set(of_job(cloud, 102)["DBT_A"]) == {"project", "environment"}
+    by_environment = cloud.get(url(cloud, "environment/"))
+    assert by_environment["environments"] == ["project", "Production"]
+    assert {place: one["id"] for place, one in by_environment["variables"]["DBT_A"].items()} == {
+        "project": project["id"],
+        "Production": environment["id"],
+    }
 
 
 def test_values_are_changed_and_removed(cloud: RunningCloud) -> None:

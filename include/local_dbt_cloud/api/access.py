@@ -45,7 +45,8 @@ TheWriter = Annotated[Writer, Depends(_writer)]
 async def check_token(service: TheService, authorization: Annotated[str, Header()] = "") -> None:
     """Refuse with 401 whoever does not send the token, as ``Token ...`` or as ``Bearer ...``."""
     kind, _, token = authorization.partition(" ")
-    if kind not in ("Token", "Bearer") or not hmac.compare_digest(token.encode(), service.token.encode()):
+    is_ours = hmac.compare_digest(token.encode(), service.token.encode())
+    if kind.lower() not in ("token", "bearer") or not is_ours:
         raise refusal(401)
 
 

@@ -27,7 +27,12 @@ async def list_jobs(writer: TheWriter, query: Annotated[JobQuery, Query()]) -> J
     """List jobs."""
     jobs = {job.id: job for job in writer.session.scalars(select(Job))}
     plain = Writer(writer.service, writer.session)
-    chosen, total = query.select([plain.job(job) for job in jobs.values()])
+    filtered = [
+        plain.job(job)
+        | {"triggers_schedule": job.definition["triggers"]["schedule"], "is_fusion_ready": False}
+        for job in jobs.values()
+    ]
+    chosen, total = query.select(filtered)
     return page(writer.service, [writer.job(jobs[job["id"]]) for job in chosen], total, query)
 
 

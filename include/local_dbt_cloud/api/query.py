@@ -26,10 +26,11 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 Integer = Annotated[int, Field(ge=-MAX_ID, le=MAX_ID)]
-Integers = Annotated[list[Integer], BeforeValidator(split), Field(max_length=1000)]
-Strings = Annotated[list[str], BeforeValidator(split), Field(max_length=1000)]
+# The None stands inside, or FastAPI would not see a list and take the last of repeated keys alone.
+Integers = Annotated[list[Integer] | None, BeforeValidator(split), Field(max_length=1000)]
+Strings = Annotated[list[str] | None, BeforeValidator(split), Field(max_length=1000)]
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
-Range = Annotated[list[Moment], BeforeValidator(split), Field(min_length=2, max_length=2)]
+Range = Annotated[list[Moment] | None, BeforeValidator(split), Field(min_length=2, max_length=2)]
 State = Literal["active", "deleted", "all", "1", "2"]
 
 # "active" and 1 are one state to dbt Cloud, as are "deleted" and 2.
@@ -50,13 +51,7 @@ class ListQuery(BaseModel):
     order_by: str = "id"
     state: State = "active"
     pk: Integer | None = None
-    pk__in: Integers | None = None
-    pk__gt: Integer | None = None
-    id__gt: Integer | None = None
-    project_id: Integer | None = None
-    project_id__in: Integers | None = None
-    dbt_version: str | None = None
-    dbt_version__in: Strings | None = None
+    pk__in: Integers = None
 
     def filters(self) -> list[tuple[str, str, Any]]:
         """Return the filters that were given, each as a field, a comparison and a value."""
@@ -92,7 +87,7 @@ class ListQuery(BaseModel):
 
 
 class NamedQuery(ListQuery):
-    """The query of a list of projects; those of environments and jobs have more filters."""
+    """What the queries of projects, environments and jobs share."""
 
     order_by: Literal[
         "id", "-id", "name", "-name", "created_at", "-created_at", "updated_at", "-updated_at"
@@ -103,29 +98,34 @@ class NamedQuery(ListQuery):
 class ProjectQuery(NamedQuery):
     """The query of a list of projects."""
 
-    def filters(self) -> list[tuple[str, str, Any]]:
-        """Return the filters; projects have no version, and a project's project is itself."""
-        named = [
-            ("id" if field == "project_id" else field, how, value) for field, how, value in super().filters()
-        ]
-        return [one for one in named if one[0] != "dbt_version"]
+    pk__gt: Integer | None = None
 
 
 class EnvironmentQuery(NamedQuery):
     """The query of a list of environments."""
 
     name: str | None = None
+    id__gt: Integer | None = None
+    project_id: Integer | None = None
+    project_id__in: Integers = None
+    dbt_version: str | None = None
+    dbt_version__in: Strings = None
     type: str | None = None
     deployment_type: str | None = None
-    deployment_type__in: Strings | None = None
+    deployment_type__in: Strings = None
     credentials_id: Integer | None = None
 
 
 class JobQuery(NamedQuery):
     """The query of a list of jobs."""
 
+    project_id: Integer | None = None
+    project_id__in: Integers = None
     environment_id: Integer | None = None
+    dbt_version__in: Strings = None
+    triggers_schedule: bool | None = None
     is_system: bool | None = None
+    is_fusion_ready: bool | None = None
 
 
 class RunQuery(ListQuery):
@@ -134,15 +134,20 @@ class RunQuery(ListQuery):
     order_by: Literal["id", "-id", "created_at", "-created_at", "finished_at", "-finished_at"] = "id"
     # Runs are never deleted.
     state: State = "all"
+    id__gt: Integer | None = None
     job_definition_id: Integer | None = None
+    project_id: Integer | None = None
+    project_id__in: Integers = None
     environment_id: Integer | None = None
+    dbt_version: str | None = None
+    dbt_version__in: Strings = None
     status: Integer | None = None
-    status__in: Integers | None = None
+    status__in: Integers = None
     deferring_run_id: Integer | None = None
     has_docs_generated: bool | None = None
     has_sources_generated: bool | None = None
-    created_at__range: Range | None = None
-    finished_at__range: Range | None = None
+    created_at__range: Range = None
+    finished_at__range: Range = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the filters as conditions on stored runs."""

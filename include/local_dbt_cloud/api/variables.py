@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from pydantic import AliasChoices, Field, field_validator
+from sqlalchemy import select
 
 from include.local_dbt_cloud.api.access import Id, TheWriter
 from include.local_dbt_cloud.api.envelope import envelope, refusal
@@ -49,6 +50,22 @@ async def list_variables_of_job(
     for one in variables_in_reach(writer.session, project_id, job.definition["environment_id"], job.id):
         variables.setdefault(one.name, {})[one.type] = {"id": one.id, "value": display_value(one)}
     return envelope(variables)
+
+
+@router.get("/environment")
+async def list_variables_by_environment(writer: TheWriter, project_id: Id) -> JSONResponse:
+    """List the variables of a project, by name and name of the environment, or "project"."""
+    environments = {
+        one.id: one.name for one in writer.service.declaration.environments if one.project_id == project_id
+    }
+    variables: dict[str, dict[str, Any]] = {}
+    of_project = select(EnvironmentVariable).where(
+        EnvironmentVariable.project_id == project_id, EnvironmentVariable.type != "job"
+    )
+    for one in writer.session.scalars(of_project.order_by(EnvironmentVariable.id)):
+        place = environments.get(one.environment_id or 0, "project")
+        variables.setdefault(one.name, {})[place] = {"id": one.id, "value": display_value(one)}
+    return envelope({"environments": ["project", *environments.values()], "variables": variables})
 
 
 @router.post("")
