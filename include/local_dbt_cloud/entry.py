@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationInfo, model_validator
 MAX_ID = 2**63 - 1
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 
-# What reaches dbt as an argument or in its environment, where the system allows no NUL.
+# Any text but a lone surrogate, which no answer can hold, and NUL, which no argument of a process can.
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 # 255 characters: so long may a cause be, and DuckDB and dbt take names of that length.
 Name = Annotated[Text, Field(min_length=1, max_length=255)]

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from include.local_dbt_cloud.entry import Text
+
 Seconds = Annotated[float, Field(ge=0, le=3600)]
 
 
@@ -23,7 +25,7 @@ class Fault(BaseModel):
 
     method: Annotated[str, Field(pattern="^[A-Za-z]+$")] | None = None
     # A regular expression that is searched for in the path, which has no trailing slash here.
-    path: Annotated[str, Field(min_length=1, max_length=500)]
+    path: Annotated[Text, Field(min_length=1, max_length=500)]
     # None is until it is cleared.
     times: Annotated[int, Field(ge=1)] | None = 1
     status: Annotated[int, Field(ge=200, le=599)] | None = None
@@ -39,7 +41,7 @@ class Fault(BaseModel):
     def _is_pattern(cls, path: str) -> str:
         try:
             re.compile(path)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"not a regular expression: {error}") from error
         return path
 

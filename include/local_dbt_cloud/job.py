@@ -39,7 +39,7 @@ class ScheduleDate(Entry):
 
     type: Literal["every_day", "days_of_week", "custom_cron", "interval_cron"] = "every_day"
     days: list[int] | None = None
-    cron: str | None = None
+    cron: Text | None = None
 
 
 class ScheduleTime(Entry):
@@ -53,7 +53,7 @@ class ScheduleTime(Entry):
 class JobSchedule(Entry):
     """When the job runs in dbt Cloud; stored, and not acted on."""
 
-    cron: str = "0 * * * *"
+    cron: Text = "0 * * * *"
     date: ScheduleDate = ScheduleDate()
     time: ScheduleTime = ScheduleTime(interval=1)
 
@@ -83,8 +83,8 @@ class JobDefinition(Entry):
     project_id: Id | None = None
     environment_id: Id
     name: Name
-    description: str = ""
-    dbt_version: str | None = None
+    description: Text = ""
+    dbt_version: Name | None = None
     execute_steps: list[Text] = Field(default=[])
     settings: JobSettings = JobSettings()
     execution: JobExecution = JobExecution()
@@ -99,10 +99,10 @@ class JobDefinition(Entry):
     triggers_on_draft_pr: bool = False
     lifecycle_webhooks: bool = False
     run_compare_changes: bool = False
-    compare_changes_flags: str = "--select state:modified"
+    compare_changes_flags: Text = "--select state:modified"
     run_lint: bool = False
     errors_on_lint_failure: bool = True
-    cost_optimization_features: list[str] = Field(default=[])
+    cost_optimization_features: list[Text] = Field(default=[])
 
     @field_validator("execute_steps")
     @classmethod

@@ -84,7 +84,7 @@ def retry_refusal(run: Run, newest_id: int | None, data: DataDirectory) -> str |
         return "RETRY_NOT_FAILED_RUN"
     if run.id != newest_id:
         return "RETRY_NOT_LATEST_RUN"
-    version = re.match(r"(\d+)\.(\d+)", run.dbt_version)
+    version = re.match(r"(\d{1,9})\.(\d{1,9})", run.dbt_version)
     if version and (int(version[1]), int(version[2])) < RETRY_SINCE:
         return "RETRY_UNSUPPORTED_VERSION"
     failed, _ = failed_and_skipped(run)

@@ -14,14 +14,14 @@ class TriggerRequest(BaseModel):
     """
 
     cause: Name
-    git_sha: str | None = None
-    git_branch: str | None = None
+    git_sha: Name | None = None
+    git_branch: Name | None = None
     azure_pull_request_id: int | None = None
     github_pull_request_id: int | None = None
     gitlab_merge_request_id: int | None = None
     non_native_pull_request_id: int | None = None
     schema_override: Name | None = None
-    dbt_version_override: str | None = None
+    dbt_version_override: Name | None = None
     threads_override: Threads | None = None
     target_name_override: Name | None = None
     generate_docs_override: bool | None = None

@@ -24,8 +24,8 @@ async def list_artifacts(service: TheService, run: TheRun, step: Integer | None 
     index = step_with_artifacts(run, step)
     if index is not None:
         return envelope(service.data.artifact_paths(run.id, index))
-async def list_artifacts(service: TheService, run: TheRun, step: Integer | None = None) -> JSONResponse:
-    # take 404 for a failure.
+    # A run that ended in the queue has no steps, and so no artifacts. A 404 ends clients that look into every
+    # finished run.
     if step is None and run.status not in ACTIVE:
         return envelope([])
     raise refusal(404)

@@ -7,6 +7,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DatabaseError
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from include.local_dbt_cloud.api.query import ListQuery
 from include.local_dbt_cloud.service import Service
@@ -59,9 +60,7 @@ def refusal(code: int, fields: dict[str, str] | None = None) -> HTTPException:
 def answer_errors_in_envelopes(app: FastAPI) -> None:
     """Make every error of an app, expected or not, an envelope."""
 
-    @app.exception_handler(404)
-    @app.exception_handler(405)
-    @app.exception_handler(HTTPException)
+    @app.exception_handler(StarletteHTTPException)
     def _refused(request: Request, error: Any) -> JSONResponse:
         fields = error.detail if isinstance(error.detail, dict) else None
         return envelope(fields, error.status_code, MESSAGES.get(error.status_code) or str(error.detail))

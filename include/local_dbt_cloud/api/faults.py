@@ -95,6 +95,9 @@ def _answer(fault: Fault) -> Response:
     code = fault.status or 200
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
     text = "A fault that was turned on under /local/faults."
+    # By their definition these have no body.
+    if code in (204, 205, 304):
+        return Response(None, code, headers)
     if fault.html:
         return HTMLResponse(f"<html><body><h1>{code}</h1><p>{text}</p></body></html>", code, headers)
     answer = envelope(None, code, sentence(code) or text)
