@@ -5,10 +5,16 @@ Its standard input is a pipe from the local dbt Cloud: the system closes it when
 it ends.
 """
 
+import atexit
 import os
 import signal
 import sys
 import threading
+
+
+def _say_no_more() -> None:
+    # DuckDB's bindings report what they leak when Python ends: dozens of lines below dbt's own last one.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _end_with_parent() -> None:
@@ -17,6 +23,8 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
+    # What is registered first is called last.
+    atexit.register(_say_no_more)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.argv[0] = "dbt"
     from dbt.cli.main import cli

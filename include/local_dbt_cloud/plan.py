@@ -57,9 +57,9 @@ def steps_of_job(job: JobDefinition, request: TriggerRequest) -> list[DbtStep]:
 def failed_and_skipped(run: Run) -> tuple[DbtStep | None, list[DbtStep]]:
     """Return the step that a failed run ended at, None if it never called dbt, and those it never reached."""
     steps = [DbtStep(*step) for step in run.dbt_steps]
-    if not run.run_steps or run.run_steps[-1].index < FIRST_DBT_STEP:
+    position = (run.run_steps[-1].index if run.run_steps else 0) - FIRST_DBT_STEP
+    if not 0 <= position < len(steps):
         return None, steps
-    position = run.run_steps[-1].index - FIRST_DBT_STEP
     return steps[position], steps[position + 1 :]
 
 

@@ -1,5 +1,6 @@
 """The pages of the local dbt Cloud: jobs, runs, and a run at the address that the API calls its href."""
 
+import logging
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from include.local_dbt_cloud.humanize import words
 from include.local_dbt_cloud.pages import buttons, views
 from include.local_dbt_cloud.service import Service
 from include.local_dbt_cloud.store import ACTIVE, Run, RunStatus, RunStep, humanized, now, unusable
+
+log = logging.getLogger(__name__)
 
 
 def _took(thing: Run | RunStep) -> str:
@@ -70,6 +73,11 @@ def create_pages(service: Service) -> FastAPI:
     @app.exception_handler(buttons.Refused)
     def _refused(request: Request, error: buttons.Refused) -> Response:
         return say(request, error.code, "This was not done", str(error))
+
+    @app.exception_handler(Exception)
+    def _failed(request: Request, error: Exception) -> Response:
+        log.error("%s %s failed.", request.method, request.url.path, exc_info=error)
+        return say(request, 500, "The local dbt Cloud failed", f"{type(error).__name__}: its log says more.")
 
     @app.exception_handler(DatabaseError)
     def _not_stored(request: Request, error: DatabaseError) -> Response:

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Depends, HTTPException
 from fastapi.responses import RedirectResponse
 
+from include.local_dbt_cloud.entry import Id
 from include.local_dbt_cloud.jobs import active_job
 from include.local_dbt_cloud.pages.access import (
     Refused,
@@ -27,7 +28,7 @@ def _go_to_run(service: Service, session: TheSession, run_id: int) -> RedirectRe
 
 
 @of_account.post("/jobs/{job_id}/run/")
-async def run_now(service: TheService, session: TheSession, job_id: int) -> RedirectResponse:
+async def run_now(service: TheService, session: TheSession, job_id: Id) -> RedirectResponse:
     """Trigger a run of a job."""
     if active_job(session, job_id) is None:
         raise HTTPException(404)

@@ -18,7 +18,7 @@ router = APIRouter()
 of_account = APIRouter(prefix="/deploy/{account_id}", dependencies=[Depends(check_account)])
 
 # A form sends what is not chosen as an empty text.
-Choice = Annotated[str, Query(pattern=r"^\d{0,19}$")]
+Choice = Annotated[str, Query(pattern=r"^[0-9]{0,19}$")]
 
 
 def render(request: Request, template: str, status_code: int = 200, **context: Any) -> Response:

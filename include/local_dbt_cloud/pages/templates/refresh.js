@@ -52,5 +52,6 @@ main.addEventListener("click", (event) => {
   if (step) step.touched = true;
 });
 main.addEventListener("toggle", (event) => toEnd(event.target.querySelector("pre")), true);
+// Those that are open from the start may have said so before this script was there.
 main.querySelectorAll("pre").forEach(toEnd);
 setTimeout(refresh, 2000);
