@@ -34,7 +34,7 @@ def local_dbt_cloud(settings: Settings, progress: Progress) -> Iterator[None]:
 
     def answers() -> bool:
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"http://localhost:{settings.pages_port}/", trust_env=False).is_redirect
+            return httpx.get(f"http://localhost:{settings.pages_port}/", trust_env=False).is_success
         return False
 
     with running(command, settings.environment, PROJECT, log) as process:
