@@ -29,13 +29,13 @@ def fill_history(session: Session, count: int) -> int:
     if missing <= 0 or not jobs:
         return 0
     end = now()
-    newest = session.scalar(select(func.max(Run.created_at)))
-    apart = timedelta(minutes=1) if newest is None else min(timedelta(minutes=1), (end - newest) / missing)
+    newest = session.scalar(select(func.max(Run.created_at))) or end - timedelta(minutes=missing)
+    apart = min(timedelta(minutes=1), (end - newest) // missing)
     trigger = TriggerRequest(cause=CAUSE).model_dump()
     rows = []
     for number in range(missing):
         job = jobs[number % len(jobs)]
-        created = end - apart * (missing - number)
+        created = end - apart * (missing - number) + apart / 4
         status = RunStatus.ERROR if number % 10 == 9 else RunStatus.SUCCESS
         if number % 50 == 25:
             status = RunStatus.CANCELLED
