@@ -20,6 +20,7 @@ from include.local_dbt_cloud.problem import Problem
 from include.local_dbt_cloud.server import serve
 from include.local_dbt_cloud.service import open_service
 
+MAX_HISTORY = 1_000_000
 ACCOUNT_FILE = Path(__file__).with_name("account.yaml")
 
 
@@ -74,6 +75,8 @@ async def serve_until_signal(options: argparse.Namespace) -> None:
     """
     if importlib.util.find_spec("dbt") is None:
         raise Problem("dbt is not installed in this Python: `make local-dbt-cloud` uses one that has it.")
+    if not 0 <= options.history <= MAX_HISTORY:
+        raise Problem(f"--history takes a number of runs from 0 to {MAX_HISTORY}.")
     token = os.environ.get("LOCAL_DBT_CLOUD_TOKEN", "local-token")
     if not token:
         raise Problem("LOCAL_DBT_CLOUD_TOKEN is empty: unset it, or give the local dbt Cloud a token.")

@@ -6,7 +6,7 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from include.local_dbt_cloud.entry import STRICT, Entry, Id, Text
+from include.local_dbt_cloud.entry import STRICT, Entry, Id, Plain, Text
 from include.local_dbt_cloud.job import JobDefinition
 from include.local_dbt_cloud.problem import Problem
 
@@ -35,7 +35,7 @@ class Environment(Entry):
     name: str
     database: str = Field(pattern=r"^[\w.-]+\.duckdb$")
     # "schema" is a method of pydantic's BaseModel.
-    default_schema: str = Field(alias="schema", min_length=1)
+    default_schema: Plain = Field(alias="schema")
 
 
 class DeclaredJob(JobDefinition):

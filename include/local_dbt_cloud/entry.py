@@ -10,9 +10,12 @@ MAX_ID = 2**63 - 1
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 # Any text but a lone surrogate, which no answer can hold, and NUL, which no argument of a process can.
-Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+# It is short enough for one argument in UTF-8.
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=30_000)]
 # 255 characters: so long may a cause be, and DuckDB and dbt take names of that length.
 Name = Annotated[Text, Field(min_length=1, max_length=255)]
+# Without braces: dbt renders its profile with Jinja, which could read the variables of dbt's process.
+Plain = Annotated[Name, Field(pattern=r"^[^{}\x00]*$")]
 
 # The context to validate a file with: a word that is not known is a mistake there, while clients of an API
 # may send what later versions of it know.

@@ -21,10 +21,11 @@ from include.local_dbt_cloud.steps import dbt_arguments
 from include.local_dbt_cloud.store import Run, RunStatus, RunStep, now
 from include.local_dbt_cloud.trigger import TriggerRequest
 
-# What dbt and DuckDB leave in a project's directory; a run begins without it, as after a git clone.
+# What tools leave in a project's directory; a run begins without it, as after a git clone.
 NOT_CLONED = shutil.ignore_patterns(
-    ".git", "target", "logs", "dbt_packages", "__pycache__", "*.duckdb", "*.duckdb.wal"
-)
+    ".git", ".venv", "node_modules", "target", "logs", "dbt_packages", "__pycache__", "*.duckdb",
+    "*.duckdb.wal",
+)  # fmt: skip
 
 
 class StepFailed(Exception):
@@ -55,15 +56,15 @@ class Execution:
         try:
             async with asyncio.timeout(limit):
                 await self._take_steps()
-        except TimeoutError:
-            took = time.monotonic() - begin
-            self._end(RunStatus.CANCELLED, f"This run timed out after running for {took:.0f} seconds.")
-        except asyncio.CancelledError as cancellation:
-            self._end(RunStatus.CANCELLED, str(cancellation))
+        except (TimeoutError, asyncio.CancelledError) as end:
+            # A cancellation without a text is the timeout's own, which another one overtook.
+            timed_out = f"This run timed out after running for {time.monotonic() - begin:.0f} seconds."
+            self._end(RunStatus.CANCELLED, str(end) or timed_out)
         except StepFailed as failure:
             self._end(RunStatus.ERROR, str(failure))
         except Exception as error:
-            self._end(RunStatus.ERROR, f"The local dbt Cloud could not carry out this run: {error}")
+            reason = getattr(error, "orig", error)
+            self._end(RunStatus.ERROR, f"The local dbt Cloud could not carry out this run: {reason}")
             raise
         else:
             self._end(RunStatus.SUCCESS)
@@ -72,6 +73,11 @@ class Execution:
     def request(self) -> TriggerRequest:
         """What was asked of this run beside its job's settings."""
         return TriggerRequest.model_validate(self.run.trigger)
+
+    def _not_cloned(self, directory: str, names: list[str]) -> set[str]:
+        # The data directory may lie in the project: to copy it would copy the copy.
+        ours = {name for name in names if Path(directory, name).resolve() == self.data.root}
+        return ours | NOT_CLONED(directory, names)
 
     @property
     def _directory(self) -> Path:
@@ -88,7 +94,10 @@ class Execution:
         # Only a state file that was put back from a copy gives an id again; what lies there is of a lost run.
         shutil.rmtree(self._directory, ignore_errors=True)
         with self._step(1, "Clone git repository") as log:
-            shutil.copytree(self.project.directory, self._project_copy, ignore=NOT_CLONED)
+            # In a thread: a project may be large.
+            await asyncio.to_thread(
+                shutil.copytree, self.project.directory, self._project_copy, ignore=self._not_cloned
+            )
             log.write_text(f"Copied {self.project.directory}.\n", encoding="utf-8")
         with self._step(2, "Create profile from connection DuckDB") as log:
             profile = yaml.safe_dump(self._profile(), sort_keys=False)
@@ -104,10 +113,10 @@ class Execution:
 
     async def _call_dbt(self, index: int, step: DbtStep) -> None:
         with self._step(index, f"Invoke dbt with `{step.command}`") as log:
-            environment = self._environment(index)
+            arguments = dbt_arguments(step.command)
             if step.state:
-                environment["DBT_STATE"] = str(self.data.root / step.state)
-            code = await run_dbt(dbt_arguments(step.command), self._project_copy, environment, log)
+                arguments += ["--state", str(self.data.root / step.state)]
+            code = await run_dbt(arguments, self._project_copy, self._environment(index), log)
             artifacts = self.data.artifacts(self.run.id, index)
             with self.sessions.begin() as session:
                 run = session.get_one(Run, self.run.id)
@@ -146,7 +155,7 @@ class Execution:
 
     def _profile(self) -> dict[str, Any]:
         declared = yaml.safe_load((self._project_copy / "dbt_project.yml").read_text(encoding="utf-8"))
-        if not declared.get("profile"):
+        if not isinstance(declared, dict) or not declared.get("profile"):
             raise StepFailed(
                 "The project's dbt_project.yml names no profile: add a line such as 'profile: shop'."
             )

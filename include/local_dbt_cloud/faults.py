@@ -11,6 +11,12 @@ from include.local_dbt_cloud.entry import Text
 Seconds = Annotated[float, Field(ge=0, le=3600)]
 
 
+# Instead of acting, or on what comes of it; a delay goes before either.
+ANSWERS = {"status", "html"}
+AFTER_ACTING = {"drop", "hide_new_runs", "run_status"}
+EFFECTS = ANSWERS | AFTER_ACTING | {"delay"}
+
+
 class Fault(BaseModel):
     """A fault: which requests meet it, how many of them, and what it does to them.
 
@@ -31,10 +37,10 @@ class Fault(BaseModel):
     status: Annotated[int, Field(ge=200, le=599)] | None = None
     retry_after: Annotated[int, Field(ge=0)] | None = None
     html: bool = False
-    delay: Seconds = 0
+    delay: Seconds | None = None
     drop: Literal["before", "after"] | None = None
-    hide_new_runs: Seconds = 0
-    run_status: int | None = None
+    hide_new_runs: Seconds | None = None
+    run_status: Annotated[int, Field(ge=0, lt=2**31)] | None = None
 
     @field_validator("path")
     @classmethod
@@ -47,9 +53,14 @@ class Fault(BaseModel):
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
-        effects = (self.status, self.html, self.delay, self.drop, self.hide_new_runs, self.run_status)
-        if not any(effects):
-            raise ValueError("a fault needs one of status, html, delay, drop, hide_new_runs and run_status")
+        values = {name: getattr(self, name) for name in EFFECTS}
+        effects = {name for name, value in values.items() if value is not None and value is not False}
+        if not effects:
+            raise ValueError(f"a fault needs one of {', '.join(sorted(EFFECTS))}")
+        if (effects & ANSWERS and effects & AFTER_ACTING) or len(effects & {"drop", "hide_new_runs"}) > 1:
+            raise ValueError(f"{', '.join(sorted(effects))} do not go together")
+        if self.retry_after is not None and not effects & ANSWERS:
+            raise ValueError("retry_after goes with status or html")
         return self
 
     def matches(self, method: str, path: str) -> bool:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from include.local_dbt_cloud.entry import Entry, Id, Name, Text
+from include.local_dbt_cloud.entry import Entry, Id, Name, Plain, Text
 from include.local_dbt_cloud.steps import dbt_arguments
 
 Threads = Annotated[int, Field(ge=1, le=128)]
@@ -15,7 +15,7 @@ class JobSettings(Entry):
     """dbt's number of threads and the name of its target."""
 
     threads: Threads = 4
-    target_name: Name = "default"
+    target_name: Plain = "default"
 
 
 class JobExecution(Entry):
@@ -90,6 +90,7 @@ class JobDefinition(Entry):
     execution: JobExecution = JobExecution()
     generate_docs: bool = False
     run_generate_sources: bool = False
+    generate_sources: bool = False
     triggers: JobTriggers = JobTriggers()
     schedule: JobSchedule = JobSchedule()
     job_type: Literal["ci", "scheduled", "other", "merge", "exposure_sync", "adaptive", "hybrid"] = "other"
@@ -98,6 +99,8 @@ class JobDefinition(Entry):
     job_completion_trigger_condition: JobCompletionTrigger | None = None
     triggers_on_draft_pr: bool = False
     lifecycle_webhooks: bool = False
+    lifecycle_webhooks_url: Text | None = None
+    force_node_selection: bool | None = None
     run_compare_changes: bool = False
     compare_changes_flags: Text = "--select state:modified"
     run_lint: bool = False

@@ -34,8 +34,12 @@ def declare_jobs(session: Session, declaration: Declaration) -> None:
             session.add(job)
     for job in session.scalars(select(Job).where(Job.state == ACTIVE)):
         left = job.declared is not None and job.id not in declared
-        if left or declaration.environment(job.definition["environment_id"]) is None:
+        environment = declaration.environment(job.definition["environment_id"])
+        if left or environment is None:
             job.state, job.declared = DELETED, None
+        else:
+            place = {"project_id": environment.project_id, "account_id": declaration.account.id}
+            job.definition = job.definition | place
 
 
 def active_jobs(session: Session) -> list[Job]:

@@ -1,6 +1,8 @@
 """What a run calls dbt for: the steps of its job, or what is left of the run that it retries."""
 
 import re
+from bisect import bisect_left
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sqlalchemy import func, select
@@ -9,7 +11,7 @@ from sqlalchemy.orm import Session
 from include.local_dbt_cloud.files import DataDirectory
 from include.local_dbt_cloud.job import JobDefinition
 from include.local_dbt_cloud.steps import dbt_command
-from include.local_dbt_cloud.store import Run, RunStatus
+from include.local_dbt_cloud.store import ACTIVE, Job, Run, RunStatus
 from include.local_dbt_cloud.trigger import TriggerRequest
 
 # The steps before it clone the repository and create the profile.
@@ -17,17 +19,8 @@ FIRST_DBT_STEP = 3
 
 # docs.getdbt.com/reference/commands/retry: the commands it supports, and the first version that has it.
 RETRYABLE = {
-    "build",
-    "clone",
-    "compile",
-    "docs generate",
-    "retry",
-    "run",
-    "run-operation",
-    "seed",
-    "snapshot",
-    "test",
-}
+    "build", "clone", "compile", "docs generate", "retry", "run", "run-operation", "seed", "snapshot", "test",
+}  # fmt: skip
 RETRY_SINCE = (1, 6)
 
 
@@ -75,15 +68,40 @@ def newest_run_id(session: Session, job_id: int) -> int | None:
     return session.scalar(select(func.max(Run.id)).where(Run.job_definition_id == job_id))
 
 
-def retry_refusal(run: Run, newest_id: int | None, data: DataDirectory) -> str | None:
+def active_run_ids(session: Session, job_id: int) -> list[int]:
+    """Return the ids of a job's active runs, oldest first."""
+    of_job = (Run.job_definition_id == job_id, Run.status.in_(ACTIVE))
+    # Not sorted by SQLite, which would walk through all runs of the job to have them in order.
+    return sorted(session.scalars(select(Run.id).where(*of_job)))
+
+
+def blocked_by(run: Run, active_ids: Callable[[int], list[int]]) -> list[int]:
+    """Return the id of the active run of the same job that is just ahead of a queued run, if there is one.
+
+    :param active_ids: returns the ids of a job's active runs, oldest first.
+    """
+    if run.status != RunStatus.QUEUED:
+        return []
+    ids = active_ids(run.job_definition_id)
+    position = bisect_left(ids, run.id)
+    return ids[max(position - 1, 0) : position]
+
+
+def retry_refusal(
+    session: Session, data: DataDirectory, run: Run, newest_id: int | None = None
+) -> str | None:
     """Return why a run cannot be retried, in the words of dbt Cloud's RetryNotSupportedReasonEnum, or None.
 
-    :param newest_id: the id of the newest run of its job.
+    :param newest_id: the id of the newest run of its job, where it is known already.
     """
     if run.status != RunStatus.ERROR:
         return "RETRY_NOT_FAILED_RUN"
-    if run.id != newest_id:
+    if run.id != (newest_id or newest_run_id(session, run.job_definition_id)):
         return "RETRY_NOT_LATEST_RUN"
+    job = session.get(Job, run.job_definition_id)
+    # No reason of dbt Cloud's says that the job is deleted or lives elsewhere now.
+    if job is None or job.state != 1 or job.definition["environment_id"] != run.environment_id:
+        return "RETRY_UNSUPPORTED_CMD"
     version = re.match(r"(\d{1,9})\.(\d{1,9})", run.dbt_version)
     if version and (int(version[1]), int(version[2])) < RETRY_SINCE:
         return "RETRY_UNSUPPORTED_VERSION"

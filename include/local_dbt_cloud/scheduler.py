@@ -4,7 +4,6 @@ import asyncio
 import logging
 
 from sqlalchemy import select
-from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
 
 from include.local_dbt_cloud.account import Declaration
@@ -13,7 +12,7 @@ from include.local_dbt_cloud.execution import Execution
 from include.local_dbt_cloud.files import DataDirectory
 from include.local_dbt_cloud.jobs import definition_of
 from include.local_dbt_cloud.plan import steps_of_job, steps_of_retry
-from include.local_dbt_cloud.store import ACTIVE, Job, Run, RunStatus, now, unusable
+from include.local_dbt_cloud.store import ACTIVE, Job, Run, RunStatus, now
 from include.local_dbt_cloud.trigger import TriggerRequest
 from include.local_dbt_cloud.variables import variables_of_run
 
@@ -53,7 +52,6 @@ class Scheduler:
                 trigger=request.model_dump(),
                 dbt_version=request.dbt_version_override or job.dbt_version or dbt_version(),
                 cause_category=cause_category,
-                dbt_steps=steps_of_job(job, request),
             )
             session.add(run)
         return self._queued(run)
@@ -105,9 +103,9 @@ class Scheduler:
         try:
             for run in self._choose():
                 self._start(run)
-        except DatabaseError as error:
-            # As on a full disk: nothing is lost as long as it is tried again.
-            log.error(unusable(self.data.state, str(error.orig)))
+        except Exception as error:
+            # As on a full disk. A run that was chosen and did not start ends at the next try; none is lost.
+            log.error("Runs could not be started: %s", error)
             asyncio.get_running_loop().call_later(SECONDS_UNTIL_NEXT_TRY, self._start_what_may)
 
     def _choose(self) -> list[Run]:
@@ -126,6 +124,9 @@ class Scheduler:
                     and run.job_definition_id not in busy_jobs
                 ):
                     run.status, run.dequeued_at = RunStatus.STARTING, now()
+                    # A retry brings its steps; any other run goes by what its job says when it starts.
+                    job = definition_of(session.get_one(Job, run.job_definition_id))
+                    run.dbt_steps = run.dbt_steps or steps_of_job(job, TriggerRequest(**run.trigger))
                     busy_jobs.add(run.job_definition_id)
                     free_slots -= 1
                     chosen.append(run)
@@ -143,12 +144,14 @@ class Scheduler:
 
     def _finished(self, run_id: int, task: asyncio.Task[None]) -> None:
         del self._tasks[run_id]
-        if task.cancelled():
-            # Before its first step, or it would have ended by itself.
-            self._end_cancelled(run_id)
-        elif error := task.exception():
-            log.error("Run %s could not be carried out.", run_id, exc_info=error)
-        self._start_what_may()
+        try:
+            if task.cancelled():
+                # Before its first step, or it would have ended by itself.
+                self._end_cancelled(run_id)
+            elif error := task.exception():
+                log.error("Run %s could not be carried out.", run_id, exc_info=error)
+        finally:
+            self._start_what_may()
 
     def _end_active_runs(self) -> None:
         with self.sessions.begin() as session:

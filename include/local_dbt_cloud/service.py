@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from include.local_dbt_cloud.account import Declaration, read_declaration
@@ -14,7 +14,7 @@ from include.local_dbt_cloud.files import DataDirectory
 from include.local_dbt_cloud.history import fill_history
 from include.local_dbt_cloud.jobs import declare_jobs
 from include.local_dbt_cloud.scheduler import Scheduler
-from include.local_dbt_cloud.store import ACTIVE, Run, RunStatus, open_store
+from include.local_dbt_cloud.store import Run, open_store
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,6 @@ class Service:
         """Return the address of a run's page."""
         account = self.declaration.account.id
         return f"{self.pages_url}/deploy/{account}/projects/{run.project_id}/runs/{run.id}/"
-
-    def blocked_by(self, session: Session, run: Run) -> list[int]:
-        """Return the ids of the active runs of the same job that a queued run waits for, oldest first."""
-        if run.status != RunStatus.QUEUED:
-            return []
-        ahead = (Run.job_definition_id == run.job_definition_id, Run.status.in_(ACTIVE), Run.id < run.id)
-        return list(session.scalars(select(Run.id).where(*ahead).order_by(Run.id)))
 
 
 def open_service(

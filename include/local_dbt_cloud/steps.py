@@ -11,8 +11,9 @@ COMMANDS = (
 
 # The options that may stand between "dbt" and the command and are followed by a value.
 OPTIONS_WITH_VALUE = {
-    "--log-file-max-bytes", "--log-format", "--log-format-file", "--log-level", "--log-level-file",
-    "--printer-width", "--target", "-t", "--warn-error-options",
+    "--defer-state", "--deprecated-defer", "--deprecated-favor-state", "--deprecated-state",
+    "--indirect-selection", "--log-file-max-bytes", "--log-format", "--log-format-file", "--log-level",
+    "--log-level-file", "--printer-width", "--state", "--target", "-t", "--warn-error-options",
 }  # fmt: skip
 
 # dbt Cloud sets these itself; in a step they would read or write outside the run's own directory.

@@ -1,11 +1,11 @@
 """What the local dbt Cloud remembers, in one SQLite file: jobs, runs, their steps, environment variables."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, create_engine, event, text
+from sqlalchemy import JSON, BigInteger, Dialect, ForeignKey, Index, create_engine, event, text
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
 from sqlalchemy.types import TypeDecorator
@@ -14,6 +14,10 @@ from include.local_dbt_cloud.files import DataDirectory
 from include.local_dbt_cloud.problem import Problem
 
 SCHEMA_VERSION = 2
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 class RunStatus(IntEnum):
@@ -41,16 +45,16 @@ def now() -> datetime:
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC: SQLite has no time zones, so it is stored without and read with one."""
+    """A moment, stored as microseconds: SQLite has no type for it, and compares numbers faster than texts."""
 
-    impl = DateTime
+    impl = BigInteger
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value.astimezone(UTC).replace(tzinfo=None) if value else None
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return (value - EPOCH) // MICROSECOND if value else None
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value else None
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else EPOCH + value * MICROSECOND
 
 
 class Base(DeclarativeBase):
@@ -110,8 +114,8 @@ class Run(Base):
         Index("runs_by_status", "status", "id"),
         # These hold all that a list filters by: to count and to find a page, no run itself is read.
         Index("runs_filtered", *FILTERED, "created_at", "finished_at"),
-        Index("runs_by_creation", "created_at", "id", *FILTERED),
-        Index("runs_by_end", "finished_at", "id", *FILTERED),
+        Index("runs_by_creation", "created_at", "id", *FILTERED, "finished_at"),
+        Index("runs_by_end", "finished_at", "id", *FILTERED, "created_at"),
         # An id is never used twice, also when the newest runs were deleted by hand.
         {"sqlite_autoincrement": True},
     )  # fmt: skip
@@ -167,7 +171,10 @@ def open_store(data: DataDirectory) -> sessionmaker[Session]:
             f"The state file {path} is missing, but {data.runs} holds the artifacts of its runs: put a copy "
             "of the file back, or move that folder away to begin with an empty history."
         )
-    engine = create_engine(f"sqlite:///{path}")
+    # It may hold secrets: the values of environment variables.
+    path.touch(mode=0o600)
+    # Everything waits while SQLite waits for another program, so not for long.
+    engine = create_engine(f"sqlite:///{path}", hide_parameters=True, connect_args={"timeout": 0.5})
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _: Any) -> None:
@@ -203,6 +210,8 @@ def unusable(path: Path, reason: str) -> str:
     remedy = (
         "free some space, then try again"
         if "full" in reason or "I/O" in reason
+        else "another program holds it: close that, then try again"
+        if "locked" in reason
         else "stop the local dbt Cloud and put a copy of the file back, or move its folder away to begin "
         "with an empty history"
     )

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, field_validator
 
-from include.local_dbt_cloud.entry import Name, Text
+from include.local_dbt_cloud.entry import Name, Plain, Text
 from include.local_dbt_cloud.job import Seconds, Threads
 from include.local_dbt_cloud.steps import dbt_arguments
 
@@ -20,10 +20,10 @@ class TriggerRequest(BaseModel):
     github_pull_request_id: int | None = None
     gitlab_merge_request_id: int | None = None
     non_native_pull_request_id: int | None = None
-    schema_override: Name | None = None
+    schema_override: Plain | None = None
     dbt_version_override: Name | None = None
     threads_override: Threads | None = None
-    target_name_override: Name | None = None
+    target_name_override: Plain | None = None
     generate_docs_override: bool | None = None
     timeout_seconds_override: Seconds | None = None
     steps_override: list[Text] | None = None

@@ -207,6 +207,8 @@ def test_a_run_carries_the_fields_that_clients_read(cloud: RunningCloud) -> None
         ({"cause": "x", "threads_override": "many"}, "threads_override"),
         ({"cause": "x", "timeout_seconds_override": -1}, "timeout_seconds_override"),
         ({"cause": "x", "schema_override": ""}, "schema_override"),
+        ({"cause": "x", "schema_override": "{{ env_var('DBT_ENV_SECRET_X') }}"}, "schema_override"),
+        ({"cause": "x", "steps_override": ["dbt build " + "x" * 30_000]}, "steps_override"),
     ],
 )
 def test_a_trigger_that_makes_no_sense_is_refused_and_starts_nothing(
@@ -222,6 +224,7 @@ def test_a_trigger_that_makes_no_sense_is_refused_and_starts_nothing(
 def test_a_body_that_is_no_object_is_refused_and_starts_nothing(cloud: RunningCloud, content: bytes) -> None:
     answer = cloud.client.post("jobs/101/run/", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
+    assert set(answer.json()["data"] or {"body": ""}) == {"body"}
     assert cloud.get("runs/") == []
 
 

@@ -181,7 +181,7 @@ def test_a_full_disk_is_a_sentence_and_the_next_request_works_when_there_is_room
             "name": "x",
             "environment_id": 1,
             "execute_steps": ["dbt build"],
-            "description": "x" * 100_000,
+            "description": "x" * 20_000,
         }
         # No file may grow any more, as on a full disk.
         size = (data / "state.sqlite-wal").stat().st_size
@@ -211,6 +211,22 @@ def test_a_disk_that_is_full_at_the_end_of_a_run_loses_no_run(tmp_path: Path, ti
         assert run["status_message"]
         after = command.client.post(f"jobs/{QUICK}/run/", json={"cause": "a test"}).json()["data"]["id"]
         assert wait_for(command.client, after, {10, 20, 30})["status"] == 10
+
+
+def test_a_locked_state_file_is_a_sentence_that_says_so(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with started(data) as command, contextlib.closing(sqlite3.connect(data / "state.sqlite")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answer = command.client.post("jobs/101/run/", json={"cause": "a test"})
+        assert answer.status_code == 500
+        assert "another program holds it" in answer.json()["status"]["user_message"]
+        other.rollback()
+        assert command.client.post("jobs/101/run/", json={"cause": "a test"}).status_code == 200
+
+
+@pytest.mark.parametrize("count", ["-1", "9" * 30])
+def test_a_history_that_makes_no_sense_is_a_sentence(tmp_path: Path, count: str) -> None:
+    assert "--history takes a number of runs" in refusal(tmp_path / "data", "--history", count)
 
 
 def test_history_is_made_before_the_first_request_and_not_twice(tmp_path: Path) -> None:

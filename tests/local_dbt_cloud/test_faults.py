@@ -84,8 +84,17 @@ def test_a_new_run_is_hidden_for_some_seconds(cloud: RunningCloud) -> None:
     assert cloud.get(f"runs/{new}/")["id"] == new
 
 
+def test_a_hidden_run_is_in_the_answer_that_made_it(cloud: RunningCloud) -> None:
+    fault(cloud, path=".", hide_new_runs=60, times=None)
+    run_id = cloud.trigger(101)["id"]
+    assert cloud.client.get(f"runs/{run_id}/").status_code == 404
+    assert cloud.cancel(run_id)["id"] == run_id
+
+
 def test_runs_are_reported_in_an_unknown_status(cloud: RunningCloud) -> None:
     run_id = cloud.add_run()
+    fault(cloud, path=f"/runs/{run_id}$", run_status=0)
+    assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Unknown"
     fault(cloud, path=r"/runs(/\d+)?$", run_status=42, times=2)
     for run in (cloud.get(f"runs/{run_id}/"), cloud.get("runs/")[0]):
         assert (run["status"], run["is_success"]) == (42, False)
@@ -145,6 +154,11 @@ def test_faults_are_listed_with_what_is_left_of_them_and_cleared(cloud: RunningC
         {"path": "/runs", "statsu": 500},
         {"path": "/runs", "delay": -1},
         {"path": "/runs", "method": "", "status": 500},
+        {"path": "/runs", "retry_after": 5},
+        {"path": "/runs", "status": 500, "drop": "after"},
+        {"path": "/runs", "html": True, "run_status": 42},
+        {"path": "/runs", "drop": "after", "hide_new_runs": 5},
+        {"path": "/runs", "run_status": -1},
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(cloud: RunningCloud, body: dict[str, Any]) -> None:

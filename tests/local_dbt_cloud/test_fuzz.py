@@ -252,7 +252,7 @@ EXAMPLES: dict[str, Any] = {
     "account_id": 1, "cause": "a test", "cost_optimization_features": [], "description": "text",
     "environment_id": 1, "execute_steps": ["dbt build"], "execution": {"timeout_seconds": 1}, "id": 1,
     "job_definition_id": 1, "method": "PATCH", "name": "DBT_B", "path": "nowhere", "project_id": 1,
-    "raw_value": "x", "run_status": 10, "settings": {"threads": 1}, "status": 503,
+    "raw_value": "x", "settings": {"threads": 1}, "status": 503,
     "steps_override": ["dbt run"], "times": 1, "type": "job",
 }  # fmt: skip
 

@@ -56,6 +56,18 @@ def test_an_update_changes_the_fields_it_names(cloud: RunningCloud) -> None:
     assert cloud.get("jobs/103/") == updated
 
 
+def test_an_update_to_state_2_deletes_as_terraform_does(cloud: RunningCloud) -> None:
+    job = cloud.get("jobs/102/")
+    assert cloud.post("jobs/102/", job | {"state": 2})["state"] == 2
+    assert cloud.client.get("jobs/102/").status_code == 404
+
+
+def test_an_update_of_one_setting_leaves_the_others(cloud: RunningCloud) -> None:
+    cloud.post("jobs/", NEW_JOB)
+    updated = cloud.post("jobs/103/", {"id": 103, "settings": {"threads": 9}})
+    assert updated["settings"] == {"threads": 9, "target_name": "nightly"}
+
+
 def test_a_job_may_be_created_without_steps_for_triggers_that_bring_theirs(cloud: RunningCloud) -> None:
     # As dagster-dbt does.
     job = cloud.post("jobs/", {"name": "x", "environment_id": 1, "job_type": "other"})
@@ -154,6 +166,10 @@ def test_what_clients_change_outlives_a_restart_until_the_file_changes(
     with restarted(tmp_path, tiny_account, declaration) as cloud:
         # Job 1 is as the file has it, job 4 left the file, the client's own job stays.
         assert names(cloud) == ["one", "broken", "Nightly"]
+    declaration["account"]["id"] = 7
+    with restarted(tmp_path, tiny_account, declaration) as cloud:
+        jobs = cloud.client.get(f"{cloud.api_url}/api/v2/accounts/7/jobs/").json()["data"]
+        assert {job["account_id"] for job in jobs} == {7}
 
 
 def test_jobs_go_with_their_environment(tmp_path: Path, tiny_account: Path) -> None:

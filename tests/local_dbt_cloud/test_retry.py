@@ -67,6 +67,16 @@ def test_a_run_that_never_called_dbt_cannot_be_retried(cloud: RunningCloud) -> N
     assert refusal(cloud, cloud.add_run(RunStatus.ERROR)) == "RETRY_UNSUPPORTED_CMD"
 
 
+def test_a_run_of_a_deleted_job_cannot_be_retried(cloud: RunningCloud) -> None:
+    run_id = add_failed_run(cloud, "dbt build")
+    assert cloud.client.delete("jobs/101/").status_code == 200
+    assert refusal(cloud, run_id) == "RETRY_UNSUPPORTED_CMD"
+
+
+def test_a_run_in_an_environment_that_its_job_has_left_cannot_be_retried(cloud: RunningCloud) -> None:
+    assert refusal(cloud, add_failed_run(cloud, "dbt build", environment_id=2)) == "RETRY_UNSUPPORTED_CMD"
+
+
 def test_a_step_without_results_cannot_be_retried(cloud: RunningCloud) -> None:
     assert refusal(cloud, add_failed_run(cloud, "dbt build", results=False)) == "RETRY_NO_RUN_RESULTS"
 

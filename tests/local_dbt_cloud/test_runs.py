@@ -1,5 +1,6 @@
 """Runs that are carried out: real dbt, the queue, the ways in which a run can end."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import httpx
 import psutil
 import pytest
 
+from include.local_dbt_cloud.store import RunStatus
 from tests.local_dbt_cloud.conftest import ELSEWHERE, FAILING, QUICK, SLOW
 from tests.running_cloud import RunningCloud, running_cloud
 
@@ -190,6 +192,29 @@ def test_the_page_of_a_run_shows_its_log_while_it_goes_on(cloud: RunningCloud) -
     assert "data-refresh" in page
     cloud.cancel(run["id"])
     assert "data-refresh" not in httpx.get(run["href"], trust_env=False).text
+
+
+def test_a_run_that_cannot_be_started_does_not_hold_up_the_queue(cloud: RunningCloud) -> None:
+    broken = cloud.add_run(RunStatus.QUEUED, job_id=QUICK, environment_id=99)
+    run = cloud.wait(cloud.trigger(QUICK)["id"])
+    assert run["status_humanized"] == "Success"
+    lost = cloud.get(f"runs/{broken}/")
+    assert (lost["status_humanized"], "its log says why" in lost["status_message"]) == ("Error", True)
+
+
+def test_the_data_directory_may_lie_in_the_project(tmp_path: Path, tiny_account: Path) -> None:
+    with running_cloud(tmp_path / "tiny" / ".local_dbt_cloud", tiny_account) as cloud:
+        for _ in range(2):
+            assert cloud.wait(cloud.trigger(QUICK)["id"])["status_humanized"] == "Success"
+
+
+def test_a_cancellation_after_the_timeout_leaves_a_message(cloud: RunningCloud) -> None:
+    run_id = cloud.trigger(SLOW, timeout_seconds_override=2)["id"]
+    cloud.wait(run_id, until=lambda run: run["status"] == 3)
+    time.sleep(1.9)
+    for _ in range(20):
+        cloud.client.post(f"runs/{run_id}/cancel/", timeout=30)
+    assert cloud.get(f"runs/{run_id}/")["status_message"]
 
 
 def test_a_project_without_a_profile_is_a_sentence(cloud: RunningCloud, tmp_path: Path) -> None:

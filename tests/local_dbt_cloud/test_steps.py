@@ -1,8 +1,9 @@
 """What is a step, and what is not."""
 
 import pytest
+from dbt.cli.main import cli
 
-from include.local_dbt_cloud.steps import dbt_arguments
+from include.local_dbt_cloud.steps import OPTIONS_WITH_VALUE, RESERVED_OPTIONS, dbt_arguments
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,8 @@ def test_a_dbt_command_is_split_into_its_arguments(step: str, arguments: list[st
 def test_anything_else_is_refused_in_a_sentence(step: str) -> None:
     with pytest.raises(ValueError, match=r"^step .{5,}"):
         dbt_arguments(step)
+
+
+def test_every_option_of_dbt_itself_that_takes_a_value_is_known() -> None:
+    takes_value = {name for option in cli.params if not option.is_flag for name in option.opts}
+    assert takes_value <= OPTIONS_WITH_VALUE | RESERVED_OPTIONS | {"-r"}

@@ -98,7 +98,10 @@ def test_dbt_sees_the_strongest_value(tmp_path: Path, tiny_account: Path) -> Non
         set_variable(cloud, "DBT_A", "job", job_definition_id=QUICK)
         set_variable(cloud, "DBT_A", "project", "project")
         set_variable(cloud, "DBT_B", "environment", "environment", environment_id=1)
+        set_variable(cloud, "DBT_CLOUD_RUN_ID", "666", "project")
         run = cloud.wait(cloud.trigger(QUICK)["id"])
         assert run["status_humanized"] == "Success"
+        results = cloud.client.get(f"runs/{run['id']}/artifacts/run_results.json").json()
+        assert results["metadata"]["env"]["DBT_CLOUD_RUN_ID"] == str(run["id"])
         path = f"runs/{run['id']}/artifacts/compiled/tiny/models/one.sql"
         assert cloud.client.get(path).text == "select 'job' as a, 'environment' as b"

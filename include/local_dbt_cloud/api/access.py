@@ -1,36 +1,19 @@
 """Who may ask, and for what: the dependencies that the endpoints share."""
 
 import hmac
-from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Header, Path, Request
-from sqlalchemy.orm import Session
+from fastapi import Depends, Header, Path
 
 from include.local_dbt_cloud.api.envelope import refusal
 from include.local_dbt_cloud.api.objects import Writer
 from include.local_dbt_cloud.api.query import related
+from include.local_dbt_cloud.dependencies import TheService, TheSession
 from include.local_dbt_cloud.entry import MAX_ID
 from include.local_dbt_cloud.jobs import active_job
-from include.local_dbt_cloud.service import Service
 from include.local_dbt_cloud.store import Job, Run
 
 Id = Annotated[int, Path(ge=-MAX_ID, le=MAX_ID)]
-
-
-async def _service(request: Request) -> Service:
-    return request.app.state.service
-
-
-TheService = Annotated[Service, Depends(_service)]
-
-
-async def _session(service: TheService) -> AsyncIterator[Session]:
-    with service.sessions() as session:
-        yield session
-
-
-TheSession = Annotated[Session, Depends(_session)]
 
 
 async def _writer(
@@ -45,6 +28,7 @@ TheWriter = Annotated[Writer, Depends(_writer)]
 async def check_token(service: TheService, authorization: Annotated[str, Header()] = "") -> None:
     """Refuse with 401 whoever does not send the token, as ``Token ...`` or as ``Bearer ...``."""
     kind, _, token = authorization.partition(" ")
+    token = token.strip()
     is_ours = hmac.compare_digest(token.encode(), service.token.encode())
     if kind.lower() not in ("token", "bearer") or not is_ours:
         raise refusal(401)

@@ -7,9 +7,10 @@ from fastapi.responses import FileResponse, JSONResponse
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
-from include.local_dbt_cloud.api.access import TheJob, TheRun, TheService, TheWriter
+from include.local_dbt_cloud.api.access import TheJob, TheRun, TheWriter
 from include.local_dbt_cloud.api.envelope import envelope, refusal
 from include.local_dbt_cloud.api.query import Integer, RunQuery
+from include.local_dbt_cloud.dependencies import TheService
 from include.local_dbt_cloud.store import ACTIVE, Run
 
 router = APIRouter()

@@ -37,11 +37,6 @@ def envelope(data: Any, code: int = 200, message: str = "Success!", **more: Any)
     return JSONResponse({"status": status, "data": data, **more}, status_code=code)
 
 
-def sentence(code: int) -> str | None:
-    """Return dbt Cloud's own sentence for a code, None if none is known."""
-    return MESSAGES.get(code)
-
-
 def page(service: Service, items: list[Any], total: int, query: ListQuery) -> JSONResponse:
     """Return one page of a list, and what was asked for: clients read the limit and the offset there."""
     filters = {"account_id": service.declaration.account.id} | query.echo()
@@ -57,6 +52,11 @@ def refusal(code: int, fields: dict[str, str] | None = None) -> HTTPException:
     return HTTPException(code, fields)
 
 
+def _field(location: tuple[int | str, ...]) -> str:
+    # Of ("body", "steps_override", 0) the second; of a body that is not JSON the second is a position.
+    return next((str(part) for part in location[1:2] if isinstance(part, str)), str(location[0]))
+
+
 def answer_errors_in_envelopes(app: FastAPI) -> None:
     """Make every error of an app, expected or not, an envelope."""
 
@@ -70,10 +70,8 @@ def answer_errors_in_envelopes(app: FastAPI) -> None:
         # An id in the path that is no number names nothing.
         if any(problem["loc"][0] == "path" for problem in error.errors()):
             return envelope(None, 404, MESSAGES[404])
-        # Of ("body", "steps_override", 0) the field is the second.
         fields = {
-            str(problem["loc"][:2][-1]): problem["msg"].removeprefix("Value error, ")
-            for problem in error.errors()
+            _field(problem["loc"]): problem["msg"].removeprefix("Value error, ") for problem in error.errors()
         }
         return envelope(fields, 400, MESSAGES[400])
 

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from include.local_dbt_cloud.api.access import Id, TheService
-from include.local_dbt_cloud.api.envelope import envelope, refusal, sentence
+from include.local_dbt_cloud.api.access import Id
+from include.local_dbt_cloud.api.envelope import MESSAGES, envelope, refusal
 from include.local_dbt_cloud.api.objects import status_fields
+from include.local_dbt_cloud.dependencies import TheService
 from include.local_dbt_cloud.faults import Fault, Faults
 from include.local_dbt_cloud.store import ACTIVE, now
 
@@ -60,7 +61,7 @@ class MeetFaults:
         if fault is None:
             await self.app(scope, receive, send)
             return
-        await asyncio.sleep(fault.delay)
+        await asyncio.sleep(fault.delay or 0)
         if fault.drop == "before":
             _hang_up(scope)
         elif fault.status or fault.html:
@@ -100,7 +101,7 @@ def _answer(fault: Fault) -> Response:
         return Response(None, code, headers)
     if fault.html:
         return HTMLResponse(f"<html><body><h1>{code}</h1><p>{text}</p></body></html>", code, headers)
-    answer = envelope(None, code, sentence(code) or text)
+    answer = envelope(None, code, MESSAGES.get(code, text))
     answer.headers.update(headers)
     return answer
 
@@ -119,7 +120,7 @@ def _rewritten(fault: Fault, method: str, code: int, body: bytes) -> tuple[int, 
         since = now() - timedelta(seconds=fault.hide_new_runs)
         runs = [run for run in runs if datetime.fromisoformat(run["created_at"]) < since]
         if not runs and not isinstance(data, list):
-            return 404, envelope(None, 404, sentence(404)).body
+            return 404, envelope(None, 404, MESSAGES[404]).body
     if fault.run_status is not None:
         for run in runs:
             run |= status_fields(fault.run_status)

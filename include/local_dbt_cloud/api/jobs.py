@@ -8,11 +8,12 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from include.local_dbt_cloud.api.access import TheJob, TheService, TheWriter
+from include.local_dbt_cloud.api.access import TheJob, TheWriter
 from include.local_dbt_cloud.api.envelope import envelope, page, refusal
 from include.local_dbt_cloud.api.objects import Writer
 from include.local_dbt_cloud.api.query import JobQuery
 from include.local_dbt_cloud.api.runs import triggered
+from include.local_dbt_cloud.dependencies import TheService
 from include.local_dbt_cloud.job import JobDefinition
 from include.local_dbt_cloud.jobs import DELETED, Misplaced, placed
 from include.local_dbt_cloud.plan import newest_run_id
@@ -27,12 +28,7 @@ async def list_jobs(writer: TheWriter, query: Annotated[JobQuery, Query()]) -> J
     """List jobs."""
     jobs = {job.id: job for job in writer.session.scalars(select(Job))}
     plain = Writer(writer.service, writer.session)
-    filtered = [
-        plain.job(job)
-        | {"triggers_schedule": job.definition["triggers"]["schedule"], "is_fusion_ready": False}
-        for job in jobs.values()
-    ]
-    chosen, total = query.select(filtered)
+    chosen, total = query.select([plain.job(job) for job in jobs.values()])
     return page(writer.service, [writer.job(jobs[job["id"]]) for job in chosen], total, query)
 
 
@@ -52,11 +48,16 @@ async def get_job(writer: TheWriter, job: TheJob) -> JSONResponse:
 
 
 @router.post("/jobs/{job_id}")
-async def update_job(writer: TheWriter, job: TheJob, body: Annotated[dict[str, Any], Body()]) -> JSONResponse:
-    """Change the fields of a job that the body names."""
+async def update_job(
+    service: TheService, writer: TheWriter, job: TheJob, body: Annotated[dict[str, Any], Body()]
+) -> JSONResponse:
+    """Change the fields of a job that the body names, or delete it if its state is to be 2."""
     if body.get("id") != job.id:
         raise refusal(400, {"id": "The provided id does not match."})
-    job.definition = _definition(writer, job.definition | body)
+    # As terraform does, which has no other word for it.
+    if body.get("state") == DELETED:
+        return await delete_job(service, writer, job)
+    job.definition = _definition(writer, _merged(job.definition, body))
     writer.session.commit()
     return envelope(writer.job(job))
 
@@ -88,6 +89,13 @@ async def rerun_job(service: TheService, writer: TheWriter, job: TheJob) -> JSON
         return triggered(writer, service.scheduler.retry(newest.id))
     request = TriggerRequest(cause=f"Rerun of job {job.id}")
     return triggered(writer, service.scheduler.trigger(job.id, request, cause_category="rerun"))
+
+
+def _merged(stored: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    def both(old: Any, new: Any) -> Any:
+        return old | new if isinstance(old, dict) and isinstance(new, dict) else new
+
+    return stored | {field: both(stored.get(field), value) for field, value in given.items()}
 
 
 def _definition(writer: TheWriter, body: dict[str, Any]) -> dict[str, Any]:

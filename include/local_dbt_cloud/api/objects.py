@@ -2,7 +2,7 @@
 
 from collections.abc import Set
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from include.local_dbt_cloud.account import Environment, Project
 from include.local_dbt_cloud.dbt_process import dbt_version
 from include.local_dbt_cloud.files import read_text
 from include.local_dbt_cloud.humanize import clock, words
-from include.local_dbt_cloud.plan import newest_run_id, retry_refusal
+from include.local_dbt_cloud.plan import active_run_ids, blocked_by, newest_run_id, retry_refusal
 from include.local_dbt_cloud.service import Service
 from include.local_dbt_cloud.store import (
     ACTIVE,
@@ -62,7 +62,8 @@ class Writer:
         self.related = related
         # A list has many runs of few jobs.
         self._job_of_run = cache(self._read_job_of_run)
-        self._newest_run_id = cache(lambda job_id: newest_run_id(session, job_id))
+        self._newest_run_id = cache(partial(newest_run_id, session))
+        self._active_run_ids = cache(partial(active_run_ids, session))
 
     def run(self, run: Run) -> dict[str, Any]:
         """Write a run."""
@@ -82,11 +83,11 @@ class Writer:
             "job_id": run.job_definition_id,
             **status_fields(run.status),
             "status_message": run.status_message,
-            "blocked_by": self.service.blocked_by(self.session, run),
+            "blocked_by": blocked_by(run, self._active_run_ids),
             "dbt_version": run.dbt_version,
             "git_branch": run.trigger.get("git_branch"),
             "git_sha": run.trigger.get("git_sha"),
-            "artifacts_saved": run.finished_at is not None and run.started_at is not None,
+            "artifacts_saved": run.finished_at is not None and bool(run.started_at and run.dbt_steps),
             "has_docs_generated": run.has_docs_generated,
             "has_sources_generated": run.has_sources_generated,
             "created_at": spaced(run.created_at),
@@ -118,7 +119,8 @@ class Writer:
 
     def retry_refusal(self, run: Run) -> str | None:
         """Return why a run cannot be retried, None if it can."""
-        return retry_refusal(run, self._newest_run_id(run.job_definition_id), self.service.data)
+        newest_id = self._newest_run_id(run.job_definition_id)
+        return retry_refusal(self.session, self.service.data, run, newest_id)
 
     def trigger(self, run: Run) -> dict[str, Any]:
         """Write what started a run."""
@@ -176,7 +178,6 @@ class Writer:
         written = UNVARIED["job"] | job.definition | {
             "id": job.id,
             "state": job.state,
-            "generate_sources": job.definition["run_generate_sources"],
             "created_at": job.created_at.isoformat(),
             "updated_at": job.updated_at.isoformat(),
         }  # fmt: skip

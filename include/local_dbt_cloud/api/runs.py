@@ -7,9 +7,11 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import func, select
 from sqlalchemy.orm import selectinload
 
-from include.local_dbt_cloud.api.access import Id, TheRun, TheService, TheWriter
+from include.local_dbt_cloud.api.access import Id, TheRun, TheWriter
 from include.local_dbt_cloud.api.envelope import envelope, page, refusal
+from include.local_dbt_cloud.api.objects import Writer
 from include.local_dbt_cloud.api.query import RunQuery
+from include.local_dbt_cloud.dependencies import TheService
 from include.local_dbt_cloud.plan import failed_and_skipped
 from include.local_dbt_cloud.store import Run, RunStep
 
@@ -75,8 +77,8 @@ async def get_step(writer: TheWriter, step_id: Id) -> JSONResponse:
 
 def triggered(writer: TheWriter, run_id: int) -> JSONResponse:
     """Answer with a new run; unasked, its trigger and job are written in full."""
-    writer.related = {"trigger", "job"}
-    return envelope(writer.run(writer.session.get_one(Run, run_id)))
+    in_full = Writer(writer.service, writer.session, {"trigger", "job"})
+    return envelope(in_full.run(writer.session.get_one(Run, run_id)))
 
 
 def _refuse_retry(reason: str | None) -> None:

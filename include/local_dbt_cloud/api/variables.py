@@ -33,7 +33,7 @@ class VariableRequest(Entry):
     def _is_free(cls, name: str) -> str:
         # dbt reads its options from variables too: DBT_TARGET_PATH and DBT_ENGINE_TARGET_PATH are one.
         words = name.removeprefix("DBT_").removeprefix("ENGINE_").lower().split("_")
-        if "--" + "-".join(words) in RESERVED_OPTIONS:
+        if "--" + "-".join(words) in RESERVED_OPTIONS | {"--downloads-dir"}:
             raise ValueError("dbt Cloud sets this variable itself")
         return name
 

@@ -1,13 +1,11 @@
 """What the pages' views and buttons share: the service, the run in an address, who may press a button."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Header, HTTPException, Request
-from sqlalchemy.orm import Session
 
+from include.local_dbt_cloud.dependencies import TheService, TheSession
 from include.local_dbt_cloud.entry import MAX_ID
-from include.local_dbt_cloud.service import Service
 from include.local_dbt_cloud.store import Run
 
 
@@ -17,21 +15,6 @@ class Refused(Exception):
     def __init__(self, sentence: str, code: int = 400) -> None:
         super().__init__(sentence)
         self.code = code
-
-
-async def _service(request: Request) -> Service:
-    return request.app.state.service
-
-
-TheService = Annotated[Service, Depends(_service)]
-
-
-async def _session(service: TheService) -> AsyncIterator[Session]:
-    with service.sessions() as session:
-        yield session
-
-
-TheSession = Annotated[Session, Depends(_session)]
 
 
 async def check_account(service: TheService, account_id: int) -> None:

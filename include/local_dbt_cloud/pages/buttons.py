@@ -3,17 +3,11 @@
 from fastapi import APIRouter, Depends, HTTPException
 from fastapi.responses import RedirectResponse
 
+from include.local_dbt_cloud.dependencies import TheService, TheSession
 from include.local_dbt_cloud.entry import Id
 from include.local_dbt_cloud.jobs import active_job
-from include.local_dbt_cloud.pages.access import (
-    Refused,
-    TheRun,
-    TheService,
-    TheSession,
-    check_account,
-    check_same_origin,
-)
-from include.local_dbt_cloud.plan import newest_run_id, retry_refusal
+from include.local_dbt_cloud.pages.access import Refused, TheRun, check_account, check_same_origin
+from include.local_dbt_cloud.plan import retry_refusal
 from include.local_dbt_cloud.service import Service
 from include.local_dbt_cloud.store import Run
 from include.local_dbt_cloud.trigger import TriggerRequest
@@ -46,7 +40,7 @@ async def cancel(service: TheService, session: TheSession, run: TheRun) -> Redir
 @of_account.post("/projects/{project_id}/runs/{run_id}/retry/")
 async def retry(service: TheService, session: TheSession, run: TheRun) -> RedirectResponse:
     """Queue a run that goes on from where a failed run ended."""
-    if reason := retry_refusal(run, newest_run_id(session, run.job_definition_id), service.data):
+    if reason := retry_refusal(session, service.data, run):
         raise Refused(f"Run {run.id} cannot be retried: {reason}.")
     return _go_to_run(service, session, service.scheduler.retry(run.id))
 

@@ -1,15 +1,17 @@
 """What the pages show: jobs, runs, a run, an artifact."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from sqlalchemy import func, select
 
+from include.local_dbt_cloud.dependencies import TheService, TheSession
 from include.local_dbt_cloud.entry import MAX_ID
 from include.local_dbt_cloud.jobs import active_jobs
-from include.local_dbt_cloud.pages.access import TheRun, TheService, TheSession, check_account
-from include.local_dbt_cloud.plan import newest_run_id, retry_refusal
+from include.local_dbt_cloud.pages.access import TheRun, check_account
+from include.local_dbt_cloud.plan import active_run_ids, blocked_by, newest_run_id, retry_refusal
 from include.local_dbt_cloud.store import ACTIVE, Job, Run
 
 RUNS_ON_A_PAGE = 50
@@ -70,13 +72,12 @@ async def get_job(account_id: int, job_id: int) -> str:
 @of_account.get("/projects/{project_id}/runs/{run_id}/")
 async def get_run(request: Request, service: TheService, session: TheSession, run: TheRun) -> Response:
     """Show a run."""
-    newest_id = newest_run_id(session, run.job_definition_id)
     return render(
         request, "run.html", run=run, job=session.get(Job, run.job_definition_id),
         project=service.declaration.project(run.project_id),
         environment=service.declaration.environment(run.environment_id),
-        blocked_by=service.blocked_by(session, run),
-        can_retry=retry_refusal(run, newest_id, service.data) is None,
+        blocked_by=blocked_by(run, partial(active_run_ids, session)),
+        can_retry=retry_refusal(session, service.data, run) is None,
     )  # fmt: skip
 
 
