@@ -1,16 +1,87 @@
-"""The provider's hook, and the question that the provider cannot answer cheaply: is this job running?"""
+"""The provider's hook, with a time limit, retries that double no run, and errors that are a sentence."""
 
+import re
 from typing import Any
 
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudHook as ProviderHook
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunStatus
+from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowException
+from requests import Response, Session
+from requests.adapters import HTTPAdapter
+from requests.exceptions import RequestException, SSLError
+from urllib3.util import Retry
+
+from include.dbt_cloud.errors import DbtCloudNoAnswer, DbtCloudRefused
 
 ACTIVE = list(DbtCloudJobRunStatus.NON_TERMINAL_STATUSES.value)
 
+# After these the same GET may succeed: dbt Cloud, or a proxy before it, is busy, restarts or limits us.
+TRANSIENT = (429, 500, 502, 503, 504)
+
 
 class DbtCloudHook(ProviderHook):
-    """Interact with dbt Cloud: the provider's hook, with the same arguments."""
+    """Interact with dbt Cloud: the provider's hook, with the same arguments.
+
+    A GET is sent again after a dropped connection, a timeout, a 5xx or a 429, whose Retry-After is obeyed. A
+    POST is sent once, for it may have been acted on although no answer came.
+
+    :param dbt_cloud_conn_id: The ID of the dbt Cloud connection. Its extra may hold ``proxies``.
+    :param timeout_seconds: Seconds to wait for an answer.
+    :param retry_limit: How many times to send a GET again.
+    :param retry_delay: Seconds before the second of these times; they double from there, up to 30.
+    :param retry_args: Not used: tenacity would send a POST again too.
+    :raises DbtCloudRefused: dbt Cloud answered with an error.
+    :raises DbtCloudNoAnswer: No answer came.
+    :raises AirflowException: The connection cannot be right.
+    """
+
+    def __init__(
+        self,
+        dbt_cloud_conn_id: str = ProviderHook.default_conn_name,
+        timeout_seconds: int = 30,
+        retry_limit: int = 5,
+        retry_delay: float = 1.0,
+        retry_args: dict[Any, Any] | None = None,
+    ) -> None:
+        super().__init__(dbt_cloud_conn_id, timeout_seconds=timeout_seconds)
+        self.retries = Retry(
+            retry_limit,
+            # An untrusted certificate stays so.
+            other=0,
+            backoff_factor=retry_delay,
+            backoff_max=30,
+            status_forcelist=TRANSIENT,
+            allowed_methods=["GET"],
+            raise_on_status=False,
+        )
+
+    def get_conn(self, headers: Any = None, extra_options: dict[str, Any] | None = None) -> Session:
+        """Return a session that retries, with the time limit and the proxies that the provider leaves out."""
+        session = super().get_conn()
+        # HttpHook takes the time limit from here; the provider's get_conn never fills it.
+        self.merged_extra = extra_options or {}
+        session.proxies = self.merged_extra.get("proxies", {})
+        session.mount("https://", HTTPAdapter(max_retries=self.retries))
+        return session
+
+    def check_response(self, response: Response) -> None:
+        """Raise DbtCloudRefused, with a sentence that says what to do, if the answer is an error."""
+        if not response.ok:
+            raise DbtCloudRefused(self._why_refused(response), response.status_code)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask for the account, which a wrong host, token or account id does not survive."""
+        try:
+            hook = type(self)(self.dbt_cloud_conn_id, timeout_seconds=10, retry_limit=0)
+            if not hook.connection.login:
+                raise AirflowException(f"{hook._the_connection} has no account id: set its login to it.")
+            name = hook.get_account().json()["data"]["name"]
+        except ValueError:
+            return False, f"{self._the_connection} leads to something that is not dbt Cloud: check its host."
+        except AirflowException as error:
+            return False, str(error)
+        return True, f"Successfully connected to dbt Cloud, account {name!r}."
 
     def check_job_is_not_running(self, job_id: int | str, account_id: int | None = None) -> bool:
         """Return whether no run of the job is active; if one is, log which, since when and where to see it.
@@ -66,3 +137,65 @@ class DbtCloudHook(ProviderHook):
                 f"Asked for the active runs of job {job_id}, dbt Cloud answered something else: "
                 f"{response.text[:200]!r}. Check the host of connection {self.dbt_cloud_conn_id!r}."
             ) from error
+
+    def _run_and_get_response(self, *, method: str = "GET", endpoint: str | None = None, **more: Any) -> Any:
+        try:
+            return super()._run_and_get_response(method=method, endpoint=endpoint, **more)
+        except RequestException as error:
+            raise DbtCloudNoAnswer(self._why_no_answer(f"{method} {endpoint}", error)) from error
+
+    def _require_password(self, conn: Connection) -> Connection:
+        # Whoever reads the connection, in synchronous and asynchronous code, passes here.
+        if "/" in (conn.host or ""):
+            problem = f"has the host {conn.host!r}: write the name alone, such as ab123.us1.dbt.com"
+        elif conn.port not in (None, 443):
+            problem = f"has a port of its own, which is not used: write it behind the host, host:{conn.port}"
+        elif conn.login and not conn.login.isdecimal():
+            problem = (
+                f"has the account id {conn.login!r}: set its login to the number in your account's address"
+            )
+        elif not conn.password:
+            problem = "has no API token: set its password to a service token of dbt Cloud"
+        else:
+            return conn
+        raise AirflowException(f"{self._the_connection} {problem}.")
+
+    @property
+    def _the_connection(self) -> str:
+        return f"The connection {self.dbt_cloud_conn_id!r}"
+
+    def _why_refused(self, response: Response) -> str:
+        code, path = response.status_code, response.request.path_url
+        account = re.search(r"/accounts/(\d+)", path)
+        of_account = f"account {account[1]}" if account else "the account"
+        what = re.search(r"/(job|run)s/(\d+)", path)
+        name = repr(self.dbt_cloud_conn_id)
+        match code:
+            case 401:
+                return (
+                    f"dbt Cloud refuses the API token of the connection {name} (401): set its password to a "
+                    f"service token of {of_account}."
+                )
+            case 403:
+                return (
+                    f"The API token of the connection {name} is not one of {of_account}, or may not do this "
+                    "(403): set its login to the token's account, or use another token."
+                )
+            case 404 if what:
+                return (
+                    f"dbt Cloud knows no {what[1]} {what[2]} in {of_account} (404): check the {what[1]} id, "
+                    "and that the API token may see it."
+                )
+        return f"dbt Cloud answered {code} {response.reason} to {response.request.method} {path}."
+
+    def _why_no_answer(self, request: str, error: RequestException) -> str:
+        host = self._get_tenant_domain(self.connection)
+        if isinstance(error, SSLError):
+            return (
+                f"The certificate of {host} is not trusted: check the host of the connection "
+                f"{self.dbt_cloud_conn_id!r}; for an authority of your own, set REQUESTS_CA_BUNDLE and "
+                "SSL_CERT_FILE to its file before Airflow starts."
+            )
+        if "NameResolutionError" in repr(error):
+            return f"There is no host {host}: set the host of {self.dbt_cloud_conn_id!r} to your access URL."
+        return f"dbt Cloud at {host} did not answer {request}: {type(error).__name__}."

@@ -1,0 +1,150 @@
+"""How the hook sends requests: time limit, proxies, retries of a GET but never of a POST; its errors."""
+
+import time
+from typing import Any
+
+import pytest
+
+from include.dbt_cloud.errors import DbtCloudNoAnswer, DbtCloudRefused
+from include.dbt_cloud.hook import DbtCloudHook
+from tests.connection import connect
+from tests.running_cloud import RunningCloud
+
+
+@pytest.fixture
+def hook() -> DbtCloudHook:
+    return DbtCloudHook("dbt_conn", timeout_seconds=2, retry_delay=0.01)
+
+
+def fault(cloud: RunningCloud, **fields: Any) -> None:
+    cloud.post(f"{cloud.api_url}/local/faults", fields)
+
+
+def trigger(hook: DbtCloudHook) -> None:
+    hook.trigger_job_run(101, "a test")
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [{"status": 500}, {"status": 502, "html": True}, {"status": 503}, {"status": 504}, {"drop": "before"},
+     {"drop": "after"}, {"delay": 30}],
+)  # fmt: skip
+def test_a_get_is_sent_again_until_it_is_answered(
+    cloud: RunningCloud, hook: DbtCloudHook, trouble: dict[str, Any]
+) -> None:
+    run_id = cloud.add_run()
+    fault(cloud, path="/runs/", times=1 if "delay" in trouble else 3, **trouble)
+    assert hook.get_job_run(run_id).json()["data"]["id"] == run_id
+    assert cloud.service.faults.all() == []
+
+
+def test_retry_after_is_obeyed(
+    cloud: RunningCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    fault(cloud, path="/runs/", status=429, retry_after=7)
+    hook.get_job_run(cloud.add_run())
+    assert 7 in waits
+
+
+def test_a_get_that_fails_for_too_long_is_a_sentence(cloud: RunningCloud, hook: DbtCloudHook) -> None:
+    run_id = cloud.add_run()
+    fault(cloud, path="/runs/", status=503, times=None)
+    with pytest.raises(DbtCloudRefused, match=f"answered 503 .* to GET /api/v2/accounts/1/runs/{run_id}/"):
+        hook.get_job_run(run_id)
+    cloud.service.faults.clear()
+    fault(cloud, path="/runs/", drop="before", times=None)
+    with pytest.raises(DbtCloudNoAnswer, match=f"did not answer GET 1/runs/{run_id}/"):
+        hook.get_job_run(run_id)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "runs", "error"),
+    [
+        ({"status": 503}, 0, DbtCloudRefused),
+        ({"status": 429, "retry_after": 1}, 0, DbtCloudRefused),
+        ({"drop": "before"}, 0, DbtCloudNoAnswer),
+        ({"drop": "after"}, 1, DbtCloudNoAnswer),
+    ],
+)
+def test_a_post_is_sent_once(
+    cloud: RunningCloud, hook: DbtCloudHook, trouble: dict[str, Any], runs: int, error: type[Exception]
+) -> None:
+    fault(cloud, method="POST", path="/run$", **trouble)
+    with pytest.raises(error):
+        trigger(hook)
+    found = cloud.get("runs/")
+    assert len(found) == runs
+    assert cloud.service.faults.all() == []
+    for run in found:
+        cloud.cancel(run["id"])
+
+
+def test_the_connections_proxies_are_used(
+    cloud: RunningCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody listens on port 1.
+    proxies = {"proxies": {"https": "http://127.0.0.1:1"}}
+    connect(monkeypatch, f"localhost:{cloud.api_port}", extra=proxies)
+    with pytest.raises(DbtCloudNoAnswer, match="ProxyError"):
+        hook.get_account()
+
+
+@pytest.mark.parametrize(
+    ("ask", "sentence"),
+    [
+        (lambda hook: hook.get_job_run(7), "dbt Cloud knows no run 7 in account 1"),
+        (lambda hook: hook.get_job(7), "dbt Cloud knows no job 7 in account 1"),
+        (lambda hook: hook.trigger_job_run(7, "a test"), "dbt Cloud knows no job 7 in account 1"),
+        (lambda hook: hook.get_account(account_id=2), "is not one of account 2, or may not do this"),
+    ],
+)
+def test_what_is_not_there_is_a_sentence(
+    cloud: RunningCloud, hook: DbtCloudHook, ask: Any, sentence: str
+) -> None:
+    with pytest.raises(DbtCloudRefused, match=sentence):
+        ask(hook)
+
+
+def test_the_connection_test_names_the_account(cloud: RunningCloud, hook: DbtCloudHook) -> None:
+    assert hook.test_connection() == (True, "Successfully connected to dbt Cloud, account 'Local account'.")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"token": "wrong"}, "refuses the API token of the connection 'dbt_conn' (401)"),
+        ({"token": ""}, "has no API token: set its password"),
+        ({"login": "2"}, "is not one of account 2"),
+        ({"login": ""}, "has no account id: set its login"),
+        ({"login": "my account"}, "has the account id 'my account': set its login to the number"),
+        ({"host": "https://ab123.us1.dbt.com"}, "write the name alone"),
+        ({"host": "localhost", "port": 8580}, "write it behind the host, host:8580"),
+        ({"host": "no-such-host.invalid"}, "There is no host no-such-host.invalid"),
+        ({"host": "localhost:1"}, "dbt Cloud at localhost:1 did not answer"),
+    ],
+)
+def test_the_connection_test_says_what_is_wrong(
+    cloud: RunningCloud,
+    hook: DbtCloudHook,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    sentence: str,
+) -> None:
+    connect(monkeypatch, **{"host": f"localhost:{cloud.api_port}"} | change)
+    passed, said = hook.test_connection()
+    assert not passed
+    assert sentence in said
+    assert "local-token" not in said
+    assert said.count(". ") == 0
+
+
+def test_a_certificate_that_is_not_trusted_is_a_sentence(
+    cloud: RunningCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    passed, said = hook.test_connection()
+    assert not passed
+    assert "is not trusted" in said
+    assert "SSL_CERT_FILE" in said
