@@ -12,11 +12,11 @@ and waits for its end without holding a worker.
 
 from datetime import timedelta
 
-from airflow.providers.dbt.cloud.operators.dbt import DbtCloudRunJobOperator
 from airflow.sdk import dag, task
 from pendulum import datetime
 
 from include.dbt_cloud.hook import DbtCloudHook
+from include.dbt_cloud.operator import DbtCloudRunJobOperator
 
 DBT_CLOUD_CONN_ID = "dbt_conn"
 JOB_ID = "{{ var.value.dbt_cloud_job_id }}"
@@ -47,7 +47,6 @@ def check_before_running_dbt_cloud_job() -> None:
         dbt_cloud_conn_id=DBT_CLOUD_CONN_ID,
         job_id=JOB_ID,
         deferrable=True,
-        check_interval=5,
         execution_timeout=timedelta(hours=2),
         # A second try would start a second run, also when only sight of the first was lost.
         retries=0,

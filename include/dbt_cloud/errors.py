@@ -1,6 +1,7 @@
-"""How a request to dbt Cloud can end badly: refused, or without an answer."""
+"""How a dbt Cloud run can end badly, and how a request can: a class and a sentence for each."""
 
-from airflow.sdk.exceptions import AirflowException
+from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 
 class DbtCloudRefused(AirflowException):
@@ -13,3 +14,19 @@ class DbtCloudRefused(AirflowException):
 
 class DbtCloudNoAnswer(AirflowException):
     """No answer of dbt Cloud arrived: what was asked may have been done or not."""
+
+
+class DbtCloudJobRunFailed(DbtCloudJobRunException):
+    """dbt failed. A retry of the task starts another run, or goes on from the point of failure."""
+
+
+class DbtCloudJobRunCancelled(DbtCloudJobRunException, AirflowFailException):
+    """Somebody cancelled the run in dbt Cloud: the task fails at once, for a retry would defy that person."""
+
+
+class DbtCloudJobRunTimedOut(DbtCloudJobRunException):
+    """The run took longer than it may."""
+
+
+class DbtCloudJobRunLost(DbtCloudJobRunException):
+    """dbt Cloud could not be asked about the run for too long. A retry of the task finds the run again."""

@@ -1,8 +1,11 @@
 """The provider's hook, with a time limit, retries that double no run, and errors that are a sentence."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudHook as ProviderHook
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunStatus
 from airflow.sdk import Connection
@@ -64,6 +67,24 @@ class DbtCloudHook(ProviderHook):
         session.proxies = self.merged_extra.get("proxies", {})
         session.mount("https://", HTTPAdapter(max_retries=self.retries))
         return session
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Open an asynchronous session below ``/api/v2/accounts/``, which keeps its connections.
+
+        Unlike the provider's asynchronous calls, each of which opens a connection of its own.
+        """
+        # Read anew: it may have been changed since it was read last.
+        self.__dict__.pop("connection", None)
+        headers, tenant = await self.get_headers_tenants_from_connection()
+        proxies = self._get_proxies(await self._resolve_connection_async()) or {}
+        async with aiohttp.ClientSession(
+            f"https://{tenant}/api/v2/accounts/",
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=self.timeout_seconds),
+            proxy=proxies.get("https"),
+        ) as session:
+            yield session
 
     def check_response(self, response: Response) -> None:
         """Raise DbtCloudRefused, with a sentence that says what to do, if the answer is an error."""

@@ -1,0 +1,148 @@
+"""Asks dbt Cloud about all the runs that a triggerer waits for, a hundred in one request."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import Any, ClassVar
+
+import aiohttp
+
+from include.dbt_cloud.hook import ACTIVE, DbtCloudHook
+
+log = logging.getLogger(__name__)
+
+# The most that dbt Cloud returns of a list in one answer.
+RUNS_IN_A_REQUEST = 100
+ENDED = (10, 20, 30)
+
+
+class Sight:
+    """What was last seen of one run, and since when it is not seen.
+
+    ``run`` is the run as dbt Cloud's API writes it, None before it was seen; ``trouble`` says why the last
+    round showed nothing, empty if it showed the run.
+    """
+
+    def __init__(self) -> None:
+        self.run: dict[str, Any] | None = None
+        self.seen_at = time.monotonic()
+        self.trouble = "not asked yet"
+        self.ended = asyncio.Event()
+
+    def see(self, run: dict[str, Any]) -> None:
+        """Note what dbt Cloud says of the run."""
+        if run["status"] not in (*ACTIVE, *ENDED):
+            self.trouble = f"its status is {run['status']}, which is not known"
+            return
+        self.run, self.seen_at, self.trouble = run, time.monotonic(), ""
+        if run["status"] in ENDED:
+            self.ended.set()
+
+
+class RunWatcher:
+    """Watches runs of one account for all the triggers of a triggerer that wait for one.
+
+    It begins with the first of them and ends with the last. A round that fails shows nothing, the next may;
+    for how long to be patient is for each trigger to say.
+    """
+
+    # By event loop, connection and account: a triggerer has one loop.
+    _watchers: ClassVar[dict[Any, "RunWatcher"]] = {}
+
+    def __init__(self, hook: DbtCloudHook, account_id: int) -> None:
+        self.hook = hook
+        self.account_id = account_id
+        self.seconds = float("inf")
+        self.sights: dict[int, list[Sight]] = {}
+        self.takes_lists = True
+
+    @classmethod
+    @asynccontextmanager
+    async def watching(
+        cls, hook: DbtCloudHook, account_id: int, run_id: int, seconds: float
+    ) -> AsyncIterator[Sight]:
+        """Watch a run while the block runs, with a round every so many seconds, or more often."""
+        key = (asyncio.get_running_loop(), hook.dbt_cloud_conn_id, account_id)
+        begins = key not in cls._watchers
+        watcher = cls._watchers.setdefault(key, cls(hook, account_id))
+        watcher.seconds = min(watcher.seconds, seconds)
+        sight = Sight()
+        watcher.sights.setdefault(run_id, []).append(sight)
+        if begins:
+            watcher.task = asyncio.create_task(watcher._watch(), name=f"dbt Cloud runs of {key[1]}")
+        try:
+            yield sight
+        finally:
+            watcher.sights[run_id].remove(sight)
+            if not watcher.sights[run_id]:
+                del watcher.sights[run_id]
+            if not watcher.sights:
+                del cls._watchers[key]
+                watcher.task.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                async with self.hook.session() as session:
+                    await self._ask_round_after_round(session)
+            except Exception as error:
+                # No connection to read, no session: as patient as with a round that fails.
+                self._show_trouble(self.sights, error)
+            await asyncio.sleep(self.seconds)
+
+    async def _ask_round_after_round(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            remaining = iter(sorted(self.sights))
+            while ids := list(islice(remaining, RUNS_IN_A_REQUEST)):
+                try:
+                    await self._ask(session, ids)
+                except aiohttp.ClientResponseError as error:
+                    self._show_trouble(ids, error)
+                    # The token may have been changed in the connection: begin anew with what it is now.
+                    if error.status in (401, 403):
+                        return
+                except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
+                    self._show_trouble(ids, error)
+            await asyncio.sleep(self.seconds)
+
+    async def _ask(self, session: aiohttp.ClientSession, ids: list[int]) -> None:
+        """Ask after some runs, in one request where dbt Cloud takes lists of ids."""
+        missing = set(ids)
+        if self.takes_lists:
+            query = {"pk__in": str(ids), "limit": RUNS_IN_A_REQUEST}
+            try:
+                for run in await self._get(session, "runs/", query):
+                    missing.discard(run["id"])
+                    self._show(run)
+            except aiohttp.ClientResponseError as error:
+                if error.status not in (400, 404, 405, 501):
+                    raise
+                log.warning(
+                    "dbt Cloud refuses to list runs by their ids (%s): one request each.", error.status
+                )
+                self.takes_lists = False
+        # A run that is not in the list is asked for by itself before it counts as missing.
+        for run_id in missing:
+            try:
+                self._show(await self._get(session, f"runs/{run_id}/"))
+            except aiohttp.ClientResponseError as error:
+                if error.status != 404:
+                    raise
+                self._show_trouble([run_id], error)
+
+    async def _get(self, session: aiohttp.ClientSession, path: str, query: Any = None) -> Any:
+        async with session.get(f"{self.account_id}/{path}", params=query) as answer:
+            answer.raise_for_status()
+            return (await answer.json())["data"]
+
+    def _show(self, run: dict[str, Any]) -> None:
+        for sight in self.sights.get(run["id"], []):
+            sight.see(run)
+
+    def _show_trouble(self, ids: Iterable[int], error: Exception) -> None:
+        for run_id in ids:
+            for sight in self.sights.get(run_id, []):
+                sight.trouble = str(error) or type(error).__name__

@@ -1,0 +1,171 @@
+"""One watcher for all runs of an account: one request a round, patience with whatever goes wrong."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from include.dbt_cloud.hook import DbtCloudHook
+from include.dbt_cloud.watcher import RunWatcher, Sight
+from include.local_dbt_cloud.api.faults import MeetFaults
+from include.local_dbt_cloud.store import Run, RunStatus
+from tests.connection import connect
+from tests.running_cloud import RunningCloud
+
+SECONDS = 0.05
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The paths and queries that reach the local dbt Cloud."""
+    seen: list[str] = []
+    call = MeetFaults.__call__
+
+    async def spy(self: MeetFaults, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            seen.append(f"{scope['path']}?{scope['query_string'].decode()}")
+        await call(self, scope, receive, send)
+
+    monkeypatch.setattr(MeetFaults, "__call__", spy)
+    return seen
+
+
+def end(cloud: RunningCloud, run_id: int, status: RunStatus = RunStatus.SUCCESS) -> None:
+    with cloud.service.sessions.begin() as session:
+        session.get_one(Run, run_id).status = status
+
+
+def watching(run_id: int, account_id: int = 1) -> Any:
+    hook = DbtCloudHook("dbt_conn", timeout_seconds=2)
+    return RunWatcher.watching(hook, account_id, run_id, SECONDS)
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came to be")
+
+
+async def ended(sight: Sight) -> int:
+    await asyncio.wait_for(sight.ended.wait(), 20)
+    assert sight.run
+    return sight.run["status"]
+
+
+def test_a_run_is_seen_until_it_ends(cloud: RunningCloud) -> None:
+    run_id = cloud.add_run(RunStatus.RUNNING)
+
+    async def watch() -> None:
+        async with watching(run_id) as sight:
+            await until(lambda: sight.run)
+            assert sight.run
+            assert (sight.run["status"], sight.trouble) == (3, "")
+            end(cloud, run_id, RunStatus.ERROR)
+            assert await ended(sight) == 20
+
+    asyncio.run(watch())
+
+
+def test_a_round_is_one_request_for_a_hundred_runs_over_one_connection(
+    cloud: RunningCloud, requests: list[str]
+) -> None:
+    run_ids = [cloud.add_run(RunStatus.RUNNING) for _ in range(250)]
+
+    async def watch() -> None:
+        async with AsyncExitStack() as stack:
+            sights = [await stack.enter_async_context(watching(run_id)) for run_id in run_ids]
+            await until(lambda: all(sight.run for sight in sights))
+            assert len(requests) <= 6
+            for run_id in run_ids:
+                end(cloud, run_id)
+            await asyncio.gather(*(ended(sight) for sight in sights))
+            assert len(asyncio.all_tasks()) == 2
+        # The watcher ends with the last one who waits.
+        await asyncio.sleep(0.01)
+        assert len(asyncio.all_tasks()) == 1
+        assert not RunWatcher._watchers
+
+    asyncio.run(watch())
+    assert all("/runs?pk__in=" in request for request in requests)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [{"status": 500}, {"status": 429, "retry_after": 1}, {"drop": "before"}, {"drop": "after"},
+     {"html": True}, {"status": 401}, {"hide_new_runs": 3600}, {"status": 502, "html": True}],
+)  # fmt: skip
+def test_a_failed_round_is_a_reason_to_wait_and_says_why(
+    cloud: RunningCloud, trouble: dict[str, Any]
+) -> None:
+    run_id = cloud.add_run(RunStatus.RUNNING)
+
+    async def watch() -> None:
+        cloud.post(f"{cloud.api_url}/local/faults", {"path": "/runs", "times": None, **trouble})
+        async with watching(run_id) as sight:
+            await until(lambda: sight.trouble != "not asked yet")
+            assert sight.trouble
+            assert "local-token" not in sight.trouble
+            assert sight.run is None
+            end(cloud, run_id)
+            cloud.service.faults.clear()
+            assert await ended(sight) == 10
+
+    asyncio.run(watch())
+
+
+@pytest.mark.parametrize("status", [400, 404, 405])
+def test_where_lists_of_ids_are_refused_each_run_is_asked_for_by_itself(
+    cloud: RunningCloud, requests: list[str], status: int
+) -> None:
+    run_ids = [cloud.add_run() for _ in range(3)]
+    cloud.post(f"{cloud.api_url}/local/faults", {"path": "/runs$", "status": status})
+
+    async def watch() -> None:
+        async with AsyncExitStack() as stack:
+            sights = [await stack.enter_async_context(watching(run_id)) for run_id in run_ids]
+            assert [await ended(sight) for sight in sights] == [10, 10, 10]
+
+    asyncio.run(watch())
+    assert sum("/runs?pk__in" in request for request in requests) == 1
+
+
+def test_a_run_that_a_list_leaves_out_is_asked_for_by_itself(cloud: RunningCloud) -> None:
+    run_id = cloud.add_run()
+    cloud.post(f"{cloud.api_url}/local/faults", {"path": "/runs$", "hide_new_runs": 3600, "times": None})
+
+    async def watch() -> None:
+        async with watching(run_id) as sight:
+            assert await ended(sight) == 10
+
+    asyncio.run(watch())
+
+
+def test_one_account_does_not_delay_another(cloud: RunningCloud) -> None:
+    run_id = cloud.add_run()
+    cloud.post(f"{cloud.api_url}/local/faults", {"path": "/accounts/2/", "delay": 60, "times": None})
+
+    async def watch() -> None:
+        async with watching(run_id, account_id=2) as other, watching(run_id) as sight:
+            assert await ended(sight) == 10
+            assert other.run is None
+
+    asyncio.run(watch())
+
+
+def test_a_changed_token_is_used_without_a_restart(
+    cloud: RunningCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = cloud.add_run()
+    connect(monkeypatch, f"localhost:{cloud.api_port}", token="old")
+
+    async def watch() -> None:
+        async with watching(run_id) as sight:
+            await until(lambda: "401" in sight.trouble)
+            connect(monkeypatch, f"localhost:{cloud.api_port}")
+            assert await ended(sight) == 10
+
+    asyncio.run(watch())
