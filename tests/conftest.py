@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,15 @@ def pytest_configure() -> None:
         data.root.mkdir()
         prepare_certificates(data)
         os.environ["REQUESTS_CA_BUNDLE"] = os.environ["SSL_CERT_FILE"] = str(data.ca_bundle)
+
+
+@pytest.fixture(scope="session")
+def shared_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A local dbt Cloud with the account that the project brings: to start one takes longer than a test."""
+    from tests.running_cloud import running_cloud
+
+    with running_cloud(tmp_path_factory.mktemp("cloud") / "data") as cloud:
+        yield cloud
 
 
 def missing(room: str) -> list[str]:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from sqlalchemy import text
 
 from include.local_dbt_cloud.__main__ import ACCOUNT_FILE
 from include.local_dbt_cloud.files import DataDirectory
+from include.local_dbt_cloud.jobs import declare_jobs
 from include.local_dbt_cloud.server import serve
 from include.local_dbt_cloud.service import Service, open_service
-from include.local_dbt_cloud.store import Run, RunStatus
+from include.local_dbt_cloud.store import Base, Run, RunStatus
 from include.local_dbt_cloud.trigger import TriggerRequest
 from tests import openapi
 from tests.conftest import TEST_HOME
@@ -80,6 +82,19 @@ class RunningCloud:
             run = Run(**usual | fields)
             session.add(run)
         return run.id
+
+    def reset(self) -> None:
+        """Forget all that happened, so that the next test finds what a new one would be."""
+        self.service.faults.clear()
+        for run in self.get("runs/", status__in="[1,2,3]"):
+            self.cancel(run["id"])
+        with self.service.sessions.begin() as session:
+            for table in reversed(Base.metadata.sorted_tables):
+                session.execute(table.delete())
+            session.execute(text("DELETE FROM sqlite_sequence"))
+        with self.service.sessions.begin() as session:
+            declare_jobs(session, self.service.declaration)
+        shutil.rmtree(self.service.data.runs, ignore_errors=True)
 
     @staticmethod
     def _data(answer: httpx.Response) -> Any:

@@ -79,7 +79,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
 class _PatientHook(DbtCloudHook):
     def get_job_run_status(self, run_id: int, account_id: int | None = None) -> int:
         # Just after its POST a run may not be known yet, an answer may fail at any time, and the provider
-        # raises ValueError for a status that it does not know: who waits asks again, as for a run that goes on.
+        # raises ValueError for a status that it does not know: who waits asks again, as if the run went on.
         try:
             return super().get_job_run_status(run_id, account_id)
         except (DbtCloudRefused, DbtCloudNoAnswer, ValueError) as error:

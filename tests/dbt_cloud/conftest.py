@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,10 +14,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningCloud]:
-    # Where there is no local dbt Cloud these tests are skipped, but pytest reads this file all the same.
-    from tests.running_cloud import running_cloud
-
-    with running_cloud(tmp_path / "data") as cloud:
-        connect(monkeypatch, f"localhost:{cloud.api_port}")
-        yield cloud
+def cloud(shared_cloud: RunningCloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningCloud]:
+    connect(monkeypatch, f"localhost:{shared_cloud.api_port}")
+    yield shared_cloud
+    shared_cloud.reset()

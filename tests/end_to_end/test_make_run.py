@@ -171,7 +171,9 @@ def test_a_failed_job_is_a_sentence_with_its_reason(finished: tuple[Place, int, 
     code, output = place.run(AIRFLOW_VAR_DBT_CLOUD_JOB_ID="102")
     assert code == 1
     assert re.search(r"Task trigger_job of Dag run \S+ should be success but is failed", output)
-    assert re.search(r"trigger_job says: DbtCloudJobRunException: Job run 3 has failed", output)
+    assert re.search(
+        r"trigger_job says: DbtCloudJobRunFailed: Run 3 of dbt Cloud ended: Error\. Step 4", output
+    )
     assert str(place.airflow_home / "logs") in output
     assert place.left_running() == []
 

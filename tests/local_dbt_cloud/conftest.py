@@ -16,13 +16,10 @@ QUICK, SLOW, FAILING, ELSEWHERE = 1, 2, 3, 4
 
 
 @pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[RunningCloud]:
-    """The local dbt Cloud with the account that the project brings."""
-    # Where there is no local dbt Cloud these tests are skipped, but pytest reads this file all the same.
-    from tests.running_cloud import running_cloud
-
-    with running_cloud(tmp_path / "data") as cloud:
-        yield cloud
+def cloud(shared_cloud: RunningCloud) -> Iterator[RunningCloud]:
+    """The local dbt Cloud with the account that the project brings, as new."""
+    yield shared_cloud
+    shared_cloud.reset()
 
 
 @pytest.fixture

@@ -32,6 +32,8 @@ from tests.running_cloud import TOKEN, RunningCloud, running_cloud
 # The same examples every time, so that a red CI is red again on the next try.
 FUZZ = settings(derandomize=True, deadline=None)
 
+pytestmark = pytest.mark.end_to_end
+
 GOOD_TOKEN = f"Token {TOKEN}"
 # What every endpoint is also asked with.
 ALWAYS = ("include_related", "unknown")

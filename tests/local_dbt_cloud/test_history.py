@@ -82,6 +82,7 @@ def noted(cloud: RunningCloud, note: Callable[[Any, str], None]) -> Iterator[Non
         event.remove(engine, "before_cursor_execute", listener)
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("query", LISTS)
 def test_a_list_costs_sqlite_a_few_steps_for_each_run_of_the_history(
     clouds: tuple[RunningCloud, RunningCloud], query: str

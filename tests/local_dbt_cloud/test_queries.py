@@ -390,6 +390,7 @@ def test_the_pages_of_a_list_of_runs_hold_each_once_and_in_order(
     assert walk(cloud, "runs/", [*parameters, *order_parameters(order, backwards)], size) == expected
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("order", ["id", "created_at", "finished_at"])
 def test_the_pages_of_one_run_each_hold_all_runs_forwards_and_backwards(
     cloud: RunningCloud, order: str
