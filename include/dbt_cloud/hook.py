@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowException
 from requests import Response, Session
 from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException, SSLError
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
 from urllib3.util import Retry
 
 from include.dbt_cloud.errors import DbtCloudNoAnswer, DbtCloudRefused
@@ -21,6 +22,10 @@ ACTIVE = list(DbtCloudJobRunStatus.NON_TERMINAL_STATUSES.value)
 
 # After these the same GET may succeed: dbt Cloud, or a proxy before it, is busy, restarts or limits us.
 TRANSIENT = (429, 500, 502, 503, 504)
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, DbtCloudNoAnswer) or getattr(error, "status_code", None) in TRANSIENT
 
 
 class DbtCloudHook(ProviderHook):
@@ -85,6 +90,18 @@ class DbtCloudHook(ProviderHook):
             proxy=proxies.get("https"),
         ) as session:
             yield session
+
+    def cancel_job_run(self, run_id: int, account_id: int | None = None) -> None:
+        """Cancel a run. Unlike any other POST this one may be sent again: to cancel twice is to cancel.
+
+        :param run_id: The ID of a dbt Cloud job run.
+        :param account_id: Optional. The ID of a dbt Cloud account.
+        """
+        for attempt in Retrying(
+            retry=retry_if_exception(_may_pass), stop=stop_after_attempt(4), wait=wait_fixed(1), reraise=True
+        ):
+            with attempt:
+                super().cancel_job_run(run_id=run_id, account_id=account_id)
 
     def check_response(self, response: Response) -> None:
         """Raise DbtCloudRefused, with a sentence that says what to do, if the answer is an error."""

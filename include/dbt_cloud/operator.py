@@ -50,6 +50,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
     def defer(self, *, trigger: Any, **kwargs: Any) -> None:
         """Defer to our trigger instead of the provider's, which has the same arguments."""
         _, arguments = trigger.serialize()
+        # Read here: what goes wrong with a connection in the triggerer ends the task without a reason.
+        arguments["account_id"] = int(self.account_id or self.hook._resolve_account_id())
         super().defer(trigger=DbtCloudRunJobTrigger(**arguments, patience=self.patience), **kwargs)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> int:
@@ -69,6 +71,15 @@ class DbtCloudRunJobOperator(ProviderOperator):
             # What became of the run matters more.
             self.log.warning("%s", error)
         raise ERRORS[event["status"]](event["message"])
+
+    def on_kill(self) -> None:
+        """Cancel the run of a task that is killed while it holds a worker."""
+        if self.run_id:
+            try:
+                self.hook.cancel_job_run(self.run_id, self.account_id)
+                self.log.info("Cancelled run %s of dbt Cloud.", self.run_id)
+            except Exception as error:
+                self.log.warning("Run %s of dbt Cloud could not be cancelled: %s", self.run_id, error)
 
     def _handle_terminal_status(self, status: int) -> int | None:
         # The run had ended before there was anything to wait for.

@@ -163,3 +163,23 @@ def test_a_run_that_ended_before_the_operator_could_wait_is_judged_at_once(
     with pytest.raises(DbtCloudJobRunFailed):
         operator.execute({"ti": TaskInstance()})
     cloud.cancel(operator.run_id)
+
+
+@pytest.mark.parametrize("trouble", [{}, {"status": 503}, {"drop": "before"}, {"drop": "after"}])
+def test_a_task_that_is_killed_while_it_holds_a_worker_cancels_its_run(
+    cloud: RunningCloud, operator: DbtCloudRunJobOperator, trouble: dict[str, Any]
+) -> None:
+    operator.run_id = cloud.add_run(RunStatus.RUNNING)
+    if trouble:
+        fault(cloud, method="POST", path="/cancel$", **trouble)
+    operator.on_kill()
+    assert cloud.get(f"runs/{operator.run_id}/")["status_humanized"] == "Cancelled"
+
+
+def test_a_kill_does_not_hang_when_dbt_cloud_is_gone(
+    cloud: RunningCloud, operator: DbtCloudRunJobOperator
+) -> None:
+    operator.run_id = cloud.add_run(RunStatus.RUNNING)
+    fault(cloud, method="POST", path="/cancel$", status=503, times=None)
+    operator.on_kill()
+    assert cloud.get(f"runs/{operator.run_id}/")["status_humanized"] == "Running"
