@@ -29,4 +29,4 @@ class DbtCloudJobRunTimedOut(DbtCloudJobRunException):
 
 
 class DbtCloudJobRunLost(DbtCloudJobRunException):
-    """dbt Cloud could not be asked about the run for too long. A retry of the task finds the run again."""
+    """dbt Cloud could not be asked about the run for too long: it may go on, and how it ends is not known."""

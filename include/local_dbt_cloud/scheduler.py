@@ -101,12 +101,22 @@ class Scheduler:
         if self._stopping:
             return
         try:
-            for run in self._choose():
-                self._start(run)
+            chosen = self._choose()
         except Exception as error:
-            # As on a full disk. A run that was chosen and did not start ends at the next try; none is lost.
-            log.error("Runs could not be started: %s", error)
-            asyncio.get_running_loop().call_later(SECONDS_UNTIL_NEXT_TRY, self._start_what_may)
+            # As on a full disk: nothing is lost as long as it is tried again.
+            log.error("Runs could not be chosen: %s", error)
+            self._try_again_later()
+            return
+        for run in chosen:
+            try:
+                self._start(run)
+            except Exception as error:
+                # It ends at the next try; the others that were chosen with it go on.
+                log.error("Run %s could not be started.", run.id, exc_info=error)
+                self._try_again_later()
+
+    def _try_again_later(self) -> None:
+        asyncio.get_running_loop().call_later(SECONDS_UNTIL_NEXT_TRY, self._start_what_may)
 
     def _choose(self) -> list[Run]:
         with self.sessions.begin() as session:

@@ -195,7 +195,8 @@ def test_the_page_of_a_run_shows_its_log_while_it_goes_on(cloud: RunningCloud) -
 
 
 def test_a_run_that_cannot_be_started_does_not_hold_up_the_queue(cloud: RunningCloud) -> None:
-    broken = cloud.add_run(RunStatus.QUEUED, job_id=QUICK, environment_id=99)
+    # Both are chosen at once: there are two slots.
+    broken = cloud.add_run(RunStatus.QUEUED, job_id=FAILING, environment_id=99)
     run = cloud.wait(cloud.trigger(QUICK)["id"])
     assert run["status_humanized"] == "Success"
     lost = cloud.get(f"runs/{broken}/")
