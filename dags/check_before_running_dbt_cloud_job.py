@@ -2,8 +2,9 @@
 ### Run a dbt Cloud job, unless it is running already
 
 `check_job_is_not_running` asks dbt Cloud, in one request, whether a run of the job is active. If so, its log
-says which, since when and where to see it, and `trigger_job` is skipped. Otherwise `trigger_job` starts a run
-and waits for its end without holding a worker.
+says which, since when and where to see it, and `trigger_job` is skipped. Otherwise `trigger_job` starts a
+run, waits for its end without holding a worker, and logs what became of each model and test. A retry goes on
+with the run of the try before it. A run that succeeds updates the asset `dbt_cloud_job`.
 
 **Use it** when other people, or dbt Cloud's own schedule, may start the same job.
 
@@ -12,7 +13,7 @@ and waits for its end without holding a worker.
 
 from datetime import timedelta
 
-from airflow.sdk import dag, task
+from airflow.sdk import Asset, dag, task
 from pendulum import datetime
 
 from include.dbt_cloud.hook import DbtCloudHook
@@ -20,6 +21,7 @@ from include.dbt_cloud.operator import DbtCloudRunJobOperator
 
 DBT_CLOUD_CONN_ID = "dbt_conn"
 JOB_ID = "{{ var.value.dbt_cloud_job_id }}"
+JOB_ASSET = Asset("dbt_cloud_job")
 
 
 @dag(
@@ -47,9 +49,10 @@ def check_before_running_dbt_cloud_job() -> None:
         dbt_cloud_conn_id=DBT_CLOUD_CONN_ID,
         job_id=JOB_ID,
         deferrable=True,
+        # Who starts the job between the check and here has won: this task waits for that run.
+        reuse_existing_run=True,
         execution_timeout=timedelta(hours=2),
-        # A second try would start a second run, also when only sight of the first was lost.
-        retries=0,
+        outlets=[JOB_ASSET],
     )
 
     check_job_is_not_running(JOB_ID) >> trigger_job

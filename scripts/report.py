@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 from scripts.dbt_cloud_api import DbtCloudApi
@@ -40,7 +41,7 @@ def show(progress: Progress, outcomes: list[Outcome], dbt_cloud: DbtCloudApi) ->
     for task_id in outcomes[0].task_states:
         table.add_row(f"  {task_id}", *(outcome.task_states[task_id] for outcome in outcomes))
     table.add_row("dbt run", *(f"{run['id']}, {run['status_humanized']}" for run in runs))
-    table.add_row("  cause", *(run["trigger"]["cause"] for run in runs))
+    table.add_row("  cause", *(escape(run["trigger"]["cause"]) for run in runs))
     table.add_row("  built", *(_built(dbt_cloud.count_results(run["id"])) for run in runs))
     table.add_row("  took", *(run["run_duration_humanized"] for run in runs))
     progress.console.print(table)

@@ -24,15 +24,22 @@ ACTIVE = list(DbtCloudJobRunStatus.NON_TERMINAL_STATUSES.value)
 TRANSIENT = (429, 500, 502, 503, 504)
 
 
-def _may_pass(error: BaseException) -> bool:
+def may_have_been_done(error: BaseException) -> bool:
+    """Return whether a request that failed so may have been acted on, or may be if it is sent again."""
     return isinstance(error, DbtCloudNoAnswer) or getattr(error, "status_code", None) in TRANSIENT
+
+
+class _Retry(Retry):
+    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
+        # With 429 dbt Cloud says that it did nothing, also to a POST.
+        return status_code == 429 or super().is_retry(method, status_code, has_retry_after)
 
 
 class DbtCloudHook(ProviderHook):
     """Interact with dbt Cloud: the provider's hook, with the same arguments.
 
     A GET is sent again after a dropped connection, a timeout, a 5xx or a 429, whose Retry-After is obeyed. A
-    POST is sent once, for it may have been acted on although no answer came.
+    POST is sent again after a 429 alone: otherwise it may have been acted on.
 
     :param dbt_cloud_conn_id: The ID of the dbt Cloud connection. Its extra may hold ``proxies``.
     :param timeout_seconds: Seconds to wait for an answer.
@@ -53,7 +60,7 @@ class DbtCloudHook(ProviderHook):
         retry_args: dict[Any, Any] | None = None,
     ) -> None:
         super().__init__(dbt_cloud_conn_id, timeout_seconds=timeout_seconds)
-        self.retries = Retry(
+        self.retries = _Retry(
             retry_limit,
             # An untrusted certificate stays so.
             other=0,
@@ -98,7 +105,10 @@ class DbtCloudHook(ProviderHook):
         :param account_id: Optional. The ID of a dbt Cloud account.
         """
         for attempt in Retrying(
-            retry=retry_if_exception(_may_pass), stop=stop_after_attempt(4), wait=wait_fixed(1), reraise=True
+            retry=retry_if_exception(may_have_been_done),
+            stop=stop_after_attempt(4),
+            wait=wait_fixed(1),
+            reraise=True,
         ):
             with attempt:
                 super().cancel_job_run(run_id=run_id, account_id=account_id)
@@ -140,41 +150,50 @@ class DbtCloudHook(ProviderHook):
         )
         return False
 
-    def get_active_job_run(self, job_id: int | str, account_id: int | None = None) -> dict[str, Any] | None:
+    def get_active_job_run(
+        self, job_id: int | str, account_id: int | None = None, order_by: str = "-id"
+    ) -> dict[str, Any] | None:
         """Return the job's newest run that is queued, starting or running; None if there is none.
 
         One request for one run, however long the job's history is.
 
         :param job_id: The ID of a dbt Cloud job, as a number or, as templates render it, in digits.
         :param account_id: Optional. The ID of a dbt Cloud account, by default the connection's.
+        :param order_by: ``id`` for the oldest of these runs instead.
         :return: The run as dbt Cloud's API writes it: ``id``, ``status``, ``created_at``, ``href``...
-        :raises AirflowException: The job id is not a number, dbt Cloud refused, or its answer makes no sense.
         """
+        query = {"job_definition_id": self.job_number(job_id), "status__in": str(ACTIVE)}
+        response = self.get_job_runs(account_id, query | {"order_by": order_by, "limit": 1})
+        runs = self.runs_in(response)
+        # A proxy or another service can answer too: what it says must not pass for "no run is active".
+        if any(run["status"] not in ACTIVE for run in runs):
+            raise self._makes_no_sense(response)
+        return runs[0] if runs else None
+
+    def retry_job_run(self, run_id: int, account_id: int | None = None) -> Response:
+        """Start a run that goes on from the point where a run failed, if that is its job's newest one."""
+        account_id = account_id or self._resolve_account_id()
+        return self._run_and_get_response(method="POST", endpoint=f"{account_id}/runs/{run_id}/retry/")
+
+    def runs_in(self, response: Response) -> list[dict[str, Any]]:
+        """Return the runs, or the one, in an answer; raise DbtCloudNoAnswer if it is not dbt Cloud's."""
+        try:
+            data = response.json()["data"]
+            runs = data if isinstance(data, list) else [data]
+            if all(isinstance(run["id"], int) and isinstance(run["status"], int) for run in runs):
+                return runs
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise self._makes_no_sense(response)
+
+    def job_number(self, job_id: int | str) -> int:
+        """Return a job id as a number; raise AirflowException if it is none."""
         if not str(job_id).isdecimal():
             raise AirflowException(
                 f"The dbt Cloud job id is {job_id!r}, which is not a number: "
                 "take it from the job's address in dbt Cloud, .../jobs/<number>."
             )
-        response = self.get_job_runs(
-            account_id=account_id,
-            payload={
-                "job_definition_id": job_id,
-                "status__in": str(ACTIVE),
-                "order_by": "-id",
-                "limit": 1,
-            },
-        )
-        try:
-            runs = response.json()["data"]
-            # A proxy or another service can answer too: what it says must not pass for "no run is active".
-            if not isinstance(runs, list) or any(run["status"] not in ACTIVE for run in runs):
-                raise ValueError
-            return runs[0] if runs else None
-        except (ValueError, KeyError, TypeError) as error:
-            raise AirflowException(
-                f"Asked for the active runs of job {job_id}, dbt Cloud answered something else: "
-                f"{response.text[:200]!r}. Check the host of connection {self.dbt_cloud_conn_id!r}."
-            ) from error
+        return int(job_id)
 
     def _run_and_get_response(self, *, method: str = "GET", endpoint: str | None = None, **more: Any) -> Any:
         try:
@@ -201,6 +220,13 @@ class DbtCloudHook(ProviderHook):
     @property
     def _the_connection(self) -> str:
         return f"The connection {self.dbt_cloud_conn_id!r}"
+
+    def _makes_no_sense(self, response: Response) -> DbtCloudNoAnswer:
+        return DbtCloudNoAnswer(
+            f"Asked {response.request.method} {response.request.path_url}, "
+            f"dbt Cloud answered something else: "
+            f"{response.text[:200]!r}. Check the host of the connection {self.dbt_cloud_conn_id!r}."
+        )
 
     def _why_refused(self, response: Response) -> str:
         code, path = response.status_code, response.request.path_url

@@ -1,6 +1,7 @@
 """Waits in the triggerer for the end of a dbt Cloud run, with the patience that a long run deserves."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,45 +13,92 @@ from airflow.triggers.base import TriggerEvent
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.watcher import RunWatcher, Sight
 
-OUTCOMES = {10: "success", 20: "error", 30: "cancelled"}
 # Airflow gives on_kill 30 seconds.
 SECONDS_TO_CANCEL = 25
 
 
+def outcome_of(run: dict[str, Any]) -> str | None:
+    """Return success, error, cancelled or expired (the time limit of its job); None for an active run."""
+    # For dbt Cloud a run that took too long is one that was cancelled.
+    expired = (run["status_message"] or "").startswith("This run timed out")
+    return {10: "success", 20: "error", 30: "expired" if expired else "cancelled"}.get(run["status"])
+
+
 class DbtCloudRunJobTrigger(ProviderTrigger):
-    """Wait for the end of a run: the provider's trigger, with the same arguments and one more.
+    """Wait for the end of a run: the provider's trigger, with the same arguments and two more.
 
     :param patience: For how many seconds the run may be out of sight: because dbt Cloud does not answer,
         answers with errors, or does not know the run.
+    :param cancel_on_kill: Whether to cancel the run when somebody marks the waiting task failed or
+        successful, or clears it.
 
-    The event's ``status`` is success, error, cancelled, timeout (``execution_deadline`` passed), waited
-    (``end_time`` passed) or lost; its ``message`` is a sentence.
+    The event's ``status`` is what ``outcome_of`` the run gives, or timeout (``execution_deadline`` passed),
+    waited (``end_time`` passed) or lost; its ``message`` is a sentence.
     """
 
-    def __init__(self, *args: Any, patience: float = 1800, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, patience: float = 1800, cancel_on_kill: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.patience = patience
+        self.cancel_on_kill = cancel_on_kill
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what another process needs to make this trigger."""
-        _, arguments = super().serialize()
-        return f"{type(self).__module__}.{type(self).__qualname__}", arguments | {"patience": self.patience}
+        ours = {"patience": self.patience, "cancel_on_kill": self.cancel_on_kill}
+        return f"{type(self).__module__}.{type(self).__qualname__}", super().serialize()[1] | ours
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch the run until it ends, its time is up, or it is out of sight for too long."""
+        yield await self.wait()
+
+    async def wait(self) -> TriggerEvent:
+        """Return the event that ``run`` yields."""
         hook = DbtCloudHook(self.conn_id, **self.hook_params)
         account_id = self.account_id or await hook._resolve_account_id_async()
         async with RunWatcher.watching(hook, account_id, self.run_id, self.poll_interval) as sight:
-            while (outcome := self._outcome(sight)) is None:
+            while not sight.ended.is_set():
+                now = time.time()
+                due, status = min(
+                    (self.execution_deadline or math.inf, "timeout"),
+                    (self.end_time, "waited"),
+                    # Not by the clock: a laptop that slept has not looked in vain.
+                    (now + self.patience - (time.monotonic() - sight.seen_at), "lost"),
+                )
+                if now >= due:
+                    return self.event(status, sight)
                 try:
-                    await asyncio.wait_for(sight.ended.wait(), self._seconds_left(sight))
+                    await asyncio.wait_for(sight.ended.wait(), due - now)
                 except TimeoutError:
                     continue
-        status, message = outcome
-        yield TriggerEvent({"status": status, "message": message, "run_id": self.run_id})
+        return self.event(outcome_of(sight.run), sight)
+
+    def event(self, status: str, sight: Sight | None = None) -> TriggerEvent:
+        """Return an event, whose message says what was last seen of the run."""
+        run, trouble = (sight.run, sight.trouble) if sight else (None, "")
+        name = f"Run {self.run_id} of dbt Cloud"
+        state = f"it was {run['status_humanized'].lower()}" if run else "it was never seen"
+        link = f" See it at {run['href']}" if run else ""
+        match status:
+            case "timeout":
+                message = f"{name} took longer than the task's execution_timeout."
+            case "waited":
+                message = f"{name} took longer than the task's timeout: {state}.{link}"
+            case "lost":
+                message = (
+                    f"Sight of run {self.run_id} of dbt Cloud was lost {self.patience:.0f} seconds ago, when "
+                    f"{state}: {trouble}. It may still go on.{link}"
+                )
+            case _:
+                reason = f" {run['status_message']}" if run["status_message"] else ""
+                message = f"{name} ended: {run['status_humanized']}.{reason}{link}"
+        facts = {"status": status, "run_id": self.run_id, "cancel": self.cancel_on_kill}
+        return TriggerEvent(facts | {"message": message})
 
     async def on_kill(self) -> None:
         """Cancel the run: somebody marked the waiting task failed or successful, or cleared it."""
+        if not self.cancel_on_kill:
+            return
         hook = DbtCloudHook(self.conn_id, **self.hook_params)
         account_id = self.account_id or await hook._resolve_account_id_async()
         async with asyncio.timeout(SECONDS_TO_CANCEL):
@@ -64,28 +112,3 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
                 except (OSError, aiohttp.ClientError) as error:
                     self.log.warning("Could not cancel run %s yet: %s", self.run_id, error)
                     await asyncio.sleep(1)
-
-    def _outcome(self, sight: Sight) -> tuple[str, str] | None:
-        run = f"Run {self.run_id} of dbt Cloud"
-        state = f"it was {sight.run['status_humanized'].lower()}" if sight.run else "it was never seen"
-        if sight.ended.is_set() and sight.run:
-            status = OUTCOMES[sight.run["status"]]
-            return (
-                status,
-                f"{run} ended: {sight.run['status_humanized']}. {sight.run['status_message'] or ''}",
-            )
-        if self.execution_deadline is not None and time.time() >= self.execution_deadline:
-            return "timeout", f"{run} took longer than the task's execution_timeout: {state}."
-        if time.time() >= self.end_time:
-            return "waited", f"{run} took longer than the task's timeout: {state}."
-        if time.monotonic() - sight.seen_at >= self.patience:
-            return "lost", (
-                f"Sight of run {self.run_id} of dbt Cloud was lost {self.patience:.0f} seconds ago, when "
-                f"{state}: {sight.trouble}. It may still go on."
-            )
-        return None
-
-    def _seconds_left(self, sight: Sight) -> float:
-        deadlines = [self.end_time, *([self.execution_deadline] if self.execution_deadline else [])]
-        in_sight = sight.seen_at + self.patience - time.monotonic()
-        return max(min([in_sight, *(deadline - time.time() for deadline in deadlines)]), 0.01)

@@ -53,11 +53,12 @@ def test_the_check_comes_first_and_is_retried(dag) -> None:
     assert check.retries == 2
 
 
-def test_the_run_is_waited_for_without_a_worker_and_posted_once(dag) -> None:
+def test_the_run_is_waited_for_without_a_worker_and_retried(dag) -> None:
     trigger = dag.get_task("trigger_job")
     assert trigger.deferrable
     assert trigger.execution_timeout > timedelta(0)
-    assert trigger.retries == 0
+    assert trigger.retries == 2
+    assert trigger.reuse_existing_run
 
 
 def test_the_job_is_not_read_while_the_dag_is_parsed(dag) -> None:

@@ -63,7 +63,6 @@ def test_a_get_that_fails_for_too_long_is_a_sentence(cloud: RunningCloud, hook: 
     ("trouble", "runs", "error"),
     [
         ({"status": 503}, 0, DbtCloudRefused),
-        ({"status": 429, "retry_after": 1}, 0, DbtCloudRefused),
         ({"drop": "before"}, 0, DbtCloudNoAnswer),
         ({"drop": "after"}, 1, DbtCloudNoAnswer),
     ],
@@ -79,6 +78,17 @@ def test_a_post_is_sent_once(
     assert cloud.service.faults.all() == []
     for run in found:
         cloud.cancel(run["id"])
+
+
+def test_a_post_that_is_refused_for_now_is_sent_again_when_dbt_cloud_says(
+    cloud: RunningCloud, hook: DbtCloudHook
+) -> None:
+    fault(cloud, method="POST", path="/run$", status=429, retry_after=1)
+    started = time.monotonic()
+    trigger(hook)
+    assert time.monotonic() - started >= 1
+    (run,) = cloud.get("runs/")
+    cloud.cancel(run["id"])
 
 
 def test_the_connections_proxies_are_used(

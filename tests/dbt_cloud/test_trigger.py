@@ -135,7 +135,7 @@ def test_whoever_kills_the_waiting_task_cancels_the_run(cloud: RunningCloud) -> 
 
 
 class TaskInstance:
-    try_number = 1
+    dag_id, run_id, task_id, map_index, try_number, max_tries = "a_dag", "a_run", "trigger_job", -1, 1, 0
 
     def xcom_push(self, key: str, value: Any) -> None:
         pass
@@ -159,7 +159,7 @@ def test_the_operator_defers_to_the_trigger_also_when_its_run_is_not_to_be_seen_
 def test_a_run_that_ended_before_the_operator_could_wait_is_judged_at_once(
     cloud: RunningCloud, operator: DbtCloudRunJobOperator
 ) -> None:
-    fault(cloud, method="GET", path="/runs", run_status=20)
+    fault(cloud, path="/run", run_status=20, times=None)
     with pytest.raises(DbtCloudJobRunFailed):
         operator.execute({"ti": TaskInstance()})
     cloud.cancel(operator.run_id)

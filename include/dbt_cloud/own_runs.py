@@ -1,0 +1,53 @@
+"""Tells which runs of a job a task instance started itself: by the mark that it leaves in their cause."""
+
+import hashlib
+import json
+from typing import Any
+
+from airflow.providers.dbt.cloud.hooks.dbt import DBT_CAUSE_MAX_LENGTH
+
+# Leaves room for a reason.
+LONGEST_NAME = 140
+
+
+def mark_of(ti: Any) -> str:
+    """Return ``[airflow <Dag id>/<run id>/<task id>/<map index> #<generation>]``, at most 150 characters.
+
+    All tries of a task instance share it. A clear begins another generation: ``max_tries`` grows on a clear,
+    not on a retry. Where the name is too long, a digest of it stands for its end.
+    """
+    name = "/".join([ti.dag_id, ti.run_id, ti.task_id, *([str(ti.map_index)] if ti.map_index >= 0 else [])])
+    name += f" #{ti.max_tries}"
+    if len(name) > LONGEST_NAME:
+        name = f"{name[: LONGEST_NAME - 17]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return f"[airflow {name}]"
+
+
+def cause_with(mark: str, reason: str) -> str:
+    """Return a cause with reason and mark, no longer than dbt Cloud takes; the mark is never cut.
+
+    Where the reason is OpenLineage's JSON, whose readers parse the cause, the mark becomes a key of it.
+    """
+    try:
+        lineage = {"parent": None} | json.loads(reason)
+    except (ValueError, TypeError):
+        return f"{reason[: DBT_CAUSE_MAX_LENGTH - len(mark) - 1]} {mark}".lstrip()
+    for keys in (("parent", "root"), ("parent",), ()):
+        cause = json.dumps({key: lineage.get(key) for key in keys} | {"mark": mark}, separators=(",", ":"))
+        if len(cause) <= DBT_CAUSE_MAX_LENGTH:
+            break
+    return cause
+
+
+def newest_own_run(runs: list[dict[str, Any]], mark: str) -> dict[str, Any] | None:
+    """Return the newest of some runs that has the mark, or goes on from the failure of one that has it.
+
+    :param runs: Runs of one job, newest first, each with its ``trigger``.
+    """
+    newest, own = None, set[int]()
+    for run in reversed(runs):
+        # A run that goes on from a failure has a cause of dbt Cloud's own.
+        ids = {run["id"], run.get("retrying_run_id")} - {None}
+        if mark in ((run.get("trigger") or {}).get("cause") or "") or own & ids:
+            newest, own = run, own | ids
+    return newest

@@ -1,0 +1,97 @@
+"""Reads what dbt says of each node that a run built: as a table for the log, as JSON for an XCom."""
+
+import json
+from collections import Counter
+from typing import Any
+
+from tabulate import tabulate
+
+from include.dbt_cloud.errors import DbtCloudRefused
+from include.dbt_cloud.hook import DbtCloudHook
+
+# What to look at first. Any other status is good.
+RANKS = {"error": 0, "runtime error": 0, "fail": 0, "partial success": 0, "warn": 1, "skipped": 2}
+GOOD = 3
+GOOD_ONES_IN_TABLE = 10
+LONGEST_MESSAGE = 200
+# What fits into an XCom of every database that Airflow runs on.
+MOST_BYTES = 48_000
+# Commands that write run_results.json although they build and test nothing.
+BUILD_NOTHING = ("compile", "generate", "list", "parse", "show")
+
+
+def read_run_results(hook: DbtCloudHook, run_id: int, account_id: int | None = None) -> dict[str, Any]:
+    """Return what became of the nodes of all dbt steps of a run that has ended.
+
+    :return: ``run_id``; ``href``, the run's page; ``counts``, nodes by status; ``seconds``, of all steps;
+        ``nodes``, the most important first; ``left_out``, how many nodes were too many. A node has dbt's
+        ``unique_id``, ``status``, ``execution_time`` (seconds), ``thread_id`` and ``started_at`` (ISO 8601 in
+        UTC, or None), and if it is not good the first line of its ``message``.
+    :raises AirflowException: dbt Cloud could not be asked. That a step has no results is none.
+    """
+    run = hook.runs_in(hook.get_job_run(run_id, account_id, include_related=["run_steps"]))[0]
+    nodes, seconds, seen = [], 0.0, set()
+    for step in run["run_steps"]:
+        results = _results_of(hook, run_id, account_id, step) if "dbt " in step["name"] else {}
+        # A step can show what an earlier one left behind.
+        invocation = results.get("metadata", {}).get("invocation_id")
+        if not results or invocation in seen or results.get("args", {}).get("which") in BUILD_NOTHING:
+            continue
+        seen.add(invocation)
+        seconds += results["elapsed_time"]
+        nodes += [_node(result) for result in results["results"]]
+    nodes.sort(key=lambda node: (RANKS.get(node["status"], GOOD), -node["execution_time"]))
+    counts = dict(Counter(node["status"] for node in nodes))
+    kept = _as_many_as_fit(nodes)
+    facts = {"run_id": run_id, "href": run["href"], "counts": counts, "seconds": round(seconds, 2)}
+    return facts | {"nodes": kept, "left_out": len(nodes) - len(kept)}
+
+
+def table_of(results: dict[str, Any]) -> str:
+    """Return the counts and an aligned table: all that is not good, then the slowest of what is."""
+    counts = ", ".join(f"{number} {status}" for status, number in results["counts"].items()) or "nothing"
+    bad = sum(node["status"] in RANKS for node in results["nodes"])
+    shown = results["nodes"][: bad + GOOD_ONES_IN_TABLE]
+    rows = [
+        (node["status"], node["execution_time"], _name(node["unique_id"]), node.get("message", ""))
+        for node in shown
+    ]
+    table = tabulate(rows, ("status", "seconds", "node", "message"), "plain", floatfmt=".2f")
+    more = sum(results["counts"].values()) - len(shown)
+    return f"{counts}, in {results['seconds']} seconds\n{table}" + (f"\nand {more} more" if more else "")
+
+
+def _results_of(
+    hook: DbtCloudHook, run_id: int, account_id: int | None, step: dict[str, Any]
+) -> dict[str, Any]:
+    try:
+        return hook.get_job_run_artifact(run_id, "run_results.json", account_id, step["index"]).json()
+    except DbtCloudRefused as error:
+        if error.status_code != 404:
+            raise
+        return {}
+
+
+def _node(result: dict[str, Any]) -> dict[str, Any]:
+    started = [timing["started_at"] for timing in result.get("timing") or [] if timing["name"] == "execute"]
+    node = {key: result[key] for key in ("unique_id", "status", "thread_id")}
+    node |= {"execution_time": round(result["execution_time"], 3), "started_at": next(iter(started), None)}
+    if node["status"] in RANKS:
+        first_line = next(iter((result["message"] or "").strip().splitlines()), "")
+        node["message"] = first_line[:LONGEST_MESSAGE]
+    return node
+
+
+def _as_many_as_fit(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    size = 0
+    for number, node in enumerate(nodes):
+        size += len(json.dumps(node)) + 2
+        if size > MOST_BYTES:
+            return nodes[:number]
+    return nodes
+
+
+def _name(unique_id: str) -> str:
+    """Return ``model orders`` for ``model.jaffle_shop.orders``, without the digest that ends a test's id."""
+    kind, _, *names = unique_id.split(".")
+    return f"{kind} {'.'.join(names[:1] if kind == 'test' else names)}"
