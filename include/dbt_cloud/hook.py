@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import Any
 
 import aiohttp
@@ -72,11 +73,15 @@ class DbtCloudHook(ProviderHook):
         )
 
     def get_conn(self, headers: Any = None, extra_options: dict[str, Any] | None = None) -> Session:
-        """Return a session that retries, with the time limit and the proxies that the provider leaves out."""
-        session = super().get_conn()
+        """Return a session that retries and keeps its connection, with the time limit and the proxies."""
         # HttpHook takes the time limit from here; the provider's get_conn never fills it.
         self.merged_extra = extra_options or {}
-        session.proxies = self.merged_extra.get("proxies", {})
+        self._kept_session.proxies = self.merged_extra.get("proxies", {})
+        return self._kept_session
+
+    @cached_property
+    def _kept_session(self) -> Session:
+        session = super().get_conn()
         session.mount("https://", HTTPAdapter(max_retries=self.retries))
         return session
 

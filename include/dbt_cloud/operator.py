@@ -107,11 +107,14 @@ class DbtCloudRunJobOperator(ProviderOperator):
         """Log and push the results of a run; return its id if it succeeded, or raise what became of it."""
         if event is None or event.get("status") not in {"success", *ERRORS}:
             raise DbtCloudJobRunLost(f"The trigger said nothing that makes sense: {event!r}.")
-        self.run_id, status, self.state = event["run_id"], event["status"], context.get("task_state_store")
-        if status == "timeout" and event["cancel"]:
+        self.run_id, self.state = event["run_id"], context.get("task_state_store")
+        if event["status"] == "timeout" and event["cancel"]:
             self._cancel()
         # From here on there is nothing left to cancel.
         self.cancel_on_kill = False
+        if event["status"] in ("timeout", "waited", "lost"):
+            event = self._seen_once_more(event)
+        status = event["status"]
         if status in ("success", "error", "cancelled", "expired"):
             try:
                 self._publish_results(context, succeeded=status == "success")
@@ -232,6 +235,20 @@ class DbtCloudRunJobOperator(ProviderOperator):
 
     def _has_cancelled(self, run_id: int) -> bool:
         return run_id in (self.cancelled_run, self._recall(CANCELLED))
+
+    def _seen_once_more(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Return another event where the run has ended after all, for its verdict is dbt Cloud's."""
+        try:
+            run = self.hook.runs_in(self.hook.get_job_run(self.run_id, self.account_id))[0]
+        except AirflowException as error:
+            self.log.warning("%s", error)
+            return event
+        outcome = outcome_of(run)
+        # One that ended cancelled now was cancelled by us.
+        if outcome not in ("success", "error"):
+            return event
+        message = f"Run {self.run_id} of dbt Cloud ended just then: {run['status_humanized']}."
+        return event | {"status": outcome, "message": message}
 
     def _publish_results(self, context: Context, succeeded: bool) -> None:
         if not succeeded:

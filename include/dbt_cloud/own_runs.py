@@ -29,14 +29,15 @@ def cause_with(mark: str, reason: str) -> str:
     Where the reason is OpenLineage's JSON, whose readers parse the cause, the mark becomes a key of it.
     """
     try:
-        lineage = {"parent": None} | json.loads(reason)
-    except (ValueError, TypeError):
-        return f"{reason[: DBT_CAUSE_MAX_LENGTH - len(mark) - 1]} {mark}".lstrip()
-    for keys in (("parent", "root"), ("parent",), ()):
-        cause = json.dumps({key: lineage.get(key) for key in keys} | {"mark": mark}, separators=(",", ":"))
-        if len(cause) <= DBT_CAUSE_MAX_LENGTH:
-            break
-    return cause
+        lineage = json.loads(reason)
+        for leave_out in ((), ("root",)):
+            facets = {key: lineage[key] for key in lineage if key not in leave_out}
+            cause = json.dumps({"parent": lineage["parent"], **facets, "mark": mark}, separators=(",", ":"))
+            if len(cause) <= DBT_CAUSE_MAX_LENGTH:
+                return cause
+    except (ValueError, TypeError, KeyError):
+        pass
+    return f"{reason[: DBT_CAUSE_MAX_LENGTH - len(mark) - 1]} {mark}".lstrip()
 
 
 def newest_own_run(runs: list[dict[str, Any]], mark: str) -> dict[str, Any] | None:

@@ -21,10 +21,11 @@ class Fault(BaseModel):
     """A fault: which requests meet it, how many of them, and what it does to them.
 
     Effects: ``status`` answers with that HTTP status instead of acting, and with a Retry-After header if
-    ``retry_after`` gives its seconds; ``html`` makes the body an HTML page, as a proxy's; ``delay`` waits so
-    many seconds first; ``drop`` closes the connection without an answer, before or after acting;
-    ``hide_new_runs`` leaves runs younger than so many seconds out of answers to GET; ``run_status`` reports
-    runs in that status, whatever they are really in and whether dbt Cloud knows that status or not.
+    ``retry_after`` gives its seconds; ``html`` makes the body an HTML page, as a proxy's; with ``acts``, these
+    come after acting, as from a proxy that gave up too soon; ``delay`` waits so many seconds first; ``drop``
+    closes the connection without an answer, before or after acting; ``hide_new_runs`` leaves runs younger
+    than so many seconds out of answers to GET; ``run_status`` reports runs in that status, whatever they are
+    really in and whether dbt Cloud knows that status or not.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -37,6 +38,7 @@ class Fault(BaseModel):
     status: Annotated[int, Field(ge=200, le=599)] | None = None
     retry_after: Annotated[int, Field(ge=0)] | None = None
     html: bool = False
+    acts: bool = False
     delay: Seconds | None = None
     drop: Literal["before", "after"] | None = None
     hide_new_runs: Seconds | None = None
@@ -61,6 +63,8 @@ class Fault(BaseModel):
             raise ValueError(f"{', '.join(sorted(effects))} do not go together")
         if self.retry_after is not None and not effects & ANSWERS:
             raise ValueError("retry_after goes with status or html")
+        if self.acts and not effects & ANSWERS:
+            raise ValueError("acts goes with status or html")
         return self
 
     def matches(self, method: str, path: str) -> bool:

@@ -18,3 +18,11 @@ def cloud(shared_cloud: RunningCloud, monkeypatch: pytest.MonkeyPatch) -> Iterat
     connect(monkeypatch, f"localhost:{shared_cloud.api_port}")
     yield shared_cloud
     shared_cloud.reset()
+
+
+@pytest.fixture
+def held(cloud: RunningCloud, monkeypatch: pytest.MonkeyPatch) -> RunningCloud:
+    """A dbt Cloud that starts no run of its queue: tests say what becomes of each."""
+    monkeypatch.setattr(cloud.service.scheduler, "_start_what_may", lambda: None)
+    monkeypatch.setattr("include.dbt_cloud.operator.SECONDS_HIDDEN", 1)
+    return cloud

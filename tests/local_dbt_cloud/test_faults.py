@@ -39,6 +39,13 @@ def test_a_status_is_answered_as_often_as_asked_and_nothing_is_done(cloud: Runni
     cloud.cancel(cloud.trigger(101)["id"])
 
 
+def test_a_status_may_be_answered_although_it_was_done(cloud: RunningCloud) -> None:
+    fault(cloud, method="post", path="/jobs/101/run$", status=503, acts=True)
+    assert cloud.client.post("jobs/101/run/", json={"cause": "x"}).status_code == 503
+    (run,) = cloud.get("runs/")
+    cloud.cancel(run["id"])
+
+
 def test_retry_after_is_sent_where_it_is_set(cloud: RunningCloud) -> None:
     fault(cloud, path="/runs", status=429, retry_after=7)
     answer = cloud.client.get("runs/")
@@ -155,6 +162,7 @@ def test_faults_are_listed_with_what_is_left_of_them_and_cleared(cloud: RunningC
         {"path": "/runs", "delay": -1},
         {"path": "/runs", "method": "", "status": 500},
         {"path": "/runs", "retry_after": 5},
+        {"path": "/runs", "drop": "before", "acts": True},
         {"path": "/runs", "status": 500, "drop": "after"},
         {"path": "/runs", "html": True, "run_status": 42},
         {"path": "/runs", "drop": "after", "hide_new_runs": 5},

@@ -65,6 +65,8 @@ class MeetFaults:
         if fault.drop == "before":
             _hang_up(scope)
         elif fault.status or fault.html:
+            if fault.acts:
+                await self._answer_of_app(scope, receive)
             await _answer(fault)(scope, receive, send)
         elif fault.drop or fault.hide_new_runs or fault.run_status is not None:
             code, headers, body = await self._answer_of_app(scope, receive)

@@ -1,0 +1,84 @@
+"""The mark that a task leaves in its runs: whose it is, what it looks like, and who else has one."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.dbt_cloud.own_runs import cause_with, mark_of, newest_own_run
+from tests.dbt_cloud.life import TaskInstance
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/[]# "), min_size=1, max_size=250)
+
+
+def test_a_mark_can_be_read() -> None:
+    ti = TaskInstance("sales", "scheduled__2026-01-01", "load.trigger_job", map_index=3, max_tries=2)
+    assert mark_of(ti) == "[airflow sales/scheduled__2026-01-01/load.trigger_job/3 #2]"
+    assert mark_of(TaskInstance("sales", "r", "t")) == "[airflow sales/r/t #2]"
+
+
+@given(*[NAMES] * 3, st.integers(-1, 10_000), st.integers(0, 10_000), st.text(max_size=400))
+def test_a_cause_holds_its_mark_whole_however_long_the_names_are(
+    dag_id: str, run_id: str, task_id: str, map_index: int, max_tries: int, reason: str
+) -> None:
+    mark = mark_of(TaskInstance(dag_id, run_id, task_id, map_index, max_tries=max_tries))
+    cause = cause_with(mark, reason)
+    assert len(cause) <= 255
+    assert cause.endswith(mark)
+    assert cause.removesuffix(mark).strip() == reason[: 254 - len(mark)].strip()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"dag_id": "another"},
+        {"run_id": "another"},
+        {"task_id": "another"},
+        {"map_index": 1},
+        {"max_tries": 23},
+        {"dag_id": "a_dag", "run_id": "a_run/t", "task_id": ""},
+    ],
+)
+@pytest.mark.parametrize("length", [1, 100])
+def test_no_other_task_instance_has_the_same_mark(other: dict[str, Any], length: int) -> None:
+    fields = {"dag_id": "d" * length, "run_id": "r", "task_id": "t", "map_index": 11, "max_tries": 2}
+    mine, others = mark_of(TaskInstance(**fields)), mark_of(TaskInstance(**fields | other))
+    assert mine != others
+    assert newest_own_run([run(1, f"x {others}")], mine) is None
+
+
+def test_all_tries_have_the_same_mark_and_a_clear_begins_another() -> None:
+    ti = TaskInstance()
+    first = mark_of(ti)
+    ti.try_number = 2
+    assert mark_of(ti) == first
+    ti.max_tries = 4
+    assert mark_of(ti) != first
+
+
+def test_openlineage_can_still_read_the_cause() -> None:
+    lineage = {"parent": {"run": {"runId": "0" * 36}}, "root": {"run": {"runId": "1" * 36}}}
+    mark = mark_of(TaskInstance())
+    cause = cause_with(mark, json.dumps(lineage))
+    assert json.loads(cause) == lineage | {"mark": mark}
+    assert newest_own_run([run(1, cause)], mark)
+    lineage["root"]["run"]["runId"] *= 4
+    assert json.loads(cause_with(mark, json.dumps(lineage))) == {"parent": lineage["parent"], "mark": mark}
+    lineage["parent"]["run"]["runId"] *= 8
+    assert cause_with(mark, json.dumps(lineage)).endswith(f" {mark}")
+    assert cause_with(mark, '{"a": "reason"}') == f'{{"a": "reason"}} {mark}'
+
+
+def run(run_id: int, cause: str | None, retrying: int | None = None) -> dict[str, Any]:
+    return {"id": run_id, "trigger": {"cause": cause}, "retrying_run_id": retrying}
+
+
+def test_the_newest_own_run_is_found_among_others_and_so_is_its_retry() -> None:
+    mark = mark_of(TaskInstance())
+    others = [run(6, "x"), run(5, None), {"id": 4, "trigger": None, "retrying_run_id": None}]
+    assert newest_own_run(others, mark) is None
+    assert newest_own_run([*others, run(2, f"x {mark}"), run(1, f"x {mark}")], mark)["id"] == 2
+    retries = [run(9, "Retry of run 8", 8), run(8, "Retry of run 2", 2), run(7, "Retry of run 6", 6)]
+    assert newest_own_run([*retries, *others, run(2, f"x {mark}")], mark)["id"] == 9
