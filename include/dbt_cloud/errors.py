@@ -30,3 +30,14 @@ class DbtCloudJobRunTimedOut(DbtCloudJobRunException):
 
 class DbtCloudJobRunLost(DbtCloudJobRunException):
     """dbt Cloud could not be asked about the run for too long: it may go on, and how it ends is not known."""
+
+
+# By what the trigger's event says of a run: expired is its job's time limit, the next two are the task's.
+RUN_ERRORS = {
+    "error": DbtCloudJobRunFailed,
+    "cancelled": DbtCloudJobRunCancelled,
+    "expired": DbtCloudJobRunTimedOut,
+    "timeout": DbtCloudJobRunTimedOut,
+    "waited": DbtCloudJobRunTimedOut,
+    "lost": DbtCloudJobRunLost,
+}

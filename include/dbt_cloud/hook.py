@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowException
 from requests import Response, Session
 from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException, SSLError
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from urllib3.util import Retry
 
 from include.dbt_cloud.errors import DbtCloudNoAnswer, DbtCloudRefused
@@ -23,6 +23,8 @@ ACTIVE = list(DbtCloudJobRunStatus.NON_TERMINAL_STATUSES.value)
 
 # After these the same GET may succeed: dbt Cloud, or a proxy before it, is busy, restarts or limits us.
 TRANSIENT = (429, 500, 502, 503, 504)
+# Airflow gives a trigger 30 seconds to cancel its run.
+SECONDS_TO_CANCEL = 20
 
 
 def may_have_been_done(error: BaseException) -> bool:
@@ -109,11 +111,9 @@ class DbtCloudHook(ProviderHook):
         :param run_id: The ID of a dbt Cloud job run.
         :param account_id: Optional. The ID of a dbt Cloud account.
         """
+        limit = stop_after_delay(SECONDS_TO_CANCEL)
         for attempt in Retrying(
-            retry=retry_if_exception(may_have_been_done),
-            stop=stop_after_attempt(4),
-            wait=wait_fixed(1),
-            reraise=True,
+            retry=retry_if_exception(may_have_been_done), stop=limit, wait=wait_fixed(1), reraise=True
         ):
             with attempt:
                 super().cancel_job_run(run_id=run_id, account_id=account_id)

@@ -12,26 +12,12 @@ from airflow.providers.dbt.cloud.utils.openlineage import inject_parent_job_info
 from airflow.sdk import Asset, Context
 from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
 
-from include.dbt_cloud.errors import (
-    DbtCloudJobRunCancelled,
-    DbtCloudJobRunFailed,
-    DbtCloudJobRunLost,
-    DbtCloudJobRunTimedOut,
-    DbtCloudRefused,
-)
+from include.dbt_cloud.errors import RUN_ERRORS, DbtCloudJobRunCancelled, DbtCloudJobRunLost, DbtCloudRefused
 from include.dbt_cloud.hook import DbtCloudHook, may_have_been_done
 from include.dbt_cloud.own_runs import cause_with, mark_of, newest_own_run
 from include.dbt_cloud.results import read_run_results, table_of
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger, outcome_of
 
-ERRORS = {
-    "error": DbtCloudJobRunFailed,
-    "cancelled": DbtCloudJobRunCancelled,
-    "expired": DbtCloudJobRunTimedOut,
-    "timeout": DbtCloudJobRunTimedOut,
-    "waited": DbtCloudJobRunTimedOut,
-    "lost": DbtCloudJobRunLost,
-}
 # How often to start a run while no answer arrives and no run is to be seen.
 STARTS = 3
 # For so long dbt Cloud may hide a run that it has just started.
@@ -105,7 +91,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> int:
         """Log and push the results of a run; return its id if it succeeded, or raise what became of it."""
-        if event is None or event.get("status") not in {"success", *ERRORS}:
+        if event is None or event.get("status") not in {"success", *RUN_ERRORS}:
             raise DbtCloudJobRunLost(f"The trigger said nothing that makes sense: {event!r}.")
         self.run_id, self.state = event["run_id"], context.get("task_state_store")
         if event["status"] == "timeout" and event["cancel"]:
@@ -126,7 +112,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             return self.run_id
         if status == "cancelled" and self._has_cancelled(self.run_id):
             raise DbtCloudJobRunException(f"{event['message']} This task had cancelled it, being killed.")
-        raise ERRORS[status](event["message"])
+        raise RUN_ERRORS[status](event["message"])
 
     def on_kill(self) -> None:
         """Cancel the run of a task that is killed while it holds a worker."""
@@ -244,8 +230,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             self.log.warning("%s", error)
             return event
         outcome = outcome_of(run)
-        # One that ended cancelled now was cancelled by us.
-        if outcome not in ("success", "error"):
+        if outcome is None or (outcome == "cancelled" and self._has_cancelled(self.run_id)):
             return event
         message = f"Run {self.run_id} of dbt Cloud ended just then: {run['status_humanized']}."
         return event | {"status": outcome, "message": message}

@@ -6,15 +6,11 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 from airflow.providers.dbt.cloud.triggers.dbt import DbtCloudRunJobTrigger as ProviderTrigger
 from airflow.triggers.base import TriggerEvent
 
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.watcher import RunWatcher, Sight
-
-# Airflow gives on_kill 30 seconds.
-SECONDS_TO_CANCEL = 25
 
 
 def outcome_of(run: dict[str, Any]) -> str | None:
@@ -100,15 +96,8 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
         if not self.cancel_on_kill:
             return
         hook = DbtCloudHook(self.conn_id, **self.hook_params)
+        # Here, for a thread cannot read a connection in the triggerer.
         account_id = self.account_id or await hook._resolve_account_id_async()
-        async with asyncio.timeout(SECONDS_TO_CANCEL):
-            while True:
-                try:
-                    async with hook.session() as session:
-                        async with session.post(f"{account_id}/runs/{self.run_id}/cancel/") as answer:
-                            answer.raise_for_status()
-                            self.log.info("Cancelled run %s of dbt Cloud.", self.run_id)
-                            return
-                except (OSError, aiohttp.ClientError) as error:
-                    self.log.warning("Could not cancel run %s yet: %s", self.run_id, error)
-                    await asyncio.sleep(1)
+        await hook._resolve_connection_async()
+        await asyncio.to_thread(hook.cancel_job_run, self.run_id, account_id)
+        self.log.info("Cancelled run %s of dbt Cloud.", self.run_id)

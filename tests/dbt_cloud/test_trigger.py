@@ -177,8 +177,9 @@ def test_a_task_that_is_killed_while_it_holds_a_worker_cancels_its_run(
 
 
 def test_a_kill_does_not_hang_when_dbt_cloud_is_gone(
-    cloud: RunningCloud, operator: DbtCloudRunJobOperator
+    cloud: RunningCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("include.dbt_cloud.hook.SECONDS_TO_CANCEL", 2)
     operator.run_id = cloud.add_run(RunStatus.RUNNING)
     fault(cloud, method="POST", path="/cancel$", status=503, times=None)
     operator.on_kill()
