@@ -87,10 +87,14 @@ class AirflowApi:
         answer = self._client.get(f"/api/v2/dags/{dag_id}/dagRuns", params=states)
         return answer.raise_for_status().json()["total_entries"]
 
-    def trigger_dag(self, dag_id: str, run_id: str) -> None:
-        """Trigger a Dag; its run will have this id."""
-        fields = {"dag_run_id": run_id, "logical_date": None}
+    def trigger_dag(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
+        """Trigger a Dag with params; its run will have this id."""
+        fields = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
         self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json=fields).raise_for_status()
+
+    def get_dag_runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """Return the runs of a Dag."""
+        return self._client.get(f"/api/v2/dags/{dag_id}/dagRuns").raise_for_status().json()["dag_runs"]
 
     def get_dag_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """Return a Dag run."""

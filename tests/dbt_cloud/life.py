@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -142,12 +141,3 @@ def end(cloud: RunningCloud, status: RunStatus = RunStatus.SUCCESS, **fields: An
             run.status = status
             for name, value in fields.items():
                 setattr(run, name, value)
-
-
-def wait_until(condition: Callable[[], Any]) -> None:
-    """Wait for something that another thread brings about."""
-    for _ in range(1000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never came to be")

@@ -19,8 +19,9 @@ from include.dbt_cloud.errors import (
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 from include.local_dbt_cloud.api.faults import MeetFaults
 from include.local_dbt_cloud.store import RunStatus
-from tests.dbt_cloud.life import Killed, Life, TaskInstance, end, runs, wait_until
+from tests.dbt_cloud.life import Killed, Life, TaskInstance, end, runs
 from tests.running_cloud import RunningCloud
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -1,0 +1,47 @@
+"""
+### Report on the models whenever the dbt Cloud job has built them
+
+`check_before_running_dbt_cloud_job` updates the asset `dbt_cloud_job` when its run succeeds. That starts this
+Dag, which finds in the asset's event what became of each model and test.
+
+**Use it** as the beginning of whatever depends on fresh models: a report, an export, a forecast.
+
+**Change** `report`. To run the *job* after something else, do the same the other way round: let the Dag that
+loads your data have an asset in its `outlets`, and name that asset in the `schedule` of the job's Dag.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Asset, dag, task
+from pendulum import datetime
+
+from include.dbt_cloud.results import table_of
+
+JOB_ASSET = Asset("dbt_cloud_job")
+
+
+@dag(
+    schedule=[JOB_ASSET],
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    default_args={
+        "owner": "data engineering",
+        "retries": 2,
+        "retry_delay": timedelta(seconds=30),
+        "execution_timeout": timedelta(minutes=5),
+    },
+    tags=["dbt Cloud"],
+    doc_md=__doc__,
+)
+def report_on_dbt_models() -> None:
+    @task
+    def report(triggering_asset_events: Any = None) -> dict[str, int]:
+        results = triggering_asset_events[JOB_ASSET][-1].extra
+        print(f"Run {results['run_id']} of dbt Cloud, {results['href']}: {table_of(results)}")
+        return results["counts"]
+
+    report()
+
+
+report_on_dbt_models()

@@ -1,0 +1,66 @@
+"""
+### Do other work while a dbt Cloud job runs
+
+`trigger_job` starts a run and ends at once. `other_work` goes on beside it, `wait_for_job` waits for the
+run's end without holding a worker, and `get_run_results` fetches what dbt wrote about the run.
+
+**Use it** when something can be done meanwhile, or when several tasks wait for the same run.
+
+**Change** `other_work`, and the path of the artifact: `manifest.json` and `catalog.json` are others.
+"""
+
+from datetime import timedelta
+from tempfile import gettempdir
+
+from airflow.providers.dbt.cloud.operators.dbt import DbtCloudGetJobRunArtifactOperator
+from airflow.sdk import dag, task
+from pendulum import datetime
+
+from include.dbt_cloud.operator import DbtCloudRunJobOperator
+from include.dbt_cloud.sensor import DbtCloudJobRunSensor
+
+
+@dag(
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    default_args={
+        "owner": "data engineering",
+        "retries": 2,
+        "retry_delay": timedelta(seconds=30),
+        "execution_timeout": timedelta(minutes=5),
+        "dbt_cloud_conn_id": "dbt_conn",
+    },
+    tags=["dbt Cloud"],
+    doc_md=__doc__,
+)
+def wait_for_dbt_cloud_job_with_sensor() -> None:
+    trigger_job = DbtCloudRunJobOperator(
+        task_id="trigger_job",
+        job_id="{{ var.value.dbt_cloud_job_id }}",
+        wait_for_termination=False,
+    )
+
+    @task
+    def other_work() -> str:
+        return "Done while dbt runs."
+
+    wait_for_job = DbtCloudJobRunSensor(
+        task_id="wait_for_job",
+        run_id=trigger_job.output,
+        deferrable=True,
+        execution_timeout=timedelta(hours=2),
+    )
+
+    get_run_results = DbtCloudGetJobRunArtifactOperator(
+        task_id="get_run_results",
+        run_id=trigger_job.output,
+        path="run_results.json",
+        output_file_name=gettempdir() + "/{{ dag.dag_id }}_{{ ti.run_id }}.json",
+    )
+
+    [wait_for_job, other_work()] >> get_run_results
+
+
+wait_for_dbt_cloud_job_with_sensor()

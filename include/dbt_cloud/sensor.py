@@ -1,0 +1,38 @@
+"""Waits for a run that another task started: the provider's sensor, as patient as the operator."""
+
+from functools import cached_property
+from typing import Any
+
+from airflow.providers.dbt.cloud.sensors.dbt import DbtCloudJobRunSensor as ProviderSensor
+from airflow.sdk import Context
+
+from include.dbt_cloud.errors import RUN_ERRORS
+from include.dbt_cloud.hook import DbtCloudHook
+from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
+
+
+class DbtCloudJobRunSensor(ProviderSensor):
+    """Check the status of a dbt Cloud job run: the provider's sensor, with the same arguments.
+
+    Deferred, it shares one request a round with all tasks that wait, and raises what the operator raises. It
+    never cancels the run, which is not its own.
+    """
+
+    @cached_property
+    def hook(self) -> DbtCloudHook:
+        """The hook, made from ``hook_params``."""
+        return DbtCloudHook(self.dbt_cloud_conn_id, **self.hook_params)
+
+    def defer(self, *, trigger: Any, **kwargs: Any) -> None:
+        """Defer to our trigger instead of the provider's, which has the same arguments."""
+        _, arguments = trigger.serialize()
+        # Templates render numbers as text; and here an error has a log, which it has not in the triggerer.
+        arguments["run_id"] = int(self.run_id)
+        arguments["account_id"] = int(self.account_id or self.hook._resolve_account_id())
+        super().defer(trigger=DbtCloudRunJobTrigger(**arguments, cancel_on_kill=False), **kwargs)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> int:
+        """Return the id of a run that succeeded, or raise what became of it."""
+        if event and event.get("status") in RUN_ERRORS:
+            raise RUN_ERRORS[event["status"]](event["message"])
+        return super().execute_complete(context, event)

@@ -1,0 +1,65 @@
+"""The sensor: as patient as the operator, with the same errors, and without a claim on the run."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from include.dbt_cloud.errors import DbtCloudJobRunCancelled, DbtCloudJobRunFailed, DbtCloudJobRunTimedOut
+from include.dbt_cloud.sensor import DbtCloudJobRunSensor
+from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
+from include.local_dbt_cloud.store import RunStatus
+from tests.dbt_cloud.life import end
+from tests.running_cloud import RunningCloud
+
+
+def sensor(run_id: Any, **more: Any) -> DbtCloudJobRunSensor:
+    arguments = {"dbt_cloud_conn_id": "dbt_conn", "deferrable": True, "poke_interval": 0.05, **more}
+    return DbtCloudJobRunSensor(task_id="wait_for_job", run_id=run_id, **arguments)
+
+
+def deferred(of: DbtCloudJobRunSensor) -> DbtCloudRunJobTrigger:
+    with pytest.raises(TaskDeferred) as deferral:
+        of.execute({})
+    _, arguments = deferral.value.trigger.serialize()
+    return DbtCloudRunJobTrigger(**json.loads(json.dumps(arguments)))
+
+
+# Templates render numbers as text.
+@pytest.mark.parametrize("kind", [int, str])
+def test_it_waits_for_the_run(cloud: RunningCloud, kind: type) -> None:
+    run_id = cloud.add_run(RunStatus.RUNNING)
+    trigger = deferred(sensor(kind(run_id)))
+    cloud.post(f"{cloud.api_url}/local/faults", {"path": "/runs", "status": 503, "times": 3})
+    end(cloud)
+    event = asyncio.run(trigger.wait()).payload
+    assert sensor(kind(run_id)).execute_complete({}, event) == run_id
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(RunStatus.ERROR, DbtCloudJobRunFailed), (RunStatus.CANCELLED, DbtCloudJobRunCancelled)],
+)
+def test_a_bad_end_is_the_error_that_the_operator_raises(
+    cloud: RunningCloud, status: RunStatus, error: type[Exception]
+) -> None:
+    run_id = cloud.add_run(RunStatus.RUNNING)
+    trigger = deferred(sensor(run_id))
+    end(cloud, status)
+    with pytest.raises(error, match=f"Run {run_id} of dbt Cloud ended"):
+        sensor(run_id).execute_complete({}, asyncio.run(trigger.wait()).payload)
+
+
+def test_its_timeout_and_its_end_leave_the_run_alone(cloud: RunningCloud) -> None:
+    run_id = cloud.add_run(RunStatus.RUNNING)
+    trigger = deferred(sensor(run_id, timeout=0.5))
+    with pytest.raises(DbtCloudJobRunTimedOut):
+        sensor(run_id).execute_complete({}, asyncio.run(trigger.wait()).payload)
+    asyncio.run(trigger.on_kill())
+    assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Running"
+
+
+def test_a_run_that_has_ended_is_not_waited_for(cloud: RunningCloud) -> None:
+    assert sensor(cloud.add_run()).execute({}) is None

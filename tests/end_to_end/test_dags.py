@@ -1,0 +1,144 @@
+"""Every Dag as it stands, in a real Airflow with a real dbt."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import httpx
+import pytest
+
+from scripts.airflow_api import AirflowApi
+from scripts.dbt_cloud_api import DbtCloudApi
+from scripts.processes import free_port
+from scripts.progress import Progress
+from scripts.settings import DAG_ID, Settings, read_settings
+from scripts.stack import airflow, check_connection, local_dbt_cloud
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("airflow")]
+
+
+@dataclass
+class Stack:
+    """A local dbt Cloud and an Airflow that knows it, both up."""
+
+    settings: Settings
+    airflow: AirflowApi
+    dbt_cloud: DbtCloudApi
+
+    def run(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+        """Run a Dag that must succeed; return the id of its run."""
+        run_id = f"test_{os.urandom(4).hex()}"
+        self.airflow.trigger_dag(dag_id, run_id, conf)
+        self.succeeded(dag_id, run_id)
+        return run_id
+
+    def first_run(self, dag_id: str) -> str:
+        """Wait for a run that Airflow starts by itself, and for its success; return its id."""
+        wait_until(lambda: self.airflow.get_dag_runs(dag_id), 120)
+        run_id = self.airflow.get_dag_runs(dag_id)[0]["dag_run_id"]
+        self.succeeded(dag_id, run_id)
+        return run_id
+
+    def succeeded(self, dag_id: str, run_id: str) -> None:
+        """Wait until a Dag run has succeeded."""
+        wait_until(lambda: self.airflow.get_dag_run(dag_id, run_id)["state"] in ("success", "failed"), 300)
+        states = {
+            name: task["state"] for name, task in self.airflow.get_task_instances(dag_id, run_id).items()
+        }
+        assert set(states.values()) == {"success"}, states
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
+        return self.airflow.get_xcom(dag_id, run_id, task_id, key)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    directory = tmp_path_factory.mktemp("stack")
+    port = free_port()
+    connection = {
+        "conn_type": "dbt_cloud",
+        "host": f"localhost:{port}",
+        "login": "1",
+        "password": "local-token",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AIRFLOW_PORT": free_port(),
+            "LOCAL_DBT_CLOUD_API_PORT": port,
+            "LOCAL_DBT_CLOUD_PAGES_PORT": free_port(),
+            "LOCAL_DBT_CLOUD_DATA_DIR": directory / "data",
+            "LOCAL_DBT_CLOUD_TOKEN": "local-token",
+            "AIRFLOW_CONN_DBT_CONN": json.dumps(connection),
+            "AIRFLOW_VAR_DBT_CLOUD_JOB_ID": "101",
+        }.items():
+            patch.setenv(name, str(value))
+        settings, progress = read_settings(directory / "airflow"), Progress()
+        with local_dbt_cloud(settings, progress), airflow(settings, progress, schedule=True) as api:
+            # The main Dag is daily, and would run as soon as it is unpaused.
+            for path in (Path(__file__).parents[2] / "dags").glob("*.py"):
+                api.pause(path.stem, path.stem == DAG_ID)
+            yield Stack(settings, api, check_connection(settings))
+
+
+def test_the_form_as_it_stands_leaves_the_schema_alone(stack: Stack) -> None:
+    run_id = stack.run("run_selected_dbt_models")
+    dbt_run = stack.dbt_cloud.get_run(stack.xcom("run_selected_dbt_models", run_id, "run_models"))
+    assert (
+        dbt_run["run_steps"][-1]["name"]
+        == "Invoke dbt with `dbt build --indirect-selection buildable --select +orders`"
+    )
+    assert dbt_run["trigger"]["schema_override"] is None
+
+
+def test_other_work_goes_on_while_a_sensor_waits(stack: Stack) -> None:
+    dag_id = "wait_for_dbt_cloud_job_with_sensor"
+    run_id = stack.run(dag_id)
+    path = Path(stack.xcom(dag_id, run_id, "get_run_results"))
+    assert json.loads(path.read_text())["results"]
+    path.unlink()
+    dbt_run = stack.dbt_cloud.get_run(stack.xcom(dag_id, run_id, "trigger_job"))
+    tasks = stack.airflow.get_task_instances(dag_id, run_id)
+    assert tasks["trigger_job"]["end_date"] < tasks["wait_for_job"]["end_date"]
+    assert dbt_run["status_humanized"] == "Success"
+
+
+def test_the_form_chooses_what_is_built_and_where(stack: Stack) -> None:
+    form = {"select": "+orders stg_products", "exclude": "tag:none test_type:unit", "schema": "trial"}
+    run_id = stack.run("run_selected_dbt_models", form | {"full_refresh": True})
+    dbt_run = stack.dbt_cloud.get_run(stack.xcom("run_selected_dbt_models", run_id, "run_models"))
+    selection = "--indirect-selection buildable --select +orders stg_products"
+    options = f"{selection} --exclude tag:none test_type:unit --full-refresh"
+    assert dbt_run["run_steps"][-1]["name"] == f"Invoke dbt with `dbt build {options}`"
+    assert dbt_run["trigger"]["schema_override"] == "trial"
+    with duckdb.connect(str(stack.settings.data_dir / "jaffle_shop.duckdb"), read_only=True) as connection:
+        assert connection.execute("select count(*) > 0 from trial.orders").fetchone() == (True,)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"select": "orders; dbt run"},
+        {"select": "--vars x"},
+        {"exclude": "a  b"},
+        {"schema": "1st"},
+        {"full_refresh": "yes"},
+    ],
+    ids=str,
+)
+def test_the_form_refuses_what_is_not_a_selector(stack: Stack, form: dict[str, Any]) -> None:
+    with pytest.raises(httpx.HTTPStatusError, match="400"):
+        stack.airflow.trigger_dag("run_selected_dbt_models", "refused", form)
+
+
+def test_the_report_follows_a_run_of_the_job(stack: Stack) -> None:
+    stack.airflow.pause(DAG_ID, False)
+    run_id = stack.first_run(DAG_ID)
+    results = stack.xcom(DAG_ID, run_id, "trigger_job", "run_results")
+    assert results["counts"]["success"] > 16
+    report = stack.first_run("report_on_dbt_models")
+    assert stack.xcom("report_on_dbt_models", report, "report") == results["counts"]
