@@ -32,6 +32,7 @@ def pytest_configure() -> None:
             del os.environ[name]
     os.environ["AIRFLOW_HOME"] = str(TEST_HOME / "airflow")
     os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(PROJECT / "dags")
+    os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(PROJECT / "plugins")
     os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
     os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{TEST_HOME}/airflow.db"
     if not missing("local_dbt_cloud"):

@@ -73,9 +73,9 @@ def _results_of(
 
 
 def _node(result: dict[str, Any]) -> dict[str, Any]:
-    started = [timing["started_at"] for timing in result.get("timing") or [] if timing["name"] == "execute"]
+    started = [timing["started_at"] for timing in result.get("timing") or [] if timing.get("started_at")]
     node = {key: result[key] for key in ("unique_id", "status", "thread_id")}
-    node |= {"execution_time": round(result["execution_time"], 3), "started_at": next(iter(started), None)}
+    node |= {"execution_time": round(result["execution_time"], 3), "started_at": min(started, default=None)}
     if node["status"] in RANKS:
         first_line = next(iter((result["message"] or "").strip().splitlines()), "")
         node["message"] = first_line[:LONGEST_MESSAGE]

@@ -101,7 +101,7 @@ def test_what_went_wrong_comes_first_then_what_took_longest(cloud: RunningCloud,
         "status": "error",
         "thread_id": "Thread-1",
         "execution_time": 5,
-        "started_at": "2026-01-01T00:00:01Z",
+        "started_at": "2026-01-01T00:00:00Z",
         "message": "Runtime Error in model",
     }
 

@@ -1,0 +1,26 @@
+"""Tells Airflow of the tab and of the pages behind it."""
+
+from typing import ClassVar
+
+from airflow.plugins_manager import AirflowPlugin
+
+from plugins.dbt_results.pages import app
+
+PREFIX = "dbt-results"
+# Without a slash before it, for Airflow may be served below a path of its own. The UI fills in the names.
+HREF = PREFIX + "/?dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}"
+
+
+class DbtResultsPlugin(AirflowPlugin):
+    """The tab "dbt results" of a task instance."""
+
+    name = "dbt_results"
+    fastapi_apps: ClassVar = [{"app": app, "url_prefix": f"/{PREFIX}", "name": "dbt results"}]
+    external_views: ClassVar = [
+        {
+            "name": "dbt results",
+            "href": HREF,
+            "destination": "task_instance",
+            "url_route": "dbt_results",
+        }
+    ]

@@ -1,0 +1,106 @@
+"""Lays the nodes of a run out on a time axis: a lane for each thread, a bar for each node."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+WIDTH, LANE, LEFT, TOP = 1000, 26, 90, 22
+# So many marks on the axis, about.
+MARKS = 6
+# A node counts as waiting for another if it began so many seconds after that one's end.
+SOON = 0.5
+
+
+@dataclass
+class Bar:
+    """A node on the timeline: its times in seconds from the first start, its place in the drawing."""
+
+    node: dict[str, Any]
+    lane: int
+    start: float
+    end: float
+    critical: bool = False
+    x: float = 0.0
+    width: float = 0.0
+
+    @property
+    def y(self) -> int:
+        """The upper edge."""
+        return TOP + self.lane * LANE + 4
+
+    @property
+    def name(self) -> str:
+        """The node's name, without its type, its project and the digest of a test."""
+        kind, _, *names = self.node["unique_id"].split(".")
+        return ".".join(names[:1] if kind == "test" else names)
+
+
+@dataclass
+class Timeline:
+    """What the page draws: bars, the names of the lanes, marks of the axis as place and text."""
+
+    bars: list[Bar]
+    lanes: list[str]
+    marks: list[tuple[float, str]]
+    seconds: float
+    width: int = WIDTH
+
+    @property
+    def height(self) -> int:
+        """Of the whole drawing."""
+        return TOP + len(self.lanes) * LANE + 6
+
+
+def draw(nodes: list[dict[str, Any]]) -> Timeline | None:
+    """Lay out the nodes that ran; None if none did.
+
+    :param nodes: As ``read_run_results`` of ``include.dbt_cloud.results`` gives them.
+    """
+    ran = sorted((node for node in nodes if node.get("started_at")), key=lambda node: node["started_at"])
+    if not ran:
+        return None
+    begin = datetime.fromisoformat(ran[0]["started_at"])
+    lanes = sorted({node["thread_id"] for node in ran}, key=_natural)
+    bars = []
+    for node in ran:
+        start = (datetime.fromisoformat(node["started_at"]) - begin).total_seconds()
+        lane = lanes.index(node["thread_id"])
+        bars.append(Bar(node, lane, start, start + node["execution_time"]))
+    seconds = max(0.01, *(bar.end for bar in bars))
+    scale = (WIDTH - LEFT - 10) / seconds
+    for bar in bars:
+        bar.x, bar.width = LEFT + bar.start * scale, max((bar.end - bar.start) * scale, 1.5)
+    _mark_critical_path(bars)
+    step = _step(seconds)
+    marks = [(LEFT + n * step * scale, f"{n * step:g} s") for n in range(int(seconds / step) + 1)]
+    return Timeline(bars, [_lane_name(lane) for lane in lanes], marks, seconds)
+
+
+def _mark_critical_path(bars: list[Bar]) -> None:
+    """Mark the chain that ends last, in which each node began as soon as the one before it had ended.
+
+    Run results do not say who waits for whom; that a node began just as another ended comes near to it.
+    """
+    bar: Bar | None = max(bars, key=lambda bar: bar.end)
+    while bar:
+        bar.critical = True
+        before = [one for one in bars if bar.start - SOON <= one.end <= bar.start and not one.critical]
+        bar = max(before, key=lambda one: one.end, default=None)
+
+
+def _step(seconds: float) -> float:
+    """Return a round number of seconds between two marks."""
+    rough, unit = seconds / MARKS, 0.001
+    while unit * 10 < rough:
+        unit *= 10
+    return next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
+
+
+def _natural(thread_id: str) -> tuple[int, str]:
+    digits = "".join(letter for letter in thread_id if letter.isdecimal())
+    return int(digits or 0), thread_id
+
+
+def _lane_name(thread_id: str) -> str:
+    # dbt's own name is "Thread-1 (worker)".
+    return thread_id.split(" ")[0].replace("-", " ")
