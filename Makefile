@@ -29,6 +29,10 @@ local-dbt-cloud: $(VENV)/ready ## Start only the local dbt Cloud, until Ctrl-C
 test: $(VENV)/clients/ready ## Run all tests
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests .astro
 
+.PHONY: bench
+bench: $(VENV)/ready ## Measure what it costs beside what people use today, and write docs/benchmarks.md
+	@$(BIN)/python -m scripts.benchmark
+
 .PHONY: lint
 lint: $(VENV)/ready ## Check the style of the code
 	@$(BIN)/ruff check .

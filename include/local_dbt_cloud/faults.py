@@ -21,11 +21,11 @@ class Fault(BaseModel):
     """A fault: which requests meet it, how many of them, and what it does to them.
 
     Effects: ``status`` answers with that HTTP status instead of acting, and with a Retry-After header if
-    ``retry_after`` gives its seconds; ``html`` makes the body an HTML page, as a proxy's; with ``acts``, these
-    come after acting, as from a proxy that gave up too soon; ``delay`` waits so many seconds first; ``drop``
-    closes the connection without an answer, before or after acting; ``hide_new_runs`` leaves runs younger
-    than so many seconds out of answers to GET; ``run_status`` reports runs in that status, whatever they are
-    really in and whether dbt Cloud knows that status or not.
+    ``retry_after`` gives its seconds; ``html`` makes the body an HTML page, as a proxy's; ``acts`` lets these
+    two come after acting, as from a proxy that gave up too soon; ``delay`` waits so many seconds first;
+    ``drop`` closes the connection without an answer, before or after acting; ``hide_new_runs`` leaves runs
+    younger than so many seconds out of answers to GET; ``run_status`` reports runs in that status, whatever
+    they are really in and whether dbt Cloud knows that status or not.
     """
 
     model_config = ConfigDict(extra="forbid")
