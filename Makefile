@@ -33,6 +33,10 @@ test: $(VENV)/clients/ready ## Run all tests
 bench: $(VENV)/ready ## Measure what it costs beside what people use today, and write docs/benchmarks.md
 	@$(BIN)/python -m scripts.benchmark
 
+.PHONY: faults
+faults: $(VENV)/ready ## Play every fault in a real Airflow, with this project's operator and the stock one; write docs/faults.md
+	@$(BIN)/python -m tests.end_to_end.faults
+
 .PHONY: lint
 lint: $(VENV)/ready ## Check the style of the code
 	@$(BIN)/ruff check .

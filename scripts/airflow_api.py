@@ -115,8 +115,9 @@ class AirflowApi:
         """Return the text of the last error in a task's log, empty if there is none."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         lines = self._client.get(path, params={"full_content": True}).raise_for_status().json()["content"]
-        details = [detail for line in lines for detail in line.get("error_detail") or []]
-        return f"{details[-1]['exc_type']}: {details[-1]['exc_value']}" if details else ""
+        # What was raised comes first, then what caused it.
+        errors = [line["error_detail"][0] for line in lines if line.get("error_detail")]
+        return f"{errors[-1]['exc_type']}: {errors[-1]['exc_value']}" if errors else ""
 
     def _upsert(self, kind: str, key: str, fields: dict[str, Any]) -> None:
         answer = self._client.post(f"/api/v2/{kind}", json=fields)

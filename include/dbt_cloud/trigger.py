@@ -99,5 +99,6 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
         # Here, for a thread cannot read a connection in the triggerer.
         account_id = self.account_id or await hook._resolve_account_id_async()
         await hook._resolve_connection_async()
+        # In a thread: Airflow 3.3 cancels this coroutine again after a second, but no thread.
         await asyncio.to_thread(hook.cancel_job_run, self.run_id, account_id)
         self.log.info("Cancelled run %s of dbt Cloud.", self.run_id)
