@@ -29,12 +29,12 @@ SECONDS_TO_CANCEL = 20
 
 def may_have_been_done(error: BaseException) -> bool:
     """Return whether a request that failed so may have been acted on, or may be if it is sent again."""
-    return isinstance(error, DbtCloudNoAnswer) or getattr(error, "status_code", None) in TRANSIENT
+    # Not 429: with it dbt Cloud says that it did nothing.
+    return isinstance(error, DbtCloudNoAnswer) or getattr(error, "status_code", 0) >= 500
 
 
 class _Retry(Retry):
     def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
-        # With 429 dbt Cloud says that it did nothing, also to a POST.
         return status_code == 429 or super().is_retry(method, status_code, has_retry_after)
 
 
@@ -42,10 +42,10 @@ class DbtCloudHook(ProviderHook):
     """Interact with dbt Cloud: the provider's hook, with the same arguments.
 
     A GET is sent again after a dropped connection, a timeout, a 5xx or a 429, whose Retry-After is obeyed. A
-    POST is sent again after a 429 alone: otherwise it may have been acted on.
+    POST is sent again after a 429, or if it could not leave: otherwise it may have been acted on.
 
     :param dbt_cloud_conn_id: The ID of the dbt Cloud connection. Its extra may hold ``proxies``.
-    :param timeout_seconds: Seconds to wait for an answer.
+    :param timeout_seconds: Seconds to wait for an answer, 30 by default.
     :param retry_limit: How many times to send a GET again.
     :param retry_delay: Seconds before the second of these times; they double from there, up to 30.
     :param retry_args: Not used: tenacity would send a POST again too.
@@ -57,12 +57,12 @@ class DbtCloudHook(ProviderHook):
     def __init__(
         self,
         dbt_cloud_conn_id: str = ProviderHook.default_conn_name,
-        timeout_seconds: int = 30,
+        timeout_seconds: int | None = None,
         retry_limit: int = 5,
         retry_delay: float = 1.0,
         retry_args: dict[Any, Any] | None = None,
     ) -> None:
-        super().__init__(dbt_cloud_conn_id, timeout_seconds=timeout_seconds)
+        super().__init__(dbt_cloud_conn_id, timeout_seconds=timeout_seconds or 30)
         self.retries = _Retry(
             retry_limit,
             # An untrusted certificate stays so.
@@ -130,7 +130,7 @@ class DbtCloudHook(ProviderHook):
             if not hook.connection.login:
                 raise AirflowException(f"{hook._the_connection} has no account id: set its login to it.")
             name = hook.get_account().json()["data"]["name"]
-        except ValueError:
+        except (ValueError, KeyError, TypeError):
             return False, f"{self._the_connection} leads to something that is not dbt Cloud: check its host."
         except AirflowException as error:
             return False, str(error)
@@ -237,7 +237,7 @@ class DbtCloudHook(ProviderHook):
         code, path = response.status_code, response.request.path_url
         account = re.search(r"/accounts/(\d+)", path)
         of_account = f"account {account[1]}" if account else "the account"
-        what = re.search(r"/(job|run)s/(\d+)", path)
+        what = re.search(r"/(job|run)s/(\d+)(?!.*/artifacts)", path)
         name = repr(self.dbt_cloud_conn_id)
         match code:
             case 401:
@@ -255,7 +255,11 @@ class DbtCloudHook(ProviderHook):
                     f"dbt Cloud knows no {what[1]} {what[2]} in {of_account} (404): check the {what[1]} id, "
                     "and that the API token may see it."
                 )
-        return f"dbt Cloud answered {code} {response.reason} to {response.request.method} {path}."
+        try:
+            why = f": {response.json()['status']['user_message']}"
+        except (ValueError, KeyError, TypeError):
+            why = "."
+        return f"dbt Cloud answered {code} {response.reason} to {response.request.method} {path}{why}"
 
     def _why_no_answer(self, request: str, error: RequestException) -> str:
         host = self._get_tenant_domain(self.connection)
@@ -267,4 +271,5 @@ class DbtCloudHook(ProviderHook):
             )
         if "NameResolutionError" in repr(error):
             return f"There is no host {host}: set the host of {self.dbt_cloud_conn_id!r} to your access URL."
-        return f"dbt Cloud at {host} did not answer {request}: {type(error).__name__}."
+        limit = f" within {self.timeout_seconds} seconds" if "Read timed out" in str(error) else ""
+        return f"dbt Cloud at {host} did not answer {request}{limit}: {type(error).__name__}."

@@ -16,14 +16,15 @@ from include.dbt_cloud.errors import RUN_ERRORS, DbtCloudJobRunCancelled, DbtClo
 from include.dbt_cloud.hook import DbtCloudHook, may_have_been_done
 from include.dbt_cloud.own_runs import cause_with, mark_of, newest_own_run
 from include.dbt_cloud.results import read_run_results, table_of
-from include.dbt_cloud.trigger import DbtCloudRunJobTrigger, outcome_of
+from include.dbt_cloud.trigger import DbtCloudRunJobTrigger, end_of, outcome_of
 
 # How often to start a run while no answer arrives and no run is to be seen.
 STARTS = 3
 # For so long dbt Cloud may hide a run that it has just started.
 SECONDS_HIDDEN = 60
-# Of the task_state_store, which later tries read: the start under way, and the run that the task cancelled.
-STARTING, CANCELLED = "dbt_cloud_run_starting", "dbt_cloud_run_cancelled"
+# The key in task_state_store of what later tries must know: the last start with its mark, and the run that
+# the task itself cancelled.
+NOTE = "dbt_cloud_run"
 
 
 class DbtCloudRunJobOperator(ProviderOperator):
@@ -32,8 +33,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
     Every run carries the mark of its task instance in its cause. A later try, or one whose request to start a
     run got no answer, looks for the run with its mark before it starts another: it waits for an active one,
     takes one that succeeded as its own, and goes on from one that failed (``retry_from_failure``) or starts
-    afresh. With ``reuse_existing_run`` it joins an active run of somebody else instead of queueing behind it;
-    what it joined it never cancels.
+    afresh. A task that was cleared cancels what it left behind and starts anew. With ``reuse_existing_run``
+    it joins an active run of somebody else instead of queueing behind it; what it joined it never cancels.
 
     :param check_interval: Seconds between two requests; each asks after all runs that tasks wait for.
     :param patience: For how many seconds to wait for a run that is out of sight.
@@ -47,6 +48,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         super().__init__(check_interval=check_interval, **kwargs)
         self.patience = patience
         self.cancel_on_kill = True
+        self.killed = False
         self.cancelled_run: int | None = None
         self.state: Any = None
 
@@ -64,6 +66,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
         self.job_id = self.hook.job_number(self._resolve_job_id())
         run = self._earlier_run(ti) or self._start_or_join(ti)
         self.run_id = run["id"]
+        if self.killed and self.cancel_on_kill:
+            self._cancel()
+            raise DbtCloudJobRunException(f"The task was killed while it started run {run['id']}.")
         self.log.info("Run %s of dbt Cloud: %s", run["id"], run["href"])
         ti.xcom_push(key="job_run_url", value=run["href"])
         ti.xcom_push(key="job_run_id", value=run["id"])
@@ -92,64 +97,80 @@ class DbtCloudRunJobOperator(ProviderOperator):
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> int:
         """Log and push the results of a run; return its id if it succeeded, or raise what became of it."""
         if event is None or event.get("status") not in {"success", *RUN_ERRORS}:
-            raise DbtCloudJobRunLost(f"The trigger said nothing that makes sense: {event!r}.")
+            raise DbtCloudJobRunLost(f"Not known how the run goes on: the trigger said {event!r}.")
         self.run_id, self.state = event["run_id"], context.get("task_state_store")
-        if event["status"] == "timeout" and event["cancel"]:
-            self._cancel()
+        status, message, is_own = event["status"], event["message"], event.get("cancel", True)
+        if status == "timeout" and is_own:
+            message += "" if self._cancel() else " It could not be cancelled: cancel it there."
         # From here on there is nothing left to cancel.
         self.cancel_on_kill = False
-        if event["status"] in ("timeout", "waited", "lost"):
-            event = self._seen_once_more(event)
-        status = event["status"]
-        if status in ("success", "error", "cancelled", "expired"):
-            try:
-                self._publish_results(context, succeeded=status == "success")
-            except Exception as error:
-                # What became of the run matters more.
-                self.log.warning("The results of run %s cannot be shown: %s", self.run_id, error)
+        try:
+            answer = self.hook.get_job_run(self.run_id, self.account_id or None, ["run_steps"])
+            run = self.hook.runs_in(answer)[0]
+            outcome = outcome_of(run)
+            # It may have ended after all, just then, or while nothing was seen of it: that is the verdict.
+            if outcome and status != "success" and not (outcome == "cancelled" and status == "timeout"):
+                status, message = outcome, end_of(run)
+            if outcome:
+                self._publish_results(context, run)
+        except (Exception, AirflowTaskTimeout) as error:
+            # What became of the run matters more.
+            self.log.warning("The results of run %s cannot be shown: %s", self.run_id, error)
         if status == "success":
-            self.log.info(event["message"])
+            self.log.info(message)
             return self.run_id
+        if status == "cancelled" and not is_own:
+            raise DbtCloudJobRunException(f"{message} Somebody else had started it; a retry starts another.")
         if status == "cancelled" and self._has_cancelled(self.run_id):
-            raise DbtCloudJobRunException(f"{event['message']} This task had cancelled it, being killed.")
-        raise RUN_ERRORS[status](event["message"])
+            raise DbtCloudJobRunException(f"{message} This task cancelled it when it was killed.")
+        raise RUN_ERRORS[status](message)
 
     def on_kill(self) -> None:
         """Cancel the run of a task that is killed while it holds a worker."""
+        self.killed = True
         if self.run_id and self.cancel_on_kill:
             self._cancel()
 
     def _earlier_run(self, ti: Any) -> dict[str, Any] | None:
         """Return the run that an earlier try started, if this one can take it over."""
-        starting, self.failed_run = self._recall(STARTING) or {}, None
+        note, self.failed_run = self._recall(), None
         # Without a note, where Airflow keeps none, the mark alone tells.
-        if ti.try_number == 1 or (self.state and starting.get("mark") != self.mark):
+        if ti.try_number == 1 or (self.state and not note):
             return None
-        visible_by = starting.get("at", 0) + self.hook.timeout_seconds + SECONDS_HIDDEN
-        run = self._look(starting.get("after", 0), visible_by)
+        mark = note.get("mark", self.mark)
+        visible_by = note.get("at", 0) + self.hook.timeout_seconds + SECONDS_HIDDEN
+        run = self._look(mark, note.get("after", 0), visible_by)
         if run is None:
             return None
         outcome = outcome_of(run)
-        if outcome == "cancelled" and not self._has_cancelled(run["id"]):
-            raise DbtCloudJobRunCancelled(
-                f"Run {run['id']} of dbt Cloud, which an earlier try started, was cancelled: {run['href']}"
-            )
-        if outcome in (None, "success"):
+        if outcome == "error":
+            self.failed_run = run
+        elif mark != self.mark:
+            # Somebody cleared the task: what it has left behind ends here.
+            if outcome is None:
+                self.run_id = run["id"]
+                self._cancel()
+        elif outcome in (None, "success"):
             self.log.info("An earlier try of this task started run %s of dbt Cloud.", run["id"])
             return run
-        self.failed_run = run
+        elif outcome == "cancelled" and not self._has_cancelled(run["id"]):
+            raise DbtCloudJobRunCancelled(f"{end_of(run)} An earlier try of this task had started it.")
         return None
 
     def _start_or_join(self, ti: Any) -> dict[str, Any]:
         """Start a run; with ``reuse_existing_run`` join the first active one, also if it came between."""
-        if not (run := self._first_active_run()):
-            reason = self.trigger_reason or "Triggered via Apache Airflow"
+        run = self._first_active_run() if self.reuse_existing_run else None
+        if run is None:
+            reason = self.additional_run_config.get("cause") or self.trigger_reason
             if self.openlineage_inject_parent_job_info:
                 reason = inject_parent_job_information_into_dbt_cloud_cause(reason, ti)
-            ours = self._start(cause_with(self.mark, reason))
+            ours = self._start(cause_with(self.mark, reason or "Triggered via Apache Airflow"))
             self.run_id = ours["id"]
-            run = self._first_active_run()
-            if not run or run["id"] >= ours["id"]:
+            try:
+                run = self._first_active_run() if self.reuse_existing_run else None
+            except AirflowException as error:
+                self.log.warning("Whether others started the job too is not known: %s", error)
+            if run is None or run["id"] >= ours["id"]:
                 return ours
             self._cancel()
         self.cancel_on_kill = False
@@ -157,27 +178,30 @@ class DbtCloudRunJobOperator(ProviderOperator):
         return run
 
     def _first_active_run(self) -> dict[str, Any] | None:
-        # All others of the job wait for it.
-        if not self.reuse_existing_run:
-            return None
-        return self.hook.get_active_job_run(self.job_id, self.account_id, order_by="id")
+        # The oldest: dbt Cloud runs it first.
+        run = self.hook.get_active_job_run(self.job_id, self.account_id, order_by="id")
+        return None if run and run["id"] == self.cancelled_run else run
 
-    def _start(self, cause: str, starts_left: int = STARTS) -> dict[str, Any]:
+    def _start(self, cause: str) -> dict[str, Any]:
         after = self.failed_run["id"] if self.failed_run else 0
-        # Noted first: whatever happens from here on, a later try looks for the run.
-        self._note(STARTING, {"mark": self.mark, "after": after, "at": time.time()})
-        try:
-            return self._post(cause)
-        except AirflowException as error:
-            if not may_have_been_done(error):
-                raise
-            self.log.warning("%s Looking for %s seconds whether a run was started.", error, SECONDS_HIDDEN)
-            run = self._look(after, time.time() + SECONDS_HIDDEN)
-            if run and run["id"] > after:
-                return run
-            if starts_left == 1:
-                raise
-        return self._start(cause, starts_left - 1)
+        starts = 0
+        while True:
+            starts += 1
+            # Noted first: whatever happens from here on, a later try looks for the run.
+            self._note(mark=self.mark, after=after, at=time.time())
+            try:
+                return self._post(cause)
+            except AirflowException as error:
+                if not may_have_been_done(error):
+                    raise
+                self.log.warning(
+                    "%s Looking for %s seconds whether a run was started.", error, SECONDS_HIDDEN
+                )
+                run = self._look(self.mark, after, time.time() + SECONDS_HIDDEN)
+                if run and run["id"] > after:
+                    return run
+                if starts == STARTS:
+                    raise
 
     def _post(self, cause: str) -> dict[str, Any]:
         if self.retry_from_failure and self.failed_run and outcome_of(self.failed_run) == "error":
@@ -198,56 +222,53 @@ class DbtCloudRunJobOperator(ProviderOperator):
         )
         return self.hook.runs_in(answer)[0]
 
-    def _look(self, after: int, until: float) -> dict[str, Any] | None:
-        """Return the newest run with our mark; until a time, wait for one that is newer than a run."""
+    def _look(self, mark: str, after: int, until: float) -> dict[str, Any] | None:
+        """Return the newest run with a mark; until a time, wait for one that is newer than a run."""
         query = {"job_definition_id": self.job_id, "order_by": "-id", "include_related": '["trigger"]'}
         while True:
-            run = newest_own_run(self.hook.runs_in(self.hook.get_job_runs(self.account_id, query)), self.mark)
-            if (run and run["id"] > after) or time.time() >= until:
-                return run
-            time.sleep(self.check_interval)
+            try:
+                runs = self.hook.runs_in(self.hook.get_job_runs(self.account_id, query))
+                run = newest_own_run(runs, mark, after)
+                if (run and run["id"] > after) or time.time() >= until:
+                    return run
+            except AirflowException as error:
+                if not may_have_been_done(error) or time.time() >= until:
+                    raise
+            time.sleep(min(self.check_interval, 5))
 
-    def _cancel(self) -> None:
+    def _cancel(self) -> bool:
+        """Cancel the run, and note that it was us; return whether dbt Cloud has heard it."""
         self.cancelled_run = self.run_id
         # In a thread: the signal to end may have come while Airflow's own request holds a lock.
-        noting = Thread(target=self._note, args=(CANCELLED, self.run_id), daemon=True)
+        noting = Thread(target=self._note, kwargs={"cancelled": self.run_id}, daemon=True)
         noting.start()
         try:
-            self.hook.cancel_job_run(self.run_id, self.account_id)
+            self.hook.cancel_job_run(self.run_id, self.account_id or None)
             self.log.info("Cancelled run %s of dbt Cloud.", self.run_id)
         except Exception as error:
             self.log.warning("Run %s of dbt Cloud could not be cancelled: %s", self.run_id, error)
-        noting.join(1)
+            return False
+        finally:
+            noting.join(1)
+        return True
 
     def _has_cancelled(self, run_id: int) -> bool:
-        return run_id in (self.cancelled_run, self._recall(CANCELLED))
+        return run_id in (self.cancelled_run, self._recall().get("cancelled"))
 
-    def _seen_once_more(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Return another event where the run has ended after all, for its verdict is dbt Cloud's."""
-        try:
-            run = self.hook.runs_in(self.hook.get_job_run(self.run_id, self.account_id))[0]
-        except AirflowException as error:
-            self.log.warning("%s", error)
-            return event
-        outcome = outcome_of(run)
-        if outcome is None or (outcome == "cancelled" and self._has_cancelled(self.run_id)):
-            return event
-        message = f"Run {self.run_id} of dbt Cloud ended just then: {run['status_humanized']}."
-        return event | {"status": outcome, "message": message}
-
-    def _publish_results(self, context: Context, succeeded: bool) -> None:
+    def _publish_results(self, context: Context, run: dict[str, Any]) -> None:
+        succeeded = outcome_of(run) == "success"
         if not succeeded:
-            self.hook.log_job_run_failure_details(self.run_id, self.account_id)
-        results = read_run_results(self.hook, self.run_id, self.account_id)
-        self.log.info("Run %s of dbt Cloud: %s", self.run_id, table_of(results))
+            self.hook.log_job_run_failure_details(run["id"], job_run=run)
+        results = read_run_results(self.hook, run)
+        self.log.info("Run %s of dbt Cloud: %s", run["id"], table_of(results))
         context["ti"].xcom_push(key="run_results", value=results)
         for outlet in self.outlets if succeeded else ():
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra = results
 
-    def _note(self, key: str, value: Any) -> None:
+    def _note(self, **facts: Any) -> None:
         if self.state is not None:
-            self.state.set(key, value)
+            self.state.set(NOTE, self._recall() | facts)
 
-    def _recall(self, key: str) -> Any:
-        return None if self.state is None else self.state.get(key)
+    def _recall(self) -> dict[str, Any]:
+        return (self.state.get(NOTE) if self.state is not None else None) or {}

@@ -40,12 +40,13 @@ def cause_with(mark: str, reason: str) -> str:
     return f"{reason[: DBT_CAUSE_MAX_LENGTH - len(mark) - 1]} {mark}".lstrip()
 
 
-def newest_own_run(runs: list[dict[str, Any]], mark: str) -> dict[str, Any] | None:
+def newest_own_run(runs: list[dict[str, Any]], mark: str, after: int = 0) -> dict[str, Any] | None:
     """Return the newest of some runs that has the mark, or goes on from the failure of one that has it.
 
     :param runs: Runs of one job, newest first, each with its ``trigger``.
+    :param after: A run that is known to be its own, if any.
     """
-    newest, own = None, set[int]()
+    newest, own = None, {after} - {0}
     for run in reversed(runs):
         # A run that goes on from a failure has a cause of dbt Cloud's own.
         ids = {run["id"], run.get("retrying_run_id")} - {None}

@@ -20,19 +20,19 @@ MOST_BYTES = 48_000
 BUILD_NOTHING = ("compile", "generate", "list", "parse", "show")
 
 
-def read_run_results(hook: DbtCloudHook, run_id: int, account_id: int | None = None) -> dict[str, Any]:
+def read_run_results(hook: DbtCloudHook, run: dict[str, Any]) -> dict[str, Any]:
     """Return what became of the nodes of all dbt steps of a run that has ended.
 
+    :param run: The run with its ``run_steps``.
     :return: ``run_id``; ``href``, the run's page; ``counts``, nodes by status; ``seconds``, of all steps;
         ``nodes``, the most important first; ``left_out``, how many nodes were too many. A node has dbt's
         ``unique_id``, ``status``, ``execution_time`` (seconds), ``thread_id`` and ``started_at`` (ISO 8601 in
         UTC, or None), and if it is not good the first line of its ``message``.
     :raises AirflowException: dbt Cloud could not be asked. That a step has no results is none.
     """
-    run = hook.runs_in(hook.get_job_run(run_id, account_id, include_related=["run_steps"]))[0]
     nodes, seconds, seen = [], 0.0, set()
     for step in run["run_steps"]:
-        results = _results_of(hook, run_id, account_id, step) if "dbt " in step["name"] else {}
+        results = _results_of(hook, run, step) if "dbt " in step["name"] else {}
         # A step can show what an earlier one left behind.
         invocation = results.get("metadata", {}).get("invocation_id")
         if not results or invocation in seen or results.get("args", {}).get("which") in BUILD_NOTHING:
@@ -43,7 +43,7 @@ def read_run_results(hook: DbtCloudHook, run_id: int, account_id: int | None = N
     nodes.sort(key=lambda node: (RANKS.get(node["status"], GOOD), -node["execution_time"]))
     counts = dict(Counter(node["status"] for node in nodes))
     kept = _as_many_as_fit(nodes)
-    facts = {"run_id": run_id, "href": run["href"], "counts": counts, "seconds": round(seconds, 2)}
+    facts = {"run_id": run["id"], "href": run["href"], "counts": counts, "seconds": round(seconds, 2)}
     return facts | {"nodes": kept, "left_out": len(nodes) - len(kept)}
 
 
@@ -61,11 +61,10 @@ def table_of(results: dict[str, Any]) -> str:
     return f"{counts}, in {results['seconds']} seconds\n{table}" + (f"\nand {more} more" if more else "")
 
 
-def _results_of(
-    hook: DbtCloudHook, run_id: int, account_id: int | None, step: dict[str, Any]
-) -> dict[str, Any]:
+def _results_of(hook: DbtCloudHook, run: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
+    where = {"run_id": run["id"], "account_id": run["account_id"], "step": step["index"]}
     try:
-        return hook.get_job_run_artifact(run_id, "run_results.json", account_id, step["index"]).json()
+        return hook.get_job_run_artifact(path="run_results.json", **where).json()
     except DbtCloudRefused as error:
         if error.status_code != 404:
             raise

@@ -6,7 +6,7 @@ from typing import Any
 from airflow.providers.dbt.cloud.sensors.dbt import DbtCloudJobRunSensor as ProviderSensor
 from airflow.sdk import Context
 
-from include.dbt_cloud.errors import RUN_ERRORS
+from include.dbt_cloud.errors import RUN_ERRORS, DbtCloudNoAnswer, DbtCloudRefused
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 
@@ -22,6 +22,15 @@ class DbtCloudJobRunSensor(ProviderSensor):
     def hook(self) -> DbtCloudHook:
         """The hook, made from ``hook_params``."""
         return DbtCloudHook(self.dbt_cloud_conn_id, **self.hook_params)
+
+    def poke(self, context: Context) -> bool:
+        """Return whether the run has succeeded; raise only if it ended otherwise."""
+        try:
+            return super().poke(context)
+        except (DbtCloudRefused, DbtCloudNoAnswer, ValueError) as error:
+            # Unknown just after its start, or in a status that the provider does not know.
+            self.log.warning("The status of run %s is not known: %s", self.run_id, error)
+            return False
 
     def defer(self, *, trigger: Any, **kwargs: Any) -> None:
         """Defer to our trigger instead of the provider's, which has the same arguments."""

@@ -20,6 +20,12 @@ def outcome_of(run: dict[str, Any]) -> str | None:
     return {10: "success", 20: "error", 30: "expired" if expired else "cancelled"}.get(run["status"])
 
 
+def end_of(run: dict[str, Any]) -> str:
+    """Return a sentence about a run that has ended."""
+    reason = f" {run['status_message']}" if run["status_message"] else ""
+    return f"Run {run['id']} of dbt Cloud ended: {run['status_humanized']}.{reason} See it at {run['href']}"
+
+
 class DbtCloudRunJobTrigger(ProviderTrigger):
     """Wait for the end of a run: the provider's trigger, with the same arguments and two more.
 
@@ -52,6 +58,8 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
         """Return the event that ``run`` yields."""
         hook = DbtCloudHook(self.conn_id, **self.hook_params)
         account_id = self.account_id or await hook._resolve_account_id_async()
+        # Not shorter than it takes to look a few times.
+        patience = max(self.patience, 3 * self.poll_interval)
         async with RunWatcher.watching(hook, account_id, self.run_id, self.poll_interval) as sight:
             while not sight.ended.is_set():
                 now = time.time()
@@ -59,7 +67,7 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
                     (self.execution_deadline or math.inf, "timeout"),
                     (self.end_time, "waited"),
                     # Not by the clock: a laptop that slept has not looked in vain.
-                    (now + self.patience - (time.monotonic() - sight.seen_at), "lost"),
+                    (now + patience - (time.monotonic() - sight.seen_at), "lost"),
                 )
                 if now >= due:
                     return self.event(status, sight)
@@ -74,20 +82,15 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
         run, trouble = (sight.run, sight.trouble) if sight else (None, "")
         name = f"Run {self.run_id} of dbt Cloud"
         state = f"it was {run['status_humanized'].lower()}" if run else "it was never seen"
-        link = f" See it at {run['href']}" if run else ""
-        match status:
-            case "timeout":
-                message = f"{name} took longer than the task's execution_timeout."
-            case "waited":
-                message = f"{name} took longer than the task's timeout: {state}.{link}"
-            case "lost":
-                message = (
-                    f"Sight of run {self.run_id} of dbt Cloud was lost {self.patience:.0f} seconds ago, when "
-                    f"{state}: {trouble}. It may still go on.{link}"
-                )
-            case _:
-                reason = f" {run['status_message']}" if run["status_message"] else ""
-                message = f"{name} ended: {run['status_humanized']}.{reason}{link}"
+        why = f": {trouble}" if trouble else ""
+        messages = {
+            "timeout": f"{name} took longer than the task's execution_timeout: {state}.",
+            "waited": f"{name} took longer than the task's timeout, and may go on: {state}.",
+            "lost": f"Sight of run {self.run_id} of dbt Cloud was lost when {state}{why}. It may go on.",
+        }
+        message = messages.get(status) or end_of(run)
+        if run and status in messages:
+            message += f" See it at {run['href']}"
         facts = {"status": status, "run_id": self.run_id, "cancel": self.cancel_on_kill}
         return TriggerEvent(facts | {"message": message})
 

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -26,7 +26,8 @@ class Sight:
     round showed nothing, empty if it showed the run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self.run: dict[str, Any] | None = None
         self.seen_at = time.monotonic()
         self.trouble = "not asked yet"
@@ -55,9 +56,8 @@ class RunWatcher:
     def __init__(self, hook: DbtCloudHook, account_id: int) -> None:
         self.hook = hook
         self.account_id = account_id
-        self.seconds = float("inf")
         self.sights: dict[int, list[Sight]] = {}
-        self.takes_lists = True
+        self.hurry = asyncio.Event()
 
     @classmethod
     @asynccontextmanager
@@ -66,13 +66,12 @@ class RunWatcher:
     ) -> AsyncIterator[Sight]:
         """Watch a run while the block runs, with a round every so many seconds, or more often."""
         key = (asyncio.get_running_loop(), hook.dbt_cloud_conn_id, account_id)
-        begins = key not in cls._watchers
         watcher = cls._watchers.setdefault(key, cls(hook, account_id))
-        watcher.seconds = min(watcher.seconds, seconds)
-        sight = Sight()
-        watcher.sights.setdefault(run_id, []).append(sight)
-        if begins:
+        if not watcher.sights:
             watcher.task = asyncio.create_task(watcher._watch(), name=f"dbt Cloud runs of {key[1]}")
+        elif seconds < watcher._seconds():
+            watcher.hurry.set()
+        watcher.sights.setdefault(run_id, []).append(sight := Sight(seconds))
         try:
             yield sight
         finally:
@@ -83,36 +82,44 @@ class RunWatcher:
                 del cls._watchers[key]
                 watcher.task.cancel()
 
+    def _seconds(self) -> float:
+        return min(sight.seconds for sights in self.sights.values() for sight in sights)
+
     async def _watch(self) -> None:
         while True:
             try:
                 async with self.hook.session() as session:
-                    await self._ask_round_after_round(session)
+                    self.takes_lists = True
+                    # After a failed round begin anew: the token or the host may have been changed.
+                    while await self._all_answered(session):
+                        await self._pause()
             except Exception as error:
                 # No connection to read, no session: as patient as with a round that fails.
-                self._show_trouble(self.sights, error)
-            await asyncio.sleep(self.seconds)
+                self._show_trouble(set(self.sights), error)
+            await self._pause()
 
-    async def _ask_round_after_round(self, session: aiohttp.ClientSession) -> None:
-        while True:
-            remaining = iter(sorted(self.sights))
-            while ids := list(islice(remaining, RUNS_IN_A_REQUEST)):
-                try:
-                    await self._ask(session, ids)
-                except aiohttp.ClientResponseError as error:
-                    self._show_trouble(ids, error)
-                    # The token may have been changed in the connection: begin anew with what it is now.
-                    if error.status in (401, 403):
-                        return
-                except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
-                    self._show_trouble(ids, error)
-            await asyncio.sleep(self.seconds)
+    async def _pause(self) -> None:
+        self.hurry.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds()):
+                await self.hurry.wait()
 
-    async def _ask(self, session: aiohttp.ClientSession, ids: list[int]) -> None:
+    async def _all_answered(self, session: aiohttp.ClientSession) -> bool:
+        remaining = iter(sorted(self.sights))
+        answered = True
+        while ids := set(islice(remaining, RUNS_IN_A_REQUEST)):
+            try:
+                await self._ask(session, ids)
+            except Exception as error:
+                answered = False
+                self._show_trouble(ids, error)
+        return answered
+
+    async def _ask(self, session: aiohttp.ClientSession, ids: set[int]) -> None:
         """Ask after some runs, in one request where dbt Cloud takes lists of ids."""
         missing = set(ids)
         if self.takes_lists:
-            query = {"pk__in": str(ids), "limit": RUNS_IN_A_REQUEST}
+            query = {"pk__in": str(sorted(ids)), "limit": RUNS_IN_A_REQUEST}
             try:
                 for run in await self._get(session, "runs/", query):
                     missing.discard(run["id"])
@@ -125,13 +132,14 @@ class RunWatcher:
                 )
                 self.takes_lists = False
         # A run that is not in the list is asked for by itself before it counts as missing.
-        for run_id in missing:
+        for run_id in sorted(missing):
             try:
                 self._show(await self._get(session, f"runs/{run_id}/"))
             except aiohttp.ClientResponseError as error:
-                if error.status != 404:
+                # With a refused token every other run fares as badly; otherwise the others go on.
+                if error.status == 401:
                     raise
-                self._show_trouble([run_id], error)
+                self._show_trouble({run_id}, error)
 
     async def _get(self, session: aiohttp.ClientSession, path: str, query: Any = None) -> Any:
         async with session.get(f"{self.account_id}/{path}", params=query) as answer:
@@ -142,7 +150,6 @@ class RunWatcher:
         for sight in self.sights.get(run["id"], []):
             sight.see(run)
 
-    def _show_trouble(self, ids: Iterable[int], error: Exception) -> None:
-        for run_id in ids:
-            for sight in self.sights.get(run_id, []):
-                sight.trouble = str(error) or type(error).__name__
+    def _show_trouble(self, ids: set[int], error: Exception) -> None:
+        for sight in [sight for run_id in ids for sight in self.sights.get(run_id, [])]:
+            sight.trouble = str(error) or type(error).__name__

@@ -109,7 +109,7 @@ def test_a_run_that_somebody_cancelled_while_nobody_watched_is_not_started_again
     life = Life()
     life.execute()
     held.cancel(1)
-    with pytest.raises(DbtCloudJobRunCancelled, match=r"Run 1 .* was cancelled: http"):
+    with pytest.raises(DbtCloudJobRunCancelled, match=r"Run 1 .* Cancelled by user.* earlier try"):
         life.retry().execute()
     assert runs(held) == [(1, "Cancelled")]
 
@@ -177,14 +177,59 @@ def test_a_start_that_is_refused_is_not_tried_again(held: RunningCloud, asked: l
     assert asked == ["POST jobs/999/run"]
 
 
-def test_a_clear_starts_a_run_of_its_own(held: RunningCloud, asked: list[str]) -> None:
+def test_a_clear_starts_a_run_of_its_own(held: RunningCloud) -> None:
     life = Life()
     assert life.run(lambda: end(held)) == 1
-    asked.clear()
     assert life.clear().run(lambda: end(held)) == 2
-    assert asked[0] == "POST jobs/101/run"
     # And its tries stay with it.
     assert life.retry().run() == 2
+
+
+def test_a_clear_while_nobody_waits_leaves_no_run_behind(held: RunningCloud) -> None:
+    life = Life()
+    with pytest.raises(Killed):
+        life.execute("answer")
+    assert life.clear().run(lambda: end(held)) == 2
+    assert runs(held) == [(1, "Cancelled"), (2, "Success")]
+
+
+def test_a_kill_while_the_run_is_started_cancels_it(
+    held: RunningCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = Life()
+    operator = life.operator()
+    post = operator._post
+    # The signal comes when dbt Cloud has acted and its answer is on the way.
+    monkeypatch.setattr(operator, "_post", lambda cause: [post(cause), operator.on_kill()][0])
+    monkeypatch.setattr(life, "operator", lambda _: operator)
+    with pytest.raises(DbtCloudJobRunException, match="killed while it started run 1"):
+        life.execute()
+    assert runs(held) == [(1, "Cancelled")]
+
+
+@pytest.mark.parametrize("trouble", [{"status": 503}, {"drop": "before"}, {"html": True}], ids=str)
+def test_the_look_after_a_lost_answer_is_patient(
+    held: RunningCloud, trouble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.dbt_cloud.operator.SECONDS_HIDDEN", 20)
+    fault(held, method="POST", path="/run$", drop="after")
+    fault(held, method="GET", path="/runs$", times=8, **trouble)
+    life = Life(hook_params={"retry_delay": 0.01, "retry_limit": 1, "timeout_seconds": 3})
+    assert life.run(lambda: end(held)) == 1
+    assert len(runs(held)) == 1
+
+
+def test_the_providers_default_of_no_time_limit_is_ours(held: RunningCloud) -> None:
+    life = Life(hook_params={"timeout_seconds": None})
+    with pytest.raises(Killed):
+        life.execute("answer")
+    assert life.retry().execute().run_id == 1
+
+
+def test_a_cause_in_the_run_config_is_the_reason(held: RunningCloud) -> None:
+    Life(additional_run_config={"cause": "Backfill"}, trigger_reason="Nightly").execute()
+    (run,) = held.get("runs/", include_related='["trigger"]')
+    assert run["trigger"]["cause"].startswith("Backfill [airflow ")
 
 
 def test_a_run_of_somebody_else_is_not_taken_over(held: RunningCloud) -> None:
@@ -253,6 +298,13 @@ class TestRetryFromFailure:
         assert life.retry().run(lambda: end(held)) == 2
         assert len(runs(held)) == 2
 
+    def test_a_clear_goes_on_from_the_failure_too(self, held: RunningCloud) -> None:
+        life = Life(retry_from_failure=True)
+        with pytest.raises(DbtCloudJobRunFailed):
+            life.run(lambda: end(held, RunStatus.ERROR))
+        assert life.clear().run(lambda: end(held)) == 2
+        assert held.get("runs/2/")["retrying_run_id"] == 1
+
     @pytest.mark.parametrize("status", [400, 404])
     def test_where_it_is_refused_all_of_it_runs(self, held: RunningCloud, status: int) -> None:
         life = self.failed(held)
@@ -272,6 +324,34 @@ class TestReuseExistingRun:
         life = Life(reuse_existing_run=True)
         asyncio.run(life.execute().on_kill())
         assert runs(held) == [(1, "Queued")]
+
+    def test_its_end_by_somebody_is_no_reason_not_to_try_again(self, held: RunningCloud) -> None:
+        held.trigger(101)
+        life = Life(reuse_existing_run=True)
+        with pytest.raises(DbtCloudJobRunException) as error:
+            life.run(lambda: held.cancel(1))
+        assert not isinstance(error.value, AirflowFailException)
+        assert life.retry().run(lambda: end(held)) == 2
+
+    def test_a_cleared_task_does_not_join_the_run_that_it_left_behind(self, held: RunningCloud) -> None:
+        life = Life(reuse_existing_run=True)
+        life.execute()
+        assert life.clear().run(lambda: end(held)) == 2
+        assert runs(held) == [(1, "Cancelled"), (2, "Success")]
+
+    def test_not_to_know_of_others_is_no_failure(self, held: RunningCloud) -> None:
+        life = Life(reuse_existing_run=True, hook_params={"retry_limit": 0})
+        operator = life.operator()
+        start = operator._start
+
+        def start_then_fail(cause: str) -> Any:
+            run = start(cause)
+            fault(held, method="GET", path="/runs$", status=503)
+            return run
+
+        operator._start = start_then_fail
+        life.operator = lambda _: operator
+        assert life.execute().run_id == 1
 
     def test_the_loser_of_a_race_joins_the_winner(
         self, held: RunningCloud, monkeypatch: pytest.MonkeyPatch
@@ -299,7 +379,7 @@ class TestReuseExistingRun:
             thread.start()
         for thread in threads:
             thread.join()
-        assert {trigger.run_id for trigger in waiting} == {1}
+        assert [trigger.run_id for trigger in waiting] == [1] * 6
         assert [status for _, status in runs(held) if status != "Cancelled"] == ["Queued"]
 
 

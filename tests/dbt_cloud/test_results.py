@@ -64,12 +64,13 @@ def write(cloud: RunningCloud, run_id: int, index: int, args: dict[str, Any], re
     (target / "run_results.json").write_text(json.dumps(content))
 
 
-@pytest.fixture
-def hook() -> DbtCloudHook:
-    return DbtCloudHook("dbt_conn")
+def read(run_id: int) -> dict[str, Any]:
+    hook = DbtCloudHook("dbt_conn")
+    (run,) = hook.runs_in(hook.get_job_run(run_id, include_related=["run_steps"]))
+    return read_run_results(hook, run)
 
 
-def test_what_went_wrong_comes_first_then_what_took_longest(cloud: RunningCloud, hook: DbtCloudHook) -> None:
+def test_what_went_wrong_comes_first_then_what_took_longest(cloud: RunningCloud) -> None:
     run_id = store(cloud, [
         [
             result("model.shop.quick", seconds=0.1),
@@ -82,7 +83,7 @@ def test_what_went_wrong_comes_first_then_what_took_longest(cloud: RunningCloud,
         None,
         [result("model.shop.broken", "error", 5, "\nRuntime Error in model\n  bad SQL")],
     ])  # fmt: skip
-    results = read_run_results(hook, run_id)
+    results = read(run_id)
     assert results["counts"] == {"error": 1, "fail": 1, "warn": 1, "skipped": 1, "success": 2, "pass": 1}
     assert (results["seconds"], results["left_out"]) == (5.0, 0)
     assert table_of(results).splitlines() == [
@@ -106,12 +107,10 @@ def test_what_went_wrong_comes_first_then_what_took_longest(cloud: RunningCloud,
     }
 
 
-def test_many_nodes_are_bounded_and_the_important_ones_are_kept(
-    cloud: RunningCloud, hook: DbtCloudHook
-) -> None:
+def test_many_nodes_are_bounded_and_the_important_ones_are_kept(cloud: RunningCloud) -> None:
     nodes = [result(f"model.shop.model_{number}", seconds=number) for number in range(5000)]
     bad = [result(f"model.shop.bad_{number}", "error", message="x" * 10_000) for number in range(20)]
-    results = read_run_results(hook, store(cloud, [nodes + bad]))
+    results = read(store(cloud, [nodes + bad]))
     assert len(json.dumps(results)) < MOST_BYTES + 1000
     assert sum(results["counts"].values()) == len(results["nodes"]) + results["left_out"] == 5020
     assert all(node["status"] == "error" for node in results["nodes"][:20])
@@ -120,33 +119,33 @@ def test_many_nodes_are_bounded_and_the_important_ones_are_kept(
     assert table[-1] == "and 4990 more"
 
 
-def test_a_run_without_results_has_none(cloud: RunningCloud, hook: DbtCloudHook) -> None:
-    results = read_run_results(hook, store(cloud, [None, None]))
+def test_a_run_without_results_has_none(cloud: RunningCloud) -> None:
+    results = read(store(cloud, [None, None]))
     assert (results["counts"], results["nodes"]) == ({}, [])
     assert table_of(results).startswith("nothing, in 0")
 
 
-def test_commands_that_build_nothing_do_not_count(cloud: RunningCloud, hook: DbtCloudHook) -> None:
+def test_commands_that_build_nothing_do_not_count(cloud: RunningCloud) -> None:
     run_id = store(cloud, [[result("model.shop.orders")], None])
     write(cloud, run_id, 5, {"which": "generate"}, [result("model.shop.orders")])
-    assert read_run_results(hook, run_id)["counts"] == {"success": 1}
+    assert read(run_id)["counts"] == {"success": 1}
 
 
-def test_what_an_earlier_step_left_behind_counts_once(cloud: RunningCloud, hook: DbtCloudHook) -> None:
+def test_what_an_earlier_step_left_behind_counts_once(cloud: RunningCloud) -> None:
     run_id = store(cloud, [[result("model.shop.orders")], None])
     target = cloud.service.data.artifacts(run_id, 5)
     target.mkdir(parents=True)
     (target / "run_results.json").write_bytes(
         (cloud.service.data.artifacts(run_id, 4) / "run_results.json").read_bytes()
     )
-    assert read_run_results(hook, run_id)["counts"] == {"success": 1}
+    assert read(run_id)["counts"] == {"success": 1}
 
 
-def test_only_a_missing_file_is_no_error(cloud: RunningCloud, hook: DbtCloudHook) -> None:
+def test_only_a_missing_file_is_no_error(cloud: RunningCloud) -> None:
     run_id = store(cloud, [[]])
     cloud.post(f"{cloud.api_url}/local/faults", {"path": "/artifacts", "status": 403})
     with pytest.raises(DbtCloudRefused, match="403"):
-        read_run_results(hook, run_id)
+        read(run_id)
 
 
 def test_a_success_is_pushed_and_updates_the_tasks_assets(cloud: RunningCloud) -> None:

@@ -11,7 +11,7 @@ from include.dbt_cloud.errors import DbtCloudJobRunCancelled, DbtCloudJobRunFail
 from include.dbt_cloud.sensor import DbtCloudJobRunSensor
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 from include.local_dbt_cloud.store import RunStatus
-from tests.dbt_cloud.life import end
+from tests.dbt_cloud.life import TaskInstance, end
 from tests.running_cloud import RunningCloud
 
 
@@ -59,6 +59,20 @@ def test_its_timeout_and_its_end_leave_the_run_alone(cloud: RunningCloud) -> Non
         sensor(run_id).execute_complete({}, asyncio.run(trigger.wait()).payload)
     asyncio.run(trigger.on_kill())
     assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Running"
+
+
+@pytest.mark.parametrize("trouble", [{"status": 404}, {"run_status": 42}, {"html": True}], ids=str)
+@pytest.mark.parametrize("is_deferrable", [True, False])
+def test_a_first_look_that_shows_nothing_is_no_failure(
+    cloud: RunningCloud, is_deferrable: bool, trouble: dict[str, Any]
+) -> None:
+    run_id = cloud.add_run()
+    cloud.post(f"{cloud.api_url}/local/faults", {"path": f"/runs/{run_id}", **trouble})
+    waiting = sensor(run_id, deferrable=is_deferrable)
+    if is_deferrable:
+        assert asyncio.run(deferred(waiting).wait()).payload["status"] == "success"
+    else:
+        waiting.execute({"ti": TaskInstance()})
 
 
 def test_a_run_that_has_ended_is_not_waited_for(cloud: RunningCloud) -> None:

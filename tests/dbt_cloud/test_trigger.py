@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 
 from include.dbt_cloud.errors import (
     DbtCloudJobRunCancelled,
@@ -86,7 +86,7 @@ def test_a_run_that_is_out_of_sight_for_too_long_is_lost_and_not_judged(
     fault(cloud, path="/runs", status=503, times=None)
     event = event_of(trigger_for(run_id, patience=0.5))
     assert event["status"] == "lost"
-    with pytest.raises(DbtCloudJobRunLost, match=f"run {run_id} .* never seen: .*503.* may still go on"):
+    with pytest.raises(DbtCloudJobRunLost, match=f"run {run_id} .* never seen: .*503.* may go on"):
         operator.execute_complete({}, event)
 
 
@@ -103,7 +103,9 @@ def test_a_run_that_takes_too_long_is_cancelled_at_the_execution_timeout_alone(
 ) -> None:
     run_id = cloud.add_run(RunStatus.RUNNING)
     waited = event_of(trigger_for(run_id, end_time=time.time() + 0.5))
-    with pytest.raises(DbtCloudJobRunTimedOut, match="longer than the task's timeout: it was running"):
+    with pytest.raises(
+        DbtCloudJobRunTimedOut, match="longer than the task's timeout, and may go on: it was running"
+    ):
         operator.execute_complete({}, waited)
     assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Running"
     timed_out = event_of(trigger_for(run_id, execution_deadline=time.time() + 0.5))
@@ -141,19 +143,78 @@ class TaskInstance:
         pass
 
 
-@pytest.mark.parametrize("trouble", [{}, {"hide_new_runs": 60}, {"status": 404}, {"run_status": 42}])
-def test_the_operator_defers_to_the_trigger_also_when_its_run_is_not_to_be_seen_yet(
-    cloud: RunningCloud, operator: DbtCloudRunJobOperator, trouble: dict[str, Any]
+def test_the_operator_defers_without_a_look_at_its_run(
+    cloud: RunningCloud, operator: DbtCloudRunJobOperator
 ) -> None:
-    if trouble:
-        fault(cloud, method="GET", path="/runs", times=None, **trouble)
+    # Which dbt Cloud may hide at first: the trigger is patient with that.
+    fault(cloud, method="GET", path="/runs", hide_new_runs=60, times=None)
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute({"ti": TaskInstance()})
+    assert [one["times"] for one in cloud.service.faults.all()] == [None]
     cloud.service.faults.clear()
     assert isinstance(deferred.value.trigger, DbtCloudRunJobTrigger)
     (run,) = cloud.get("runs/")
     assert deferred.value.trigger.run_id == run["id"]
     cloud.cancel(run["id"])
+
+
+def test_patience_is_never_shorter_than_a_few_rounds(cloud: RunningCloud) -> None:
+    run_id = cloud.add_run(RunStatus.RUNNING)
+    event = event_of(trigger_for(run_id, poll_interval=0.6, patience=0.1, end_time=time.time() + 1.5))
+    assert event["status"] == "waited"
+
+
+@pytest.mark.parametrize(
+    ("status", "event", "expected"),
+    [
+        # A run that ended while nothing was seen of it, or just before it was given up.
+        (RunStatus.SUCCESS, "lost", None),
+        (RunStatus.SUCCESS, "waited", None),
+        (RunStatus.SUCCESS, "timeout", None),
+        # The stock trigger says error when only a poll failed.
+        (RunStatus.SUCCESS, "error", None),
+        (RunStatus.ERROR, "lost", DbtCloudJobRunFailed),
+        (RunStatus.CANCELLED, "lost", DbtCloudJobRunCancelled),
+        (RunStatus.RUNNING, "lost", DbtCloudJobRunLost),
+        (RunStatus.RUNNING, "waited", DbtCloudJobRunTimedOut),
+    ],
+)
+def test_the_verdict_is_dbt_clouds(
+    cloud: RunningCloud,
+    operator: DbtCloudRunJobOperator,
+    status: RunStatus,
+    event: str,
+    expected: type[Exception] | None,
+) -> None:
+    run_id = cloud.add_run(status)
+    # As the provider's trigger writes it.
+    facts = {"status": event, "run_id": run_id, "message": "It said so."}
+    if expected is None:
+        assert operator.execute_complete({"ti": TaskInstance()}, facts) == run_id
+    else:
+        with pytest.raises(expected):
+            operator.execute_complete({"ti": TaskInstance()}, facts)
+
+
+def test_a_cancel_that_fails_is_said(
+    cloud: RunningCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.dbt_cloud.hook.SECONDS_TO_CANCEL", 1)
+    event = event_of(trigger_for(cloud.add_run(RunStatus.RUNNING), execution_deadline=time.time() + 0.5))
+    fault(cloud, method="POST", path="/cancel$", status=503, times=None)
+    with pytest.raises(DbtCloudJobRunTimedOut, match=r"See it at http.* could not be cancelled"):
+        operator.execute_complete({"ti": TaskInstance()}, event)
+
+
+def test_time_that_is_up_while_results_are_read_changes_no_verdict(
+    cloud: RunningCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*_: Any) -> None:
+        raise AirflowTaskTimeout
+
+    monkeypatch.setattr("include.dbt_cloud.operator.read_run_results", too_late)
+    event = event_of(trigger_for(cloud.add_run()))
+    assert operator.execute_complete({"ti": TaskInstance()}, event) == event["run_id"]
 
 
 def test_a_run_that_ended_before_the_operator_could_wait_is_judged_at_once(

@@ -131,9 +131,11 @@ def one_try(cloud: RunningCloud, life: Life, fate: Fate) -> str:
             cloud.client.post(f"runs/{waiting.run_id}/cancel/")
         if fate.befalls("somebody clears the task", 0.1):
             asyncio.run(waiting.on_kill())
+            assert active(cloud, life) == [], fate.events
             return "clear"
         if fate.befalls("somebody marks the task failed", 0.05):
             asyncio.run(waiting.on_kill())
+            assert active(cloud, life) == [], fate.events
             return "failed"
         life.resume(waiting, killed_at)
         return "success"
@@ -141,6 +143,8 @@ def one_try(cloud: RunningCloud, life: Life, fate: Fate) -> str:
         fate.events.append(f"{type(error).__name__}: {error}")
         fate.error = error
         may_retry = not isinstance(error, AirflowFailException) and life.ti.try_number <= life.ti.max_tries
+        if may_retry and fate.befalls("somebody clears the task between two tries", 0.2):
+            return "clear"
         return "retry" if may_retry else "failed"
 
 
@@ -183,8 +187,11 @@ def doubled(held: RunningCloud, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def spy(job_id: int, request: TriggerRequest, **more: Any) -> int:
         with held.service.sessions() as session:
-            same = [run for run in session.query(Run) if run.trigger["cause"] == request.cause]
-        doubled.extend(request.cause for run in same if run.status in (*ACTIVE, RunStatus.SUCCESS))
+            runs = session.query(Run).all()
+        # The mark up to the generation is that of the task instance; a clear begins another generation.
+        name, _ = request.cause.split("#")
+        doubled.extend(name for run in runs if run.trigger["cause"] == request.cause and run.status == 10)
+        doubled.extend(name for run in runs if name in run.trigger["cause"] and run.status in ACTIVE)
         return trigger(job_id, request, **more)
 
     monkeypatch.setattr(held.service.scheduler, "trigger", spy)

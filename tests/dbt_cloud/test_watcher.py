@@ -1,6 +1,7 @@
 """One watcher for all runs of an account: one request a round, patience with whatever goes wrong."""
 
 import asyncio
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -71,8 +72,18 @@ def test_a_run_is_seen_until_it_ends(cloud: RunningCloud) -> None:
 
 
 def test_a_round_is_one_request_for_a_hundred_runs_over_one_connection(
-    cloud: RunningCloud, requests: list[str]
+    cloud: RunningCloud, requests: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    handshakes: list[Any] = []
+    wrap = ssl.SSLContext.wrap_bio
+
+    def spy(self: ssl.SSLContext, *args: Any, **more: Any) -> ssl.SSLObject:
+        # The server of this same process has its own.
+        if not more.get("server_side"):
+            handshakes.append(self)
+        return wrap(self, *args, **more)
+
+    monkeypatch.setattr(ssl.SSLContext, "wrap_bio", spy)
     run_ids = [cloud.add_run(RunStatus.RUNNING) for _ in range(250)]
 
     async def watch() -> None:
@@ -91,6 +102,7 @@ def test_a_round_is_one_request_for_a_hundred_runs_over_one_connection(
 
     asyncio.run(watch())
     assert all("/runs?pk__in=" in request for request in requests)
+    assert len(handshakes) == 1
 
 
 @pytest.mark.parametrize(
@@ -140,6 +152,40 @@ def test_a_run_that_a_list_leaves_out_is_asked_for_by_itself(cloud: RunningCloud
     async def watch() -> None:
         async with watching(run_id) as sight:
             assert await ended(sight) == 10
+
+    asyncio.run(watch())
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_one_run_that_is_not_shown_hides_no_other(cloud: RunningCloud, status: int) -> None:
+    run_ids = [cloud.add_run() for _ in range(3)]
+    cloud.post(f"{cloud.api_url}/local/faults", {"path": "/runs$", "status": 405, "times": None})
+    cloud.post(
+        f"{cloud.api_url}/local/faults", {"path": f"/runs/{run_ids[0]}$", "status": status, "times": None}
+    )
+
+    async def watch() -> None:
+        async with AsyncExitStack() as stack:
+            first, *others = [await stack.enter_async_context(watching(run_id)) for run_id in run_ids]
+            assert [await ended(sight) for sight in others] == [10, 10]
+            await until(lambda: str(status) in first.trouble)
+
+    asyncio.run(watch())
+
+
+def test_who_comes_in_a_hurry_does_not_wait_for_the_slow(cloud: RunningCloud, requests: list[str]) -> None:
+    slow, quick = cloud.add_run(RunStatus.RUNNING), cloud.add_run()
+    hook = DbtCloudHook("dbt_conn", timeout_seconds=2)
+
+    async def watch() -> None:
+        async with RunWatcher.watching(hook, 1, slow, 3600) as sight:
+            await until(lambda: sight.run)
+            async with RunWatcher.watching(hook, 1, quick, SECONDS) as other:
+                await ended(other)
+            seen = len(requests)
+            await asyncio.sleep(10 * SECONDS)
+            # And when it is gone, the pace is the slow one's again.
+            assert len(requests) <= seen + 2
 
     asyncio.run(watch())
 
