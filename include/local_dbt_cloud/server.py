@@ -50,6 +50,8 @@ async def serve(
     quiet = {"log_level": "critical", "lifespan": "off", "server_header": False}
     # A client that keeps its connection open would hold up the end for as long as it likes.
     quiet["timeout_graceful_shutdown"] = 1
+    # Longer than clients pause between two rounds of requests, for whom a connection costs a handshake.
+    quiet["timeout_keep_alive"] = 75
     certificate = str(service.data.server_certificate)
     servers = [
         Server(uvicorn.Config(create_api(service), http=Protocol, ssl_certfile=certificate, **quiet)),

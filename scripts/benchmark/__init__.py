@@ -1,0 +1,1 @@
+"""What `make bench` calls: measurements of what this project costs, beside what people use today."""
