@@ -84,7 +84,7 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
         state = f"it was {run['status_humanized'].lower()}" if run else "it was never seen"
         why = f": {trouble}" if trouble else ""
         messages = {
-            "timeout": f"{name} took longer than the task's execution_timeout: {state}.",
+            "timeout": f"{name} took longer than the task's execution_timeout.",
             "waited": f"{name} took longer than the task's timeout, and may go on: {state}.",
             "lost": f"Sight of run {self.run_id} of dbt Cloud was lost when {state}{why}. It may go on.",
         }
