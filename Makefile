@@ -27,7 +27,8 @@ local-dbt-cloud: $(VENV)/ready ## Start only the local dbt Cloud, until Ctrl-C
 
 .PHONY: test
 test: $(VENV)/clients/ready ## Run all tests
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests .astro
+	@# More than the two cores of a small machine: many tests wait for an Airflow or a dbt.
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup tests .astro
 
 .PHONY: bench
 bench: $(VENV)/ready ## Measure what it costs beside what people use today, and write docs/benchmarks.md
