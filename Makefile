@@ -27,8 +27,8 @@ local-dbt-cloud: $(VENV)/ready ## Start only the local dbt Cloud, until Ctrl-C
 
 .PHONY: test
 test: $(VENV)/clients/ready ## Run all tests
-	@# More than the two cores of a small machine: many tests wait for an Airflow or a dbt.
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup tests .astro
+	@# By files: what a file shares, such as a whole Airflow, is started once.
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests .astro
 
 .PHONY: bench
 bench: $(VENV)/ready ## Measure what it costs beside what people use today, and write docs/benchmarks.md

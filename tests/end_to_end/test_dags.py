@@ -19,7 +19,7 @@ from scripts.settings import DAG_ID, Settings, read_settings
 from scripts.stack import airflow, check_connection, local_dbt_cloud
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("airflow")]
+pytestmark = pytest.mark.end_to_end
 
 
 @dataclass

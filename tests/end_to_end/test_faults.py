@@ -9,8 +9,7 @@ from tests.end_to_end.faults.matrix import Matrix, play
 from tests.end_to_end.faults.report import AS_IT_MUST_BE, INTRO, PAGE
 from tests.end_to_end.faults.scenarios import SCENARIOS, Scenario
 
-# One group: side by side, each worker of pytest-xdist would start an Airflow of its own.
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.end_to_end
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,7 @@ from scripts.processes import free_port
 from tests.conftest import PROJECT
 from tests.running_cloud import running_cloud
 
-# One group: side by side, each worker of pytest-xdist would start an Airflow of its own.
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("airflow")]
+pytestmark = pytest.mark.end_to_end
 
 TOKEN = "a-token-that-must-not-be-seen"
 
