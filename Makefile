@@ -27,8 +27,8 @@ local-dbt-cloud: $(VENV)/ready ## Start only the local dbt Cloud, until Ctrl-C
 
 .PHONY: test
 test: $(VENV)/clients/ready ## Run all tests
-	@# By files: what a file shares, such as a whole Airflow, is started once.
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests .astro
+	@# By files, the slow folders first: what a file shares, such as a whole Airflow, is started once.
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests .astro
 
 .PHONY: bench
 bench: $(VENV)/ready ## Measure what it costs beside what people use today, and write docs/benchmarks.md
