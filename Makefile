@@ -38,6 +38,10 @@ bench: $(VENV)/ready ## Measure what it costs beside what people use today, and 
 faults: $(VENV)/ready ## Play every fault in a real Airflow, with this project's operator and the stock one; write docs/faults.md
 	@$(BIN)/python -m tests.end_to_end.faults
 
+.PHONY: screenshots
+screenshots: $(VENV)/ready ## Take the README's pictures anew, in a real browser
+	@$(BIN)/python -m scripts.screenshots
+
 .PHONY: lint
 lint: $(VENV)/ready ## Check the style of the code
 	@$(BIN)/ruff check .

@@ -9,11 +9,15 @@ with the run of the try before it. A run that succeeds updates the asset `dbt_cl
 **Use it** when other people, or dbt Cloud's own schedule, may start the same job.
 
 **Change** the job with the Airflow variable `dbt_cloud_job_id`, the account with the connection `dbt_conn`.
+To run the job whenever the Dag that loads your data is done, instead of daily, let that Dag's last task have
+`outlets=[Asset("loaded")]`, and write `schedule=[Asset("loaded")]` here.
 """
 
 from datetime import timedelta
 
-from airflow.sdk import Asset, dag, task
+# Named in full, so that the Dag processor imports it once and not for every parse.
+from airflow.providers.standard.decorators.short_circuit import short_circuit_task
+from airflow.sdk import Asset, dag
 from pendulum import datetime
 
 from include.dbt_cloud.hook import DbtCloudHook
@@ -40,7 +44,7 @@ JOB_ASSET = Asset("dbt_cloud_job")
     doc_md=__doc__,
 )
 def check_before_running_dbt_cloud_job() -> None:
-    @task.short_circuit
+    @short_circuit_task
     def check_job_is_not_running(job_id: str) -> bool:
         return DbtCloudHook(DBT_CLOUD_CONN_ID).check_job_is_not_running(job_id)
 

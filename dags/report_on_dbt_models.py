@@ -6,14 +6,14 @@ Dag, which finds in the asset's event what became of each model and test.
 
 **Use it** as the beginning of whatever depends on fresh models: a report, an export, a forecast.
 
-**Change** `report`. To run the *job* after something else, do the same the other way round: let the Dag that
-loads your data have an asset in its `outlets`, and name that asset in the `schedule` of the job's Dag.
+**Change** `report`, and the schedule if it is to wait for other assets too.
 """
 
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Asset, dag, task
+from airflow.sdk.exceptions import AirflowFailException
 from pendulum import datetime
 
 from include.dbt_cloud.results import table_of
@@ -37,7 +37,10 @@ JOB_ASSET = Asset("dbt_cloud_job")
 def report_on_dbt_models() -> None:
     @task
     def report(triggering_asset_events: Any = None) -> dict[str, int]:
-        results = triggering_asset_events[JOB_ASSET][-1].extra
+        events = triggering_asset_events.get(JOB_ASSET)
+        results = events[-1].extra if events else {}
+        if "nodes" not in results:
+            raise AirflowFailException("No dbt results: they come with the asset, from the job's own Dag.")
         print(f"Run {results['run_id']} of dbt Cloud, {results['href']}: {table_of(results)}")
         return results["counts"]
 

@@ -32,11 +32,8 @@ def ignored(path: str) -> bool:
 
 def files_of_the_project() -> list[str]:
     left_out = (".git", ".venv", ".airflow", ".local_dbt_cloud")
-    return [
-        path.relative_to(PROJECT).as_posix()
-        for path in PROJECT.rglob("*")
-        if path.is_file() and path.relative_to(PROJECT).parts[0] not in left_out
-    ]
+    paths = [path for top in PROJECT.iterdir() if top.name not in left_out for path in [top, *top.rglob("*")]]
+    return [path.relative_to(PROJECT).as_posix() for path in paths if path.is_file()]
 
 
 def in_image() -> list[str]:

@@ -111,9 +111,11 @@ class DbtCloudHook(ProviderHook):
         :param run_id: The ID of a dbt Cloud job run.
         :param account_id: Optional. The ID of a dbt Cloud account.
         """
-        limit = stop_after_delay(SECONDS_TO_CANCEL)
         for attempt in Retrying(
-            retry=retry_if_exception(may_have_been_done), stop=limit, wait=wait_fixed(1), reraise=True
+            retry=retry_if_exception(may_have_been_done),
+            wait=wait_fixed(self.retries.backoff_factor),
+            stop=stop_after_delay(SECONDS_TO_CANCEL),
+            reraise=True,
         ):
             with attempt:
                 super().cancel_job_run(run_id=run_id, account_id=account_id)

@@ -24,10 +24,12 @@ class DbtCloudJobRunSensor(ProviderSensor):
         return DbtCloudHook(self.dbt_cloud_conn_id, **self.hook_params)
 
     def poke(self, context: Context) -> bool:
-        """Return whether the run has succeeded; raise only if it ended otherwise."""
+        """Return whether the run has succeeded; raise if it ended otherwise or the token is refused."""
         try:
             return super().poke(context)
         except (DbtCloudRefused, DbtCloudNoAnswer, ValueError) as error:
+            if getattr(error, "status_code", 0) in (401, 403):
+                raise
             # Unknown just after its start, or in a status that the provider does not know.
             self.log.warning("The status of run %s is not known: %s", self.run_id, error)
             return False

@@ -12,7 +12,8 @@ MOST = 1.2
 
 HOW = (
     "A process imports what Airflow's Dag processor has imported, and forks another each time a file is "
-    "parsed, as that does; milliseconds of CPU of the fork, median of {times}. *Airflow imported*: all "
+    "parsed, as that does; milliseconds of CPU of the fork, which reads the file and serializes its Dag, "
+    "median of {times}. *Airflow imported*: all "
     "that the file imports beyond that counts, the provider too. *Pre-imported*: before it forks, the "
     "process has also imported what the Dag files name of `airflow`, providers included, as the Dag "
     "processor does by default (`parsing_pre_import_modules`); one such process has our Dags, another "

@@ -24,5 +24,5 @@ def cloud(shared_cloud: RunningCloud, monkeypatch: pytest.MonkeyPatch) -> Iterat
 def held(cloud: RunningCloud, monkeypatch: pytest.MonkeyPatch) -> RunningCloud:
     """A dbt Cloud that starts no run of its queue: tests say what becomes of each."""
     monkeypatch.setattr(cloud.service.scheduler, "_start_what_may", lambda: None)
-    monkeypatch.setattr("include.dbt_cloud.operator.SECONDS_HIDDEN", 1)
+    monkeypatch.setattr("include.dbt_cloud.operator.SECONDS_HIDDEN", 0.5)
     return cloud

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk.exceptions import TaskDeferred
 
-from include.dbt_cloud.operator import DbtCloudRunJobOperator
+from include.dbt_cloud.operator import NOTE, DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 from include.local_dbt_cloud.store import ACTIVE, Run, RunStatus
 from tests.running_cloud import RunningCloud
@@ -106,6 +106,12 @@ class Life:
     def retry(self) -> "Life":
         """Begin the next try, as Airflow does by itself."""
         self.ti.try_number += 1
+        return self
+
+    def an_hour_later(self) -> "Life":
+        """Let an hour pass: dbt Cloud no longer hides what the last try may have started."""
+        note = self.store.get(NOTE)
+        self.store.set(NOTE, note | {"at": note["at"] - 3600})
         return self
 
     def clear(self) -> "Life":

@@ -77,7 +77,7 @@ def test_a_worker_that_was_killed_before_it_started_a_run_leaves_none_to_wait_fo
     with pytest.raises(Killed):
         life.execute("start")
     assert runs(held) == []
-    life.retry().execute()
+    life.an_hour_later().retry().execute()
     assert runs(held) == [(1, "Queued")]
 
 
@@ -151,7 +151,7 @@ def test_a_start_without_an_answer_is_one_start(held: RunningCloud, trouble: dic
 
 def test_a_run_that_is_hidden_at_first_is_not_started_again(held: RunningCloud) -> None:
     fault(held, method="POST", path="/run$", drop="after")
-    fault(held, method="GET", path="/runs", hide_new_runs=0.5, times=None)
+    fault(held, method="GET", path="/runs", hide_new_runs=0.2, times=None)
     assert Life().run(lambda: end(held)) == 1
 
 
@@ -159,7 +159,7 @@ def test_a_later_try_waits_for_a_run_that_is_hidden_at_first(held: RunningCloud)
     life = Life()
     with pytest.raises(Killed):
         life.execute("answer")
-    fault(held, method="GET", path="/runs", hide_new_runs=0.5, times=None)
+    fault(held, method="GET", path="/runs", hide_new_runs=0.2, times=None)
     life.retry().execute()
     assert len(runs(held)) == 1
 
@@ -239,7 +239,7 @@ def test_a_run_of_somebody_else_is_not_taken_over(held: RunningCloud) -> None:
     life = Life()
     with pytest.raises(Killed):
         life.execute("start")
-    life.retry().execute()
+    life.an_hour_later().retry().execute()
     assert len(runs(held)) == 3
 
 

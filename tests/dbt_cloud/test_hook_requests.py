@@ -13,7 +13,7 @@ from tests.running_cloud import RunningCloud
 
 @pytest.fixture
 def hook() -> DbtCloudHook:
-    return DbtCloudHook("dbt_conn", timeout_seconds=2, retry_delay=0.01)
+    return DbtCloudHook("dbt_conn", timeout_seconds=1, retry_delay=0.01)
 
 
 def fault(cloud: RunningCloud, **fields: Any) -> None:

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from include.dbt_cloud.errors import DbtCloudJobRunCancelled, DbtCloudJobRunFailed, DbtCloudJobRunTimedOut
+from include.dbt_cloud.errors import (
+    DbtCloudJobRunCancelled,
+    DbtCloudJobRunFailed,
+    DbtCloudJobRunTimedOut,
+    DbtCloudRefused,
+)
 from include.dbt_cloud.sensor import DbtCloudJobRunSensor
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 from include.local_dbt_cloud.store import RunStatus
@@ -73,6 +78,14 @@ def test_a_first_look_that_shows_nothing_is_no_failure(
         assert asyncio.run(deferred(waiting).wait()).payload["status"] == "success"
     else:
         waiting.execute({"ti": TaskInstance()})
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_token_is_not_waited_for(cloud: RunningCloud, status: int) -> None:
+    run_id = cloud.add_run(RunStatus.RUNNING)
+    cloud.post(f"{cloud.api_url}/local/faults", {"path": f"/runs/{run_id}", "status": status, "times": 9})
+    with pytest.raises(DbtCloudRefused, match="API token"):
+        sensor(run_id, deferrable=False).execute({"ti": TaskInstance()})
 
 
 def test_a_run_that_has_ended_is_not_waited_for(cloud: RunningCloud) -> None:

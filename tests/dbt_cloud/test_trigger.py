@@ -21,6 +21,7 @@ from tests.running_cloud import RunningCloud
 
 def trigger_for(run_id: int, **more: Any) -> DbtCloudRunJobTrigger:
     arguments = {"end_time": time.time() + 60, "poll_interval": 0.05, "account_id": None, **more}
+    arguments["hook_params"] = {"retry_delay": 0.01}
     # As Airflow hands it over to the triggerer.
     _, serialized = DbtCloudRunJobTrigger("dbt_conn", run_id, **arguments).serialize()
     return DbtCloudRunJobTrigger(**serialized)
@@ -40,7 +41,12 @@ def fault(cloud: RunningCloud, **fields: Any) -> None:
 @pytest.fixture
 def operator() -> DbtCloudRunJobOperator:
     return DbtCloudRunJobOperator(
-        task_id="trigger_job", dbt_cloud_conn_id="dbt_conn", job_id=101, trigger_reason="x", deferrable=True
+        task_id="trigger_job",
+        dbt_cloud_conn_id="dbt_conn",
+        job_id=101,
+        trigger_reason="x",
+        deferrable=True,
+        hook_params={"retry_delay": 0.01},
     )
 
 
@@ -160,7 +166,7 @@ def test_the_operator_defers_without_a_look_at_its_run(
 
 def test_patience_is_never_shorter_than_a_few_rounds(cloud: RunningCloud) -> None:
     run_id = cloud.add_run(RunStatus.RUNNING)
-    event = event_of(trigger_for(run_id, poll_interval=0.6, patience=0.1, end_time=time.time() + 1.5))
+    event = event_of(trigger_for(run_id, poll_interval=0.3, patience=0.1, end_time=time.time() + 0.7))
     assert event["status"] == "waited"
 
 
@@ -199,7 +205,7 @@ def test_the_verdict_is_dbt_clouds(
 def test_a_cancel_that_fails_is_said(
     cloud: RunningCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("include.dbt_cloud.hook.SECONDS_TO_CANCEL", 1)
+    monkeypatch.setattr("include.dbt_cloud.hook.SECONDS_TO_CANCEL", 0.2)
     event = event_of(trigger_for(cloud.add_run(RunStatus.RUNNING), execution_deadline=time.time() + 0.5))
     fault(cloud, method="POST", path="/cancel$", status=503, times=None)
     with pytest.raises(DbtCloudJobRunTimedOut, match=r"See it at http.* could not be cancelled"):
@@ -240,7 +246,7 @@ def test_a_task_that_is_killed_while_it_holds_a_worker_cancels_its_run(
 def test_a_kill_does_not_hang_when_dbt_cloud_is_gone(
     cloud: RunningCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("include.dbt_cloud.hook.SECONDS_TO_CANCEL", 2)
+    monkeypatch.setattr("include.dbt_cloud.hook.SECONDS_TO_CANCEL", 0.2)
     operator.run_id = cloud.add_run(RunStatus.RUNNING)
     fault(cloud, method="POST", path="/cancel$", status=503, times=None)
     operator.on_kill()

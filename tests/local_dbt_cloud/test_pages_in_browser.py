@@ -1,7 +1,6 @@
 """The pages in a real browser: the buttons, what goes on by itself, phones, keyboards, other origins."""
 
 import json
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,45 +11,21 @@ from typing import Any
 
 import pytest
 from selenium.common.exceptions import WebDriverException
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from include.local_dbt_cloud.faults import Fault
 from include.local_dbt_cloud.store import Job, Run, RunStatus, RunStep, now
+from scripts.browser import chromium, show
+from tests.browsing import LEAST_CONTRAST, WIDTHS, needs_chromium
 from tests.local_dbt_cloud.conftest import FAILING, QUICK, SLOW
 from tests.running_cloud import RunningCloud, running_cloud
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-CHROMEDRIVER = shutil.which("chromedriver")
-
-pytestmark = [
-    pytest.mark.end_to_end,
-    pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="needs Chromium or Chrome, and chromedriver"),
-]
+pytestmark = [pytest.mark.end_to_end, needs_chromium]
 
 LONG = "a_name_without_a_space_" * 11
-# How far a text stands out from what is behind it, as WCAG computes it; of the text that does so least.
-LEAST_CONTRAST = """
-const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
-const light = (color) => numbers(color).slice(0, 3).map((c) => c / 255)
-  .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-const behind = (element) => {
-  const color = getComputedStyle(element).backgroundColor;
-  return numbers(color)[3] === 0 ? behind(element.parentElement) : color;
-};
-return [...document.body.querySelectorAll("*")]
-  .filter((element) => element.checkVisibility() && element.tagName !== "SCRIPT")
-  .filter((element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
-  .map((element) => {
-    const both = [light(getComputedStyle(element).color), light(behind(element))];
-    const [low, high] = both.sort((a, b) => a - b);
-    return [(high + 0.05) / (low + 0.05), element.textContent.trim().slice(0, 40)];
-  })
-  .sort((a, b) => a[0] - b[0])[0];
-"""
 
 
 @dataclass
@@ -101,17 +76,9 @@ class Pages:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    # With both paths given, Selenium does not look for a browser in the network.
-    options = ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    profile = f"--user-data-dir={tmp_path_factory.mktemp('profile')}"
-    for argument in ("--no-sandbox", "--headless=new", "--disable-dev-shm-usage", profile):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = Chrome(options, ChromeService(CHROMEDRIVER))
-    yield browser
-    browser.quit()
+def browser() -> Iterator[Chrome]:
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
@@ -134,14 +101,6 @@ def pages(browser: Chrome, cloud: RunningCloud) -> Iterator[Pages]:
     asked = {one["request"]["url"] for one in requests if one["documentURL"].startswith(ours)}
     assert asked
     assert not [url for url in asked if not url.startswith(ours)]
-
-
-def show(browser: Chrome, width: int = 1280, scheme: str = "light") -> None:
-    """Make the screen so wide, and prefer dark or light."""
-    screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 def add_step(cloud: RunningCloud, run_id: int, index: int, log: str, **fields: Any) -> Path:
@@ -372,8 +331,7 @@ def test_no_page_is_wider_than_a_phone(pages: Pages) -> None:
     for path in addresses_of_every_page(pages.cloud):
         pages.open(path)
         pages.run_script("for (const one of document.querySelectorAll('details')) one.open = true")
-        page = "const page = document.documentElement; return [page.clientWidth, page.scrollWidth]"
-        assert pages.run_script(page) == [390, 390], path
+        assert pages.run_script(WIDTHS) == [390, 390], path
 
 
 def test_dark_and_light_differ_and_all_text_stands_out(pages: Pages) -> None:

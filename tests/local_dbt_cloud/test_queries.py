@@ -353,6 +353,7 @@ def walk(cloud: RunningCloud, path: str, parameters: Parameters, size: int) -> l
             return ids
 
 
+@pytest.mark.end_to_end
 @given(RUN_FILTERS, RUN_ORDERS, st.booleans(), LIMITS, OFFSETS)
 @QUERIES
 def test_a_list_of_runs_has_those_that_were_asked_for(
@@ -366,6 +367,7 @@ def test_a_list_of_runs_has_those_that_were_asked_for(
     check_list(cloud, "runs/", RUNS, chosen, order, backwards, limit, offset)
 
 
+@pytest.mark.end_to_end
 @given(JOB_FILTERS, JOB_ORDERS, st.booleans(), LIMITS, OFFSETS)
 @QUERIES
 def test_a_list_of_jobs_has_those_that_were_asked_for(
@@ -380,6 +382,7 @@ def test_a_list_of_jobs_has_those_that_were_asked_for(
     check_list(cloud, "jobs/", jobs, chosen, order, backwards, limit, offset)
 
 
+@pytest.mark.end_to_end
 @given(RUN_FILTERS, RUN_ORDERS, st.booleans(), st.integers(5, 100))
 @WALKS
 def test_the_pages_of_a_list_of_runs_hold_each_once_and_in_order(
@@ -400,6 +403,7 @@ def test_the_pages_of_one_run_each_hold_all_runs_forwards_and_backwards(
     assert walk(cloud, "runs/", [("order_by", f"-{order}")], size=1) == forwards[::-1]
 
 
+@pytest.mark.end_to_end
 @given(JOB_FILTERS, JOB_ORDERS, st.booleans(), st.integers(1, 100))
 @WALKS
 def test_the_pages_of_a_list_of_jobs_hold_each_once_and_in_order(

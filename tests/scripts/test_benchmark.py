@@ -20,9 +20,6 @@ from scripts.settings import PROJECT
 HISTORY = 2000
 WAITING_RUNS = 200
 
-# One group, so that its tests share a local dbt Cloud.
-in_short = [pytest.mark.end_to_end, pytest.mark.xdist_group("benchmark")]
-
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
@@ -39,7 +36,7 @@ def with_history(bench: Bench) -> Iterator[DbtCloud]:
 
 
 class TestInShort:
-    pytestmark = in_short
+    pytestmark = pytest.mark.end_to_end
 
     def test_a_check_is_one_request_whatever_the_history(self, bench: Bench, with_history: DbtCloud) -> None:
         ours = check.check(bench.with_history, with_history, "ours", 2)

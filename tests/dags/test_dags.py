@@ -1,10 +1,14 @@
-"""The main Dag: that it parses as every Dag here must, and is what the README says."""
+"""The Dags: that they parse and follow the rules of the house, and are what the README says."""
 
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowFailException
 
 from tests.conftest import PROJECT
 
@@ -34,6 +38,7 @@ def test_every_dag_follows_the_rules_of_the_house(dag_bag: DagBag) -> None:
         for task in dag.tasks:
             assert task.owner != "airflow", f"{task.task_id} has no owner"
             assert task.execution_timeout, f"{task.task_id} may hang for ever"
+            assert task.retries >= 2, f"{task.task_id} gives up at the first disturbance"
 
 
 @pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
@@ -65,3 +70,14 @@ def test_the_job_is_not_read_while_the_dag_is_parsed(dag) -> None:
     # There is no such variable in this Airflow, so that it parses at all says as much.
     assert dag.get_task("trigger_job").job_id == "{{ var.value.dbt_cloud_job_id }}"
     assert "job_id" in dag.get_task("trigger_job").template_fields
+
+
+@pytest.mark.parametrize(
+    "events",
+    [{}, {Asset("dbt_cloud_job"): [SimpleNamespace(extra={"from_rest_api": True})]}],
+    ids=["started by hand", "an event that a person made"],
+)
+def test_the_report_says_what_it_needs_if_no_results_came(dag_bag: DagBag, events: dict[Asset, Any]) -> None:
+    report = dag_bag.dags["report_on_dbt_models"].get_task("report")
+    with pytest.raises(AirflowFailException, match="No dbt results: they come with the asset"):
+        report.python_callable(triggering_asset_events=events)
