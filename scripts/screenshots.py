@@ -2,12 +2,13 @@
 
 import dataclasses
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from PIL import Image
-from selenium.webdriver import ActionChains, Chrome
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -51,7 +52,10 @@ def take_pictures(chromium: Chrome, settings: Settings, dag_run_id: str, dbt_run
     dag_run = f"{settings.airflow_url}/dags/{DAG_ID}/runs/{dag_run_id}"
     browser.show(chromium, WIDTH, HEIGHT)
     chromium.get(settings.airflow_url)
-    chromium.execute_script("localStorage.setItem('default_dag_view', '\"graph\"')")
+    # How wide the graph is beside the tab is kept where the choice of the graph is.
+    panels = {"details-panel,main-panel": {"expandToSizes": {}, "layout": [35, 65]}}
+    for key, value in {"default_dag_view": "graph", "react-resizable-panels:graph-ltr": panels}.items():
+        chromium.execute_script("localStorage.setItem(...arguments)", key, json.dumps(value))
     _take(chromium, "graph", dag_run, lambda: chromium.find_elements(By.CSS_SELECTOR, ".react-flow__node"))
     _take(
         chromium,
@@ -64,12 +68,6 @@ def take_pictures(chromium: Chrome, settings: Settings, dag_run_id: str, dbt_run
 
 
 def _has_results(chromium: Chrome) -> bool:
-    # The graph leaves the tab less room than it has: it goes to the left.
-    handle = chromium.find_element(By.CSS_SELECTOR, "[data-panel-resize-handle-id]")
-    if handle.location["x"] > WIDTH / 2:
-        ActionChains(chromium).drag_and_drop_by_offset(
-            handle, int(WIDTH * 0.3) - handle.location["x"], 0
-        ).perform()
     chromium.switch_to.frame(chromium.find_element(By.TAG_NAME, "iframe"))
     try:
         return bool(chromium.find_elements(By.CSS_SELECTOR, "svg .bar"))

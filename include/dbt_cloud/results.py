@@ -76,8 +76,11 @@ def _node(result: dict[str, Any]) -> dict[str, Any]:
     node = {key: result[key] for key in ("unique_id", "status", "thread_id")}
     node |= {"execution_time": round(result["execution_time"], 3), "started_at": min(started, default=None)}
     if node["status"] in RANKS:
-        first_line = next(iter((result["message"] or "").strip().splitlines()), "")
-        node["message"] = first_line[:LONGEST_MESSAGE]
+        first, *more = [line.strip() for line in (result["message"] or "").strip().splitlines()] or [""]
+        if more and " Error in " in first:
+            # Which only names the node, as in "Database Error in model orders (models/orders.sql)".
+            first = f"{first.split(' in ')[0]}: {more[0]}"
+        node["message"] = first[:LONGEST_MESSAGE]
     return node
 
 

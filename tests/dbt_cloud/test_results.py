@@ -81,7 +81,7 @@ def test_what_went_wrong_comes_first_then_what_took_longest(cloud: RunningCloud)
             result("unit_test.shop.orders.adds_up", "pass", 3),
         ],
         None,
-        [result("model.shop.broken", "error", 5, "\nRuntime Error in model\n  bad SQL")],
+        [result("model.shop.broken", "error", 5, "\nRuntime Error in model b (b.sql)\n  bad SQL\n  at 1")],
     ])  # fmt: skip
     results = read(run_id)
     assert results["counts"] == {"error": 1, "fail": 1, "warn": 1, "skipped": 1, "success": 2, "pass": 1}
@@ -89,7 +89,7 @@ def test_what_went_wrong_comes_first_then_what_took_longest(cloud: RunningCloud)
     assert table_of(results).splitlines() == [
         "1 error, 1 fail, 1 warn, 1 skipped, 2 success, 1 pass, in 5.0 seconds",
         "status      seconds  node                      message",
-        "error          5.00  model broken              Runtime Error in model",
+        "error          5.00  model broken              Runtime Error: bad SQL",
         "fail           1.00  test unique_id            Got 1 result",
         "warn           2.00  test not_null_id          Got 3 results",
         "skipped        0.00  model after",
@@ -103,7 +103,7 @@ def test_what_went_wrong_comes_first_then_what_took_longest(cloud: RunningCloud)
         "thread_id": "Thread-1",
         "execution_time": 5,
         "started_at": "2026-01-01T00:00:00Z",
-        "message": "Runtime Error in model",
+        "message": "Runtime Error: bad SQL",
     }
 
 

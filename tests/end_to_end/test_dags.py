@@ -10,13 +10,16 @@ from typing import Any
 import duckdb
 import httpx
 import pytest
+from selenium.webdriver.common.by import By
 
 from scripts.airflow_api import AirflowApi
+from scripts.browser import chromium
 from scripts.dbt_cloud_api import DbtCloudApi
 from scripts.processes import free_port
 from scripts.progress import Progress
 from scripts.settings import DAG_ID, Settings, read_settings
 from scripts.stack import airflow, check_connection, local_dbt_cloud
+from tests.browsing import needs_chromium
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.end_to_end
@@ -142,3 +145,25 @@ def test_the_report_follows_a_run_of_the_job(stack: Stack) -> None:
     assert results["counts"]["success"] > 16
     report = stack.first_run("report_on_dbt_models")
     assert stack.xcom("report_on_dbt_models", report, "report") == results["counts"]
+
+
+@needs_chromium
+def test_the_tab_shows_the_results_inside_airflow(stack: Stack) -> None:
+    run_id = stack.first_run(DAG_ID)
+    results = stack.xcom(DAG_ID, run_id, "trigger_job", "run_results")
+    address = f"{stack.settings.airflow_url}/dags/{DAG_ID}/runs/{run_id}/tasks/trigger_job"
+    with chromium() as browser:
+        browser.get(address)
+        wait_until(lambda: browser.find_elements(By.CSS_SELECTOR, "[href$='/plugin/dbt_results']"), 60)
+        browser.find_element(By.CSS_SELECTOR, "[href$='/plugin/dbt_results']").click()
+        wait_until(lambda: browser.find_elements(By.TAG_NAME, "iframe"), 60)
+        browser.switch_to.frame(browser.find_element(By.TAG_NAME, "iframe"))
+        wait_until(lambda: browser.find_elements(By.CSS_SELECTOR, "svg .bar"), 60)
+        assert len(browser.find_elements(By.CSS_SELECTOR, "svg .bar")) > 80
+        assert f"Run {results['run_id']} of dbt Cloud" in browser.find_element(By.TAG_NAME, "h1").text
+        # The frame may not leave Airflow: the link opens a page of its own.
+        browser.find_element(By.LINK_TEXT, "See it in dbt Cloud").click()
+        wait_until(lambda: len(browser.window_handles) == 2, 30)
+        browser.switch_to.window(browser.window_handles[1])
+        wait_until(lambda: "Success" in browser.page_source, 30)
+        assert browser.current_url == results["href"]
