@@ -1,4 +1,4 @@
-"""`make run` itself, in a real Airflow: what it shows, what it leaves, and how it fails."""
+"""`make run` and `make start`, in a real Airflow: what they show, what they leave, and how they fail."""
 
 import contextlib
 import json
@@ -37,11 +37,11 @@ class Place:
     # All processes that the command was seen to start, also those that have ended.
     family: set[psutil.Process] = field(default_factory=set)
 
-    def start(self, **more: str) -> subprocess.Popen[bytes]:
-        """Start `make run`; what it prints goes to a file."""
+    def start(self, command: str = "run", **more: str) -> subprocess.Popen[bytes]:
+        """Start `make run`, or `make start`; what it prints goes to a file."""
         with self.output.open("wb") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "scripts.run", "--airflow-home", str(self.airflow_home)],
+                [sys.executable, "-m", f"scripts.{command}", "--airflow-home", str(self.airflow_home)],
                 cwd=PROJECT, env=os.environ | {"COLUMNS": "200"} | self.environment | more,
                 stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
@@ -202,5 +202,18 @@ def test_ctrl_c_stops_what_was_started_also_when_it_is_pressed_twice(tmp_path: P
             process.send_signal(signal.SIGINT)
             time.sleep(0.5)
         assert process.wait(timeout=60) == 130
+    assert "nothing is left running" in place.output.read_text()
+    assert place.left_running() == []
+
+
+def test_make_start_stays_up_until_ctrl_c(tmp_path: Path) -> None:
+    place = make_place(tmp_path)
+    with place.start("start") as process:
+        place.watch(process, seconds=120, until=lambda: "Ctrl-C stops" in place.output.read_text())
+        links = re.findall(r"(?:Airflow|dbt Cloud) +(http://\S+)", place.output.read_text())
+        assert len(links) == 2
+        assert all(httpx.get(link, trust_env=False, follow_redirects=True).is_success for link in links)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
     assert "nothing is left running" in place.output.read_text()
     assert place.left_running() == []
