@@ -1,7 +1,12 @@
 """How a dbt Cloud run can end badly, and how a request can: a class and a sentence for each."""
 
+import re
+
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
+from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from requests import RequestException, Response
+from requests.exceptions import SSLError
 
 
 class DbtCloudRefused(AirflowException):
@@ -14,6 +19,77 @@ class DbtCloudRefused(AirflowException):
 
 class DbtCloudNoAnswer(AirflowException):
     """No answer of dbt Cloud arrived: what was asked may have been done or not."""
+
+
+def check_connection(conn: Connection, conn_id: str) -> None:
+    """Raise AirflowException, with what to write instead, if a connection cannot be right."""
+    if "/" in (conn.host or ""):
+        problem = f"has the host {conn.host!r}: write the name alone, such as ab123.us1.dbt.com"
+    elif conn.port not in (None, 443):
+        problem = f"has a port of its own, which is not used: write it behind the host, host:{conn.port}"
+    elif conn.login and not conn.login.isdecimal():
+        problem = f"has the account id {conn.login!r}: set its login to the number in your account's address"
+    elif not conn.password:
+        problem = "has no API token: set its password to a service token of dbt Cloud"
+    else:
+        return
+    raise AirflowException(f"The connection {conn_id!r} {problem}.")
+
+
+def refused(response: Response, conn_id: str) -> DbtCloudRefused:
+    """Return the error for an answer that is one."""
+    code, path = response.status_code, response.request.path_url
+    account = re.search(r"/accounts/(\d+)", path)
+    of_account = f"account {account[1]}" if account else "the account"
+    what = re.search(r"/(job|run)s/(\d+)(?!.*/artifacts)", path)
+    if code == 401:
+        sentence = (
+            f"dbt Cloud refuses the API token of the connection {conn_id!r} (401): set its password to a "
+            f"service token of {of_account}."
+        )
+    elif code == 403:
+        sentence = (
+            f"The API token of the connection {conn_id!r} is not one of {of_account}, or may not do this "
+            "(403): set its login to the token's account, or use another token."
+        )
+    elif code == 404 and what:
+        sentence = (
+            f"dbt Cloud knows no {what[1]} {what[2]} in {of_account} (404): check the {what[1]} id, and that "
+            "the API token may see it."
+        )
+    else:
+        try:
+            why = f": {response.json()['status']['user_message']}"
+        except (ValueError, KeyError, TypeError):
+            why = "."
+        sentence = f"dbt Cloud answered {code} {response.reason} to {response.request.method} {path}{why}"
+    return DbtCloudRefused(sentence, code)
+
+
+def not_understood(response: Response, conn_id: str) -> DbtCloudNoAnswer:
+    """Return the error for an answer that is not dbt Cloud's, but a proxy's or another service's."""
+    request = response.request
+    return DbtCloudNoAnswer(
+        f"Asked {request.method} {request.path_url}, dbt Cloud answered something else: "
+        f"{response.text[:200]!r}. Check the host of the connection {conn_id!r}."
+    )
+
+
+def not_answered(request: str, error: RequestException, host: str, conn_id: str) -> DbtCloudNoAnswer:
+    """Return the error for a request that failed before an answer arrived."""
+    if isinstance(error, SSLError):
+        sentence = (
+            f"The certificate of {host} is not trusted: check the host of the connection {conn_id!r}; for an "
+            "authority of your own, set REQUESTS_CA_BUNDLE and SSL_CERT_FILE to its file before Airflow "
+            "starts."
+        )
+    elif "NameResolutionError" in repr(error):
+        sentence = f"There is no host {host}: set the host of {conn_id!r} to your access URL."
+    else:
+        limit = re.search(r"read timeout=(\d+)", str(error))
+        within = f" within {limit[1]} seconds" if limit else ""
+        sentence = f"dbt Cloud at {host} did not answer {request}{within}: {type(error).__name__}."
+    return DbtCloudNoAnswer(sentence)
 
 
 class DbtCloudJobRunFailed(DbtCloudJobRunException):

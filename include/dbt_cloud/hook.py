@@ -1,6 +1,5 @@
 """The provider's hook, with a time limit, retries that double no run, and errors that are a sentence."""
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -13,11 +12,11 @@ from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowException
 from requests import Response, Session
 from requests.adapters import HTTPAdapter
-from requests.exceptions import RequestException, SSLError
+from requests.exceptions import RequestException
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from urllib3.util import Retry
 
-from include.dbt_cloud.errors import DbtCloudNoAnswer, DbtCloudRefused
+from include.dbt_cloud.errors import DbtCloudNoAnswer, check_connection, not_answered, not_understood, refused
 
 ACTIVE = list(DbtCloudJobRunStatus.NON_TERMINAL_STATUSES.value)
 
@@ -123,17 +122,18 @@ class DbtCloudHook(ProviderHook):
     def check_response(self, response: Response) -> None:
         """Raise DbtCloudRefused, with a sentence that says what to do, if the answer is an error."""
         if not response.ok:
-            raise DbtCloudRefused(self._why_refused(response), response.status_code)
+            raise refused(response, self.dbt_cloud_conn_id)
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask for the account, which a wrong host, token or account id does not survive."""
+        connection = f"The connection {self.dbt_cloud_conn_id!r}"
         try:
             hook = type(self)(self.dbt_cloud_conn_id, timeout_seconds=10, retry_limit=0)
             if not hook.connection.login:
-                raise AirflowException(f"{hook._the_connection} has no account id: set its login to it.")
+                return False, f"{connection} has no account id: set its login to it."
             name = hook.get_account().json()["data"]["name"]
         except (ValueError, KeyError, TypeError):
-            return False, f"{self._the_connection} leads to something that is not dbt Cloud: check its host."
+            return False, f"{connection} leads to something that is not dbt Cloud: check its host."
         except AirflowException as error:
             return False, str(error)
         return True, f"Successfully connected to dbt Cloud, account {name!r}."
@@ -174,7 +174,7 @@ class DbtCloudHook(ProviderHook):
         runs = self.runs_in(response)
         # A proxy or another service can answer too: what it says must not pass for "no run is active".
         if any(run["status"] not in ACTIVE for run in runs):
-            raise self._makes_no_sense(response)
+            raise not_understood(response, self.dbt_cloud_conn_id)
         return runs[0] if runs else None
 
     def retry_job_run(self, run_id: int, account_id: int | None = None) -> Response:
@@ -191,7 +191,7 @@ class DbtCloudHook(ProviderHook):
                 return runs
         except (ValueError, KeyError, TypeError):
             pass
-        raise self._makes_no_sense(response)
+        raise not_understood(response, self.dbt_cloud_conn_id)
 
     def job_number(self, job_id: int | str) -> int:
         """Return a job id as a number; raise AirflowException if it is none."""
@@ -206,72 +206,10 @@ class DbtCloudHook(ProviderHook):
         try:
             return super()._run_and_get_response(method=method, endpoint=endpoint, **more)
         except RequestException as error:
-            raise DbtCloudNoAnswer(self._why_no_answer(f"{method} {endpoint}", error)) from error
+            host = self._get_tenant_domain(self.connection)
+            raise not_answered(f"{method} {endpoint}", error, host, self.dbt_cloud_conn_id) from error
 
     def _require_password(self, conn: Connection) -> Connection:
         # Whoever reads the connection, in synchronous and asynchronous code, passes here.
-        if "/" in (conn.host or ""):
-            problem = f"has the host {conn.host!r}: write the name alone, such as ab123.us1.dbt.com"
-        elif conn.port not in (None, 443):
-            problem = f"has a port of its own, which is not used: write it behind the host, host:{conn.port}"
-        elif conn.login and not conn.login.isdecimal():
-            problem = (
-                f"has the account id {conn.login!r}: set its login to the number in your account's address"
-            )
-        elif not conn.password:
-            problem = "has no API token: set its password to a service token of dbt Cloud"
-        else:
-            return conn
-        raise AirflowException(f"{self._the_connection} {problem}.")
-
-    @property
-    def _the_connection(self) -> str:
-        return f"The connection {self.dbt_cloud_conn_id!r}"
-
-    def _makes_no_sense(self, response: Response) -> DbtCloudNoAnswer:
-        return DbtCloudNoAnswer(
-            f"Asked {response.request.method} {response.request.path_url}, "
-            f"dbt Cloud answered something else: "
-            f"{response.text[:200]!r}. Check the host of the connection {self.dbt_cloud_conn_id!r}."
-        )
-
-    def _why_refused(self, response: Response) -> str:
-        code, path = response.status_code, response.request.path_url
-        account = re.search(r"/accounts/(\d+)", path)
-        of_account = f"account {account[1]}" if account else "the account"
-        what = re.search(r"/(job|run)s/(\d+)(?!.*/artifacts)", path)
-        name = repr(self.dbt_cloud_conn_id)
-        match code:
-            case 401:
-                return (
-                    f"dbt Cloud refuses the API token of the connection {name} (401): set its password to a "
-                    f"service token of {of_account}."
-                )
-            case 403:
-                return (
-                    f"The API token of the connection {name} is not one of {of_account}, or may not do this "
-                    "(403): set its login to the token's account, or use another token."
-                )
-            case 404 if what:
-                return (
-                    f"dbt Cloud knows no {what[1]} {what[2]} in {of_account} (404): check the {what[1]} id, "
-                    "and that the API token may see it."
-                )
-        try:
-            why = f": {response.json()['status']['user_message']}"
-        except (ValueError, KeyError, TypeError):
-            why = "."
-        return f"dbt Cloud answered {code} {response.reason} to {response.request.method} {path}{why}"
-
-    def _why_no_answer(self, request: str, error: RequestException) -> str:
-        host = self._get_tenant_domain(self.connection)
-        if isinstance(error, SSLError):
-            return (
-                f"The certificate of {host} is not trusted: check the host of the connection "
-                f"{self.dbt_cloud_conn_id!r}; for an authority of your own, set REQUESTS_CA_BUNDLE and "
-                "SSL_CERT_FILE to its file before Airflow starts."
-            )
-        if "NameResolutionError" in repr(error):
-            return f"There is no host {host}: set the host of {self.dbt_cloud_conn_id!r} to your access URL."
-        limit = f" within {self.timeout_seconds} seconds" if "Read timed out" in str(error) else ""
-        return f"dbt Cloud at {host} did not answer {request}{limit}: {type(error).__name__}."
+        check_connection(conn, self.dbt_cloud_conn_id)
+        return conn
