@@ -8,9 +8,9 @@ with the run of the try before it. A run that succeeds updates the asset `dbt_cl
 
 **Use it** when other people, or dbt Cloud's own schedule, may start the same job.
 
-**Change** the job with the Airflow variable `dbt_cloud_job_id`, the account with the connection `dbt_conn`.
-To run the job whenever the Dag that loads your data is done, instead of daily, let that Dag's last task have
-`outlets=[Asset("loaded")]`, and write `schedule=[Asset("loaded")]` here.
+**Change** the job with the Airflow variable `dbt_cloud_job_id`, the account with the connection `dbt_conn`,
+on a laptop both in the file `.env`. To run the job whenever the Dag that loads your data is done, instead of
+daily, let that Dag's last task have `outlets=[Asset("loaded")]`, and write `schedule=[Asset("loaded")]` here.
 """
 
 from datetime import timedelta

@@ -32,7 +32,7 @@ def main(name: str, description: str | None, work: Callable[[Settings, Progress]
     try:
         settings = read_settings(options.airflow_home)
         work(settings, progress)
-    except (Failure, httpx.HTTPError) as failure:
+    except (Failure, httpx.HTTPError, OSError) as failure:
         progress.line(f"[bold red]{name} failed:[/] {escape(str(failure))}")
         if settings and settings.airflow_home.is_dir():
             progress.line(f"Logs: {settings.airflow_home}/logs, {settings.data_dir}/runs")

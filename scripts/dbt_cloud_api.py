@@ -24,10 +24,10 @@ class DbtCloudApi:
             timeout=30,
         )
 
-    def try_account(self) -> int | str:
-        """Ask for the account; return the status of the answer, or why there was none."""
+    def try_get(self, path: str) -> int | str:
+        """Ask for something in the account; return the status of the answer, or why there was none."""
         try:
-            return self._client.get("/").status_code
+            return self._client.get(path).status_code
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return str(error)
 

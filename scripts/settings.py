@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,14 @@ def read_settings(airflow_home: Path | None = None) -> Settings:
         origin = "airflow_settings.yaml"
     if not str(job_id).isdecimal():
         raise Failure(f"The variable dbt_cloud_job_id is {job_id!r}: set it to a job's number.")
-    return Settings(
-        airflow_port=_port(environment, "AIRFLOW_PORT", 8080),
+    airflow_port = _port(environment, "AIRFLOW_PORT", 8080)
+    pages_port = _port(environment, "LOCAL_DBT_CLOUD_PAGES_PORT", 8581)
+    if len({airflow_port, api_port, pages_port}) < 3:
+        raise Failure("AIRFLOW_PORT, LOCAL_DBT_CLOUD_API_PORT and LOCAL_DBT_CLOUD_PAGES_PORT must differ.")
+    settings = Settings(
+        airflow_port=airflow_port,
         api_port=api_port,
-        pages_port=_port(environment, "LOCAL_DBT_CLOUD_PAGES_PORT", 8581),
+        pages_port=pages_port,
         airflow_home=(airflow_home or PROJECT / ".airflow").resolve(),
         data_dir=(PROJECT / environment.get("LOCAL_DBT_CLOUD_DATA_DIR", ".local_dbt_cloud")).resolve(),
         connection=connection,
@@ -107,6 +112,11 @@ def read_settings(airflow_home: Path | None = None) -> Settings:
         job_id=str(job_id),
         environment=environment,
     )
+    if airflow_home or settings.is_local:
+        return settings
+    # A Dag that was unpaused to try it must not run in a real account, nor one of another account's in this.
+    account = re.sub(r"[^\w.]+", "-", f"{connection.host}-{connection.account_id}")
+    return replace(settings, airflow_home=settings.airflow_home / "accounts" / account)
 
 
 def read_airflow_settings() -> dict[str, list[dict[str, Any]]]:
@@ -132,19 +142,18 @@ def _port(environment: Mapping[str, str], variable: str, default: int) -> int:
 def _connection_from_json(text: str) -> Connection:
     try:
         fields = json.loads(text)
-        return _connection(fields.get("host"), fields.get("login"), fields.get("password"), text)
-    except (ValueError, AttributeError) as error:
+        return _connection(**fields)
+    except (ValueError, TypeError) as error:
         # The text holds a token: it must not stand in the message.
         raise Failure(
             "AIRFLOW_CONN_DBT_CONN is not JSON on one line: write it as .env.example shows, unquoted."
         ) from error
 
 
-def _connection(host: str | None, login: Any, password: Any, json_: str | None = None) -> Connection:
-    fields = {"conn_type": "dbt_cloud", "host": host, "login": str(login), "password": str(password)}
-    return Connection(
-        host=host or "cloud.getdbt.com",
-        account_id=str(login),
-        token=str(password),
-        as_json=json_ or json.dumps(fields),
-    )
+def _connection(host: str | None = None, login: Any = None, password: Any = None, **more: Any) -> Connection:
+    for name, value in {"login": login, "password": password}.items():
+        if value in (None, ""):
+            raise Failure(f"The connection dbt_conn has no {name}: .env.example says what it is.")
+    # Airflow passes over a connection whose account id is a number.
+    fields = {"conn_type": "dbt_cloud", **more, "host": host, "login": str(login), "password": str(password)}
+    return Connection(host or "cloud.getdbt.com", str(login), str(password), json.dumps(fields))

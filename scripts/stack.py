@@ -114,6 +114,8 @@ def check_connection(settings: Settings) -> DbtCloudApi:
     :raises Failure: it refuses, or does not answer; says what to change.
     """
     where = f"the connection dbt_conn in {settings.connection_is_from}"
+    if "/" in settings.connection.host:
+        raise Failure(f"The host of {where} is an address: write it without https:// and without a path.")
     if not settings.connection.token.isascii():
         raise Failure(f"The API token of {where} has characters that no token has: copy it anew.")
     try:
@@ -122,7 +124,12 @@ def check_connection(settings: Settings) -> DbtCloudApi:
         raise Failure(f"The host of {where} is not a host: {error}.") from error
     except OSError as error:
         raise Failure(f"The certificates that SSL_CERT_FILE names cannot be read: {error}.") from error
-    match api.try_account():
+    match api.try_get("/"):
+        case 200 if api.try_get(f"/jobs/{settings.job_id}/") == 404:
+            raise Failure(
+                f"dbt Cloud knows no job {settings.job_id} in account {settings.connection.account_id}: set "
+                "AIRFLOW_VAR_DBT_CLOUD_JOB_ID in .env to the number in the job's address."
+            )
         case 200:
             return api
         case 401 if settings.is_local:
@@ -137,8 +144,6 @@ def check_connection(settings: Settings) -> DbtCloudApi:
                 f"dbt Cloud's token is not for account {settings.connection.account_id!r} of {where}: "
                 "set login to the account id of the token."
             )
-        case str() if "://" in settings.connection.host:
-            raise Failure(f"The host of {where} is an address: write it without https:// and without a path.")
         case str(reason):
             raise Failure(
                 f"dbt Cloud at {settings.connection.host} does not answer ({reason}): check {where}."

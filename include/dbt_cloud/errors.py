@@ -100,6 +100,10 @@ class DbtCloudJobRunCancelled(DbtCloudJobRunException, AirflowFailException):
     """Somebody cancelled the run in dbt Cloud: the task fails at once, for a retry would defy that person."""
 
 
+class DbtCloudJobRunNotSucceeded(DbtCloudJobRunException, AirflowFailException):
+    """The run that a sensor waits for ended badly: the task fails at once, to look again is no use."""
+
+
 class DbtCloudJobRunTimedOut(DbtCloudJobRunException):
     """The run took longer than it may."""
 

@@ -112,7 +112,10 @@ class DbtCloudRunJobOperator(ProviderOperator):
             if outcome and status != "success" and not (outcome == "cancelled" and status == "timeout"):
                 status, message = outcome, end_of(run)
             if outcome:
-                self._publish_results(context, run)
+                results = self._publish_results(context, run)
+                worst = results["nodes"][0] if results["nodes"] else {}
+                if status == "error" and worst.get("message"):
+                    message += f" First: {worst['unique_id']}: {worst['message']}"
         except (Exception, AirflowTaskTimeout) as error:
             # What became of the run matters more.
             self.log.warning("The results of run %s cannot be shown: %s", self.run_id, error)
@@ -255,16 +258,18 @@ class DbtCloudRunJobOperator(ProviderOperator):
     def _has_cancelled(self, run_id: int) -> bool:
         return run_id in (self.cancelled_run, self._recall().get("cancelled"))
 
-    def _publish_results(self, context: Context, run: dict[str, Any]) -> None:
+    def _publish_results(self, context: Context, run: dict[str, Any]) -> dict[str, Any]:
         succeeded = outcome_of(run) == "success"
-        if not succeeded:
-            self.hook.log_job_run_failure_details(run["id"], job_run=run)
         results = read_run_results(self.hook, run)
+        if not (succeeded or any("message" in node for node in results["nodes"])):
+            # It failed before dbt came to a node, or after.
+            self.hook.log_job_run_failure_details(run["id"], job_run=run)
         self.log.info("Run %s of dbt Cloud: %s", run["id"], table_of(results))
         context["ti"].xcom_push(key="run_results", value=results)
         for outlet in self.outlets if succeeded else ():
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra = results
+        return results
 
     def _note(self, **facts: Any) -> None:
         if self.state is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from include.dbt_cloud.critical_path import critical_path, started_at
 from include.dbt_cloud.errors import DbtCloudRefused
 from include.dbt_cloud.hook import DbtCloudHook
 
@@ -27,7 +28,8 @@ def read_run_results(hook: DbtCloudHook, run: dict[str, Any]) -> dict[str, Any]:
     :return: ``run_id``; ``href``, the run's page; ``counts``, nodes by status; ``seconds``, of all steps;
         ``nodes``, the most important first; ``left_out``, how many nodes were too many. A node has dbt's
         ``unique_id``, ``status``, ``execution_time`` (seconds), ``thread_id`` and ``started_at`` (ISO 8601 in
-        UTC, or None), and if it is not good the first line of its ``message``.
+        UTC, or None), ``critical`` if it is on the critical path, and if it is not good the first line of its
+        ``message``.
     :raises AirflowException: dbt Cloud could not be asked. That a step has no results is none.
     """
     nodes, seconds, seen = [], 0.0, set()
@@ -39,7 +41,8 @@ def read_run_results(hook: DbtCloudHook, run: dict[str, Any]) -> dict[str, Any]:
             continue
         seen.add(invocation)
         seconds += results["elapsed_time"]
-        nodes += [_node(result) for result in results["results"]]
+        path = critical_path(results["results"])
+        nodes += [_node(result, result["unique_id"] in path) for result in results["results"]]
     nodes.sort(key=lambda node: (RANKS.get(node["status"], GOOD), -node["execution_time"]))
     counts = dict(Counter(node["status"] for node in nodes))
     kept = _as_many_as_fit(nodes)
@@ -71,10 +74,11 @@ def _results_of(hook: DbtCloudHook, run: dict[str, Any], step: dict[str, Any]) -
         return {}
 
 
-def _node(result: dict[str, Any]) -> dict[str, Any]:
-    started = [timing["started_at"] for timing in result.get("timing") or [] if timing.get("started_at")]
+def _node(result: dict[str, Any], is_critical: bool) -> dict[str, Any]:
     node = {key: result[key] for key in ("unique_id", "status", "thread_id")}
-    node |= {"execution_time": round(result["execution_time"], 3), "started_at": min(started, default=None)}
+    node |= {"execution_time": round(result["execution_time"], 3), "started_at": started_at(result)}
+    if is_critical:
+        node["critical"] = True
     if node["status"] in RANKS:
         first, *more = [line.strip() for line in (result["message"] or "").strip().splitlines()] or [""]
         if more and " Error in " in first:

@@ -6,16 +6,20 @@ from typing import Any
 from airflow.providers.dbt.cloud.sensors.dbt import DbtCloudJobRunSensor as ProviderSensor
 from airflow.sdk import Context
 
-from include.dbt_cloud.errors import RUN_ERRORS, DbtCloudNoAnswer, DbtCloudRefused
+from include.dbt_cloud.errors import RUN_ERRORS, DbtCloudJobRunNotSucceeded, DbtCloudNoAnswer, DbtCloudRefused
 from include.dbt_cloud.hook import DbtCloudHook
-from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
+from include.dbt_cloud.trigger import DbtCloudRunJobTrigger, end_of, outcome_of
 
 
 class DbtCloudJobRunSensor(ProviderSensor):
     """Check the status of a dbt Cloud job run: the provider's sensor, with the same arguments.
 
-    Deferred, it shares one request a round with all tasks that wait, and raises what the operator raises. It
-    never cancels the run, which is not its own.
+    Deferred, it shares one request a round with all tasks that wait. It never cancels the run, which is not
+    its own.
+
+    :raises DbtCloudJobRunNotSucceeded: The run ended badly; the task is not retried.
+    :raises DbtCloudJobRunTimedOut: ``timeout`` or ``execution_timeout`` passed.
+    :raises DbtCloudJobRunLost: The run was out of sight for too long, and may go on.
     """
 
     @cached_property
@@ -26,13 +30,16 @@ class DbtCloudJobRunSensor(ProviderSensor):
     def poke(self, context: Context) -> bool:
         """Return whether the run has succeeded; raise if it ended otherwise or the token is refused."""
         try:
-            return super().poke(context)
-        except (DbtCloudRefused, DbtCloudNoAnswer, ValueError) as error:
+            run = self.hook.runs_in(self.hook.get_job_run(int(self.run_id), self.account_id))[0]
+        except (DbtCloudRefused, DbtCloudNoAnswer) as error:
             if getattr(error, "status_code", 0) in (401, 403):
                 raise
-            # Unknown just after its start, or in a status that the provider does not know.
+            # dbt Cloud does not know a run that has just been started, at first.
             self.log.warning("The status of run %s is not known: %s", self.run_id, error)
             return False
+        if outcome_of(run) in ("error", "cancelled", "expired"):
+            raise DbtCloudJobRunNotSucceeded(end_of(run))
+        return outcome_of(run) == "success"
 
     def defer(self, *, trigger: Any, **kwargs: Any) -> None:
         """Defer to our trigger instead of the provider's, which has the same arguments."""
@@ -44,6 +51,8 @@ class DbtCloudJobRunSensor(ProviderSensor):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> int:
         """Return the id of a run that succeeded, or raise what became of it."""
+        if event and event.get("status") in ("error", "cancelled", "expired"):
+            raise DbtCloudJobRunNotSucceeded(event["message"])
         if event and event.get("status") in RUN_ERRORS:
             raise RUN_ERRORS[event["status"]](event["message"])
         return super().execute_complete(context, event)

@@ -7,8 +7,6 @@ from typing import Any
 WIDTH, LANE, LEFT, TOP = 1000, 26, 90, 22
 # So many marks on the axis, about.
 MARKS = 6
-# A node counts as waiting for another if it began so many seconds after that one's end.
-SOON = 0.5
 
 
 @dataclass
@@ -19,7 +17,6 @@ class Bar:
     lane: int
     start: float
     end: float
-    critical: bool = False
     x: float = 0.0
     width: float = 0.0
 
@@ -70,22 +67,9 @@ def draw(nodes: list[dict[str, Any]]) -> Timeline | None:
     scale = (WIDTH - LEFT - 10) / seconds
     for bar in bars:
         bar.x, bar.width = LEFT + bar.start * scale, max((bar.end - bar.start) * scale, 1.5)
-    _mark_critical_path(bars)
     step = _step(seconds)
     marks = [(LEFT + n * step * scale, f"{n * step:g} s") for n in range(int(seconds / step) + 1)]
     return Timeline(bars, [_lane_name(lane) for lane in lanes], marks, seconds)
-
-
-def _mark_critical_path(bars: list[Bar]) -> None:
-    """Mark the chain that ends last, in which each node began as soon as the one before it had ended.
-
-    Run results do not say who waits for whom; that a node began just as another ended comes near to it.
-    """
-    bar: Bar | None = max(bars, key=lambda bar: bar.end)
-    while bar:
-        bar.critical = True
-        before = [one for one in bars if bar.start - SOON <= one.end <= bar.start and not one.critical]
-        bar = max(before, key=lambda one: one.end, default=None)
 
 
 def _step(seconds: float) -> float:

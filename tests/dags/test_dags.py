@@ -1,5 +1,6 @@
 """The Dags: that they parse and follow the rules of the house, and are what the README says."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,3 +82,23 @@ def test_the_report_says_what_it_needs_if_no_results_came(dag_bag: DagBag, event
     report = dag_bag.dags["report_on_dbt_models"].get_task("report")
     with pytest.raises(AirflowFailException, match="No dbt results: they come with the asset"):
         report.python_callable(triggering_asset_events=events)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        *((text, True) for text in (
+            "", " orders ", "orders+", "+orders", "2+orders+3", "@orders", "tag:nightly,+orders",
+            "state:modified+", "stg_invoices+,stg_accounts+", "my_model?", "orders[1-3]",
+            "path:models/marts *.sql", "a  b", "source:shop.orders+", "config.materialized:table",
+        )),
+        *((text, False) for text in (
+            "--vars x", "orders --full-refresh", "orders; dbt run", "$(id)", "'orders'", "orders|cat",
+            "a\nb", "-x",
+        )),
+    ],
+)  # fmt: skip
+def test_the_form_takes_what_dbt_takes(dag_bag: DagBag, text: str, is_one: bool) -> None:
+    pattern = dag_bag.dags["run_selected_dbt_models"].params.get_param("select").schema["pattern"]
+    # As JSON Schema's validators do.
+    assert bool(re.search(pattern, text)) is is_one

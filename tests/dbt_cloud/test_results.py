@@ -1,6 +1,7 @@
 """What dbt says of each node of a run, in the log, in an XCom and in the asset's event."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -103,6 +104,7 @@ def test_what_went_wrong_comes_first_then_what_took_longest(cloud: RunningCloud)
         "thread_id": "Thread-1",
         "execution_time": 5,
         "started_at": "2026-01-01T00:00:00Z",
+        "critical": True,
         "message": "Runtime Error: bad SQL",
     }
 
@@ -195,4 +197,17 @@ def test_dbts_own_results_of_a_run_that_failed(
     assert len(seeds) == 2
     assert all(node["started_at"] for node in seeds)
     assert results["left_out"] == 0
+    # dbt's manifest tells who may wait for whom. The first step is seeds, none of which waits for another.
+    parents = cloud.client.get(f"runs/{trigger.run_id}/artifacts/manifest.json").json()["parent_map"]
+    critical = sorted(
+        (one for one in results["nodes"] if one.get("critical")), key=lambda one: one["started_at"]
+    )
+    first, *second = [one["unique_id"] for one in critical]
+    assert first.startswith("seed.")
+    assert len(second) > 4
+    for one, other in pairwise(second):
+        waited_for = {*parents[other]}
+        if other.startswith("unit_test."):
+            waited_for = {grandparent for parent in parents[other] for grandparent in parents[parent]}
+        assert one in waited_for or other in parents[one] or waited_for & {*parents[one]}, (one, other)
     assert results["nodes"][0]["message"] in capsys.readouterr().out

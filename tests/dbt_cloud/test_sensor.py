@@ -5,11 +5,10 @@ import json
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from include.dbt_cloud.errors import (
-    DbtCloudJobRunCancelled,
-    DbtCloudJobRunFailed,
+    DbtCloudJobRunNotSucceeded,
     DbtCloudJobRunTimedOut,
     DbtCloudRefused,
 )
@@ -43,18 +42,18 @@ def test_it_waits_for_the_run(cloud: RunningCloud, kind: type) -> None:
     assert sensor(kind(run_id)).execute_complete({}, event) == run_id
 
 
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [(RunStatus.ERROR, DbtCloudJobRunFailed), (RunStatus.CANCELLED, DbtCloudJobRunCancelled)],
-)
-def test_a_bad_end_is_the_error_that_the_operator_raises(
-    cloud: RunningCloud, status: RunStatus, error: type[Exception]
-) -> None:
+@pytest.mark.parametrize("status", [RunStatus.ERROR, RunStatus.CANCELLED])
+def test_a_bad_end_is_not_waited_for_again(cloud: RunningCloud, status: RunStatus) -> None:
     run_id = cloud.add_run(RunStatus.RUNNING)
     trigger = deferred(sensor(run_id))
     end(cloud, status)
-    with pytest.raises(error, match=f"Run {run_id} of dbt Cloud ended"):
+    told = rf"Run {run_id} of dbt Cloud ended: {status.name.capitalize()}.*See it at http"
+    with pytest.raises(DbtCloudJobRunNotSucceeded, match=told) as error:
         sensor(run_id).execute_complete({}, asyncio.run(trigger.wait()).payload)
+    assert isinstance(error.value, AirflowFailException)
+    for is_deferrable in (True, False):
+        with pytest.raises(DbtCloudJobRunNotSucceeded, match=told):
+            sensor(run_id, deferrable=is_deferrable).execute({"ti": TaskInstance()})
 
 
 def test_its_timeout_and_its_end_leave_the_run_alone(cloud: RunningCloud) -> None:

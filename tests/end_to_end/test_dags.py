@@ -24,6 +24,11 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.end_to_end
 
+BUILD = (
+    "dbt build --indirect-selection buildable "
+    """--warn-error-options '{"error": ["NoNodesForSelectionCriteria"]}'"""
+)
+
 
 @dataclass
 class Stack:
@@ -54,6 +59,10 @@ class Stack:
             name: task["state"] for name, task in self.airflow.get_task_instances(dag_id, run_id).items()
         }
         assert set(states.values()) == {"success"}, states
+
+    def state(self, dag_id: str, run_id: str, task_id: str) -> str | None:
+        """Return the state of a task."""
+        return self.airflow.get_task_instances(dag_id, run_id)[task_id]["state"]
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         return self.airflow.get_xcom(dag_id, run_id, task_id, key)
@@ -91,10 +100,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def test_the_form_as_it_stands_leaves_the_schema_alone(stack: Stack) -> None:
     run_id = stack.run("run_selected_dbt_models")
     dbt_run = stack.dbt_cloud.get_run(stack.xcom("run_selected_dbt_models", run_id, "run_models"))
-    assert (
-        dbt_run["run_steps"][-1]["name"]
-        == "Invoke dbt with `dbt build --indirect-selection buildable --select +orders`"
-    )
+    assert dbt_run["run_steps"][-1]["name"] == f"Invoke dbt with `{BUILD} --select +orders`"
     assert dbt_run["trigger"]["schema_override"] is None
 
 
@@ -111,12 +117,11 @@ def test_other_work_goes_on_while_a_sensor_waits(stack: Stack) -> None:
 
 
 def test_the_form_chooses_what_is_built_and_where(stack: Stack) -> None:
-    form = {"select": "+orders stg_products", "exclude": "tag:none test_type:unit", "schema": "trial"}
+    form = {"select": "+orders stg_products", "exclude": "stores test_type:unit", "schema": "trial"}
     run_id = stack.run("run_selected_dbt_models", form | {"full_refresh": True})
     dbt_run = stack.dbt_cloud.get_run(stack.xcom("run_selected_dbt_models", run_id, "run_models"))
-    selection = "--indirect-selection buildable --select +orders stg_products"
-    options = f"{selection} --exclude tag:none test_type:unit --full-refresh"
-    assert dbt_run["run_steps"][-1]["name"] == f"Invoke dbt with `dbt build {options}`"
+    options = "--select +orders stg_products --exclude stores test_type:unit --full-refresh"
+    assert dbt_run["run_steps"][-1]["name"] == f"Invoke dbt with `{BUILD} {options}`"
     assert dbt_run["trigger"]["schema_override"] == "trial"
     with duckdb.connect(str(stack.settings.data_dir / "jaffle_shop.duckdb"), read_only=True) as connection:
         assert connection.execute("select count(*) > 0 from trial.orders").fetchone() == (True,)
@@ -127,7 +132,8 @@ def test_the_form_chooses_what_is_built_and_where(stack: Stack) -> None:
     [
         {"select": "orders; dbt run"},
         {"select": "--vars x"},
-        {"exclude": "a  b"},
+        {"select": "orders $(id)"},
+        {"exclude": "'a'"},
         {"schema": "1st"},
         {"full_refresh": "yes"},
     ],
@@ -136,6 +142,15 @@ def test_the_form_chooses_what_is_built_and_where(stack: Stack) -> None:
 def test_the_form_refuses_what_is_not_a_selector(stack: Stack, form: dict[str, Any]) -> None:
     with pytest.raises(httpx.HTTPStatusError, match="400"):
         stack.airflow.trigger_dag("run_selected_dbt_models", "refused", form)
+
+
+def test_a_model_that_dbt_does_not_know_is_an_error(stack: Stack) -> None:
+    run_id = f"test_{os.urandom(4).hex()}"
+    stack.airflow.trigger_dag("run_selected_dbt_models", run_id, {"select": "+orders no_such_model"})
+
+    wait_until(lambda: stack.state("run_selected_dbt_models", run_id, "run_models") == "up_for_retry", 120)
+    error = stack.airflow.get_error("run_selected_dbt_models", run_id, "run_models", 1)
+    assert error.startswith("DbtCloudJobRunFailed")
 
 
 def test_the_report_follows_a_run_of_the_job(stack: Stack) -> None:

@@ -1,4 +1,4 @@
-"""Where the nodes of a run are drawn, and which of them are the critical path."""
+"""Where the nodes of a run are drawn."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -41,14 +41,6 @@ def test_a_bar_lies_where_its_time_is() -> None:
     assert [text for _, text in timeline.marks] == ["0 s", "2 s", "4 s", "6 s", "8 s", "10 s"]
 
 
-def test_the_critical_path_is_the_chain_that_ends_last() -> None:
-    timeline = draw([
-        node("source", 0, 4), node("quick", 0, 1, "Thread-2"), node("middle", 4.01, 3),
-        node("beside", 4.01, 1, "Thread-2"), node("late", 7.02, 2),
-    ])  # fmt: skip
-    assert [bar.name for bar in timeline.bars if bar.critical] == ["source", "middle", "late"]
-
-
 def test_names_are_short() -> None:
     test = {**node("x", 0, 1), "unique_id": "test.shop.not_null_orders_id.abc123"}
     unit_test = {**node("x", 0, 1), "unique_id": "unit_test.shop.orders.adds_up"}
@@ -63,4 +55,3 @@ def test_everything_is_inside_the_drawing(nodes: list[tuple[float, float, int]])
         assert LEFT <= bar.x <= bar.x + bar.width <= WIDTH
         assert 0 < bar.y < timeline.height
     assert 1 <= len(timeline.marks) <= 12
-    assert any(bar.critical for bar in timeline.bars)

@@ -1,6 +1,7 @@
 """The settings of the local stack: where they come from, and what is said of wrong ones."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ def test_the_shell_wins_over_dotenv(project: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_real_account_goes_into_dotenv_as_the_example_shows(project: Path) -> None:
     example = (REPOSITORY / ".env.example").read_text()
-    (project / ".env").write_text(example.replace("#AIRFLOW", "AIRFLOW"))
+    for_an_account, _, _ = example.partition("# Only for")
+    (project / ".env").write_text(for_an_account.replace("#AIRFLOW", "AIRFLOW"))
     settings = read_settings()
     assert settings.connection.api == "https://ab123.us1.dbt.com/api/v2/accounts/12345"
     assert not settings.is_local
@@ -47,6 +49,49 @@ def test_a_real_account_goes_into_dotenv_as_the_example_shows(project: Path) -> 
     environment = airflow_environment(settings)
     assert json.loads(environment["AIRFLOW_CONN_DBT_CONN"])["password"] == "your service token"
     assert environment.get("SSL_CERT_FILE") != str(settings.ca_bundle)
+
+
+def test_without_docker_the_example_leads_to_the_local_dbt_cloud(project: Path) -> None:
+    _, _, without_docker = (REPOSITORY / ".env.example").read_text().partition("# Only for")
+    lines = [line.removeprefix("#") for line in without_docker.splitlines()[1:]]
+    (project / ".env").write_text("\n".join(lines))
+    settings = read_settings()
+    assert settings.is_local
+    assert settings.connection == replace(settings.connection, account_id="1", token="local-token")
+    bundle = settings.ca_bundle.relative_to(project.resolve())
+    assert f"SSL_CERT_FILE={bundle}" in lines
+    assert f"REQUESTS_CA_BUNDLE={bundle}" in lines
+
+
+def test_each_account_has_an_airflow_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A Dag that was unpaused to try it would run there.
+    homes = {read_settings().airflow_home}
+    for host, login in (("ab123.us1.dbt.com", 1), ("ab123.us1.dbt.com", 2), ("localhost:1/x", 1)):
+        fields = {"conn_type": "dbt_cloud", "host": host, "login": login, "password": "x"}
+        monkeypatch.setenv("AIRFLOW_CONN_DBT_CONN", json.dumps(fields))
+        settings = read_settings()
+        homes.add(settings.airflow_home)
+        # Airflow passes over a connection whose account id is a number.
+        assert json.loads(airflow_environment(settings)["AIRFLOW_CONN_DBT_CONN"])["login"] == str(login)
+    assert len(homes) == 4
+    assert all(home.is_relative_to(module.PROJECT / ".airflow") for home in homes)
+
+
+@pytest.mark.parametrize("missing", ["login", "password"])
+def test_a_connection_without_a_part_is_a_sentence_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    fields = {"conn_type": "dbt_cloud", "host": "x", "login": "1", "password": "x"}
+    del fields[missing]
+    monkeypatch.setenv("AIRFLOW_CONN_DBT_CONN", json.dumps(fields))
+    with pytest.raises(Failure, match=f"dbt_conn has no {missing}"):
+        read_settings()
+
+
+def test_ports_that_are_the_same_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_DBT_CLOUD_PAGES_PORT", "8080")
+    with pytest.raises(Failure, match="must differ"):
+        read_settings()
 
 
 def test_every_airflow_process_trusts_the_local_dbt_cloud() -> None:
