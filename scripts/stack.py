@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -66,10 +67,16 @@ def airflow(settings: Settings, progress: Progress, schedule: bool = True) -> It
         with progress.waiting("Starting Airflow: the first time takes a while"):
             wait_until(api.is_healthy, "Airflow", process, log, 240)
             api.log_in()
-            api.import_settings(read_airflow_settings())
+            api.import_settings(without_connection(read_airflow_settings()))
             wait_until(knows_the_dag, f"The Dag {DAG_ID}", process, log, 120)
         progress.done(f"Airflow is up at {settings.airflow_url}")
         yield api
+
+
+def without_connection(seeded: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Leave the connection dbt_conn out: Airflow has it from the environment, and would show another."""
+    others = [one for one in seeded["connections"] if one["conn_id"] != "dbt_conn"]
+    return seeded | {"connections": others}
 
 
 def airflow_environment(settings: Settings) -> dict[str, str]:
