@@ -13,8 +13,8 @@ MOST = 1.2
 HOW = (
     "A process imports what Airflow's Dag processor has imported, and forks another each time a file is "
     "parsed, as that does; milliseconds of CPU of the fork, which reads the file and serializes its Dag, "
-    "median of {times}, each the best of three, for what else the machine does only adds. *Airflow imported*: "
-    "all that the file imports beyond that counts, the provider too. "
+    "median of {times}, each the best of three, for what else the machine does only adds. "
+    "*Airflow imported*: all that the file imports beyond that counts, the provider too. "
     "*Provider imported*: before it forks, the process has also imported what all these files name of "
     "`airflow`, as the Dag processor does by default (`parsing_pre_import_modules`); what remains is the Dag "
     "itself, and of ours `include/dbt_cloud`."
