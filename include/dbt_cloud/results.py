@@ -84,6 +84,8 @@ def _node(result: dict[str, Any], is_critical: bool) -> dict[str, Any]:
         if more and " Error in " in first:
             # Which only names the node, as in "Database Error in model orders (models/orders.sql)".
             first = f"{first.split(' in ')[0]}: {more[0]}"
+            # A Python model's reason is the last line of a traceback.
+            first += f" {more[-1]}" if first.endswith(":") else ""
         node["message"] = first[:LONGEST_MESSAGE]
     return node
 

@@ -82,7 +82,7 @@ def test_what_went_wrong_comes_first_then_what_took_longest(cloud: RunningCloud)
             result("unit_test.shop.orders.adds_up", "pass", 3),
         ],
         None,
-        [result("model.shop.broken", "error", 5, "\nRuntime Error in model b (b.sql)\n  bad SQL\n  at 1")],
+        [result("model.shop.broken", "error", 5, "\nRuntime Error in model b\n  Failed:\n  at 1\n  bad SQL")],
     ])  # fmt: skip
     results = read(run_id)
     assert results["counts"] == {"error": 1, "fail": 1, "warn": 1, "skipped": 1, "success": 2, "pass": 1}
@@ -90,7 +90,7 @@ def test_what_went_wrong_comes_first_then_what_took_longest(cloud: RunningCloud)
     assert table_of(results).splitlines() == [
         "1 error, 1 fail, 1 warn, 1 skipped, 2 success, 1 pass, in 5.0 seconds",
         "status      seconds  node                      message",
-        "error          5.00  model broken              Runtime Error: bad SQL",
+        "error          5.00  model broken              Runtime Error: Failed: bad SQL",
         "fail           1.00  test unique_id            Got 1 result",
         "warn           2.00  test not_null_id          Got 3 results",
         "skipped        0.00  model after",
@@ -105,7 +105,7 @@ def test_what_went_wrong_comes_first_then_what_took_longest(cloud: RunningCloud)
         "execution_time": 5,
         "started_at": "2026-01-01T00:00:00Z",
         "critical": True,
-        "message": "Runtime Error: bad SQL",
+        "message": "Runtime Error: Failed: bad SQL",
     }
 
 
