@@ -15,7 +15,8 @@ def critical_path(results: list[dict[str, Any]]) -> set[str]:
     """
     ran = [_Node(result) for result in results if started_at(result)]
     path, node = set(), max(ran, key=lambda node: node.end, default=None)
-    while node:
+    # A node that took no time can end as it begins, and an incremental model reads itself.
+    while node and node.unique_id not in path:
         path.add(node.unique_id)
         node = max(_waited_for(node, ran), key=lambda node: node.end, default=None)
     return path

@@ -112,7 +112,7 @@ class DbtCloudHook(ProviderHook):
         """
         for attempt in Retrying(
             retry=retry_if_exception(may_have_been_done),
-            wait=wait_fixed(self.retries.backoff_factor),
+            wait=wait_fixed(min(1, self.retries.backoff_factor)),
             stop=stop_after_delay(SECONDS_TO_CANCEL),
             reraise=True,
         ):

@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
 from include.dbt_cloud.errors import RUN_ERRORS, DbtCloudJobRunCancelled, DbtCloudJobRunLost, DbtCloudRefused
 from include.dbt_cloud.hook import DbtCloudHook, may_have_been_done
 from include.dbt_cloud.own_runs import cause_with, mark_of, newest_own_run
-from include.dbt_cloud.results import read_run_results, table_of
+from include.dbt_cloud.results import first_failed, read_run_results, table_of
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger, end_of, outcome_of
 
 # How often to start a run while no answer arrives and no run is to be seen.
@@ -113,9 +113,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
                 status, message = outcome, end_of(run)
             if outcome:
                 results = self._publish_results(context, run)
-                worst = results["nodes"][0] if results["nodes"] else {}
-                if status == "error" and worst.get("message"):
-                    message += f" First: {worst['unique_id']}: {worst['message']}"
+                if status == "error" and (node := first_failed(results)):
+                    message += f" First: {node['unique_id']}: {node['message']}"
         except (Exception, AirflowTaskTimeout) as error:
             # What became of the run matters more.
             self.log.warning("The results of run %s cannot be shown: %s", self.run_id, error)
@@ -260,10 +259,13 @@ class DbtCloudRunJobOperator(ProviderOperator):
 
     def _publish_results(self, context: Context, run: dict[str, Any]) -> dict[str, Any]:
         succeeded = outcome_of(run) == "success"
-        results = read_run_results(self.hook, run)
-        if not (succeeded or any("message" in node for node in results["nodes"])):
-            # It failed before dbt came to a node, or after.
-            self.hook.log_job_run_failure_details(run["id"], job_run=run)
+        results: dict[str, Any] = {"nodes": []}
+        try:
+            results = read_run_results(self.hook, run)
+        finally:
+            if not (succeeded or first_failed(results)):
+                # It failed before dbt came to a node, or after, or its nodes cannot be read.
+                self.hook.log_job_run_failure_details(run["id"], job_run=run)
         self.log.info("Run %s of dbt Cloud: %s", run["id"], table_of(results))
         context["ti"].xcom_push(key="run_results", value=results)
         for outlet in self.outlets if succeeded else ():

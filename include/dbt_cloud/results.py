@@ -50,6 +50,11 @@ def read_run_results(hook: DbtCloudHook, run: dict[str, Any]) -> dict[str, Any]:
     return facts | {"nodes": kept, "left_out": len(nodes) - len(kept)}
 
 
+def first_failed(results: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the node that failed and is to be looked at first, None if none failed."""
+    return next((node for node in results["nodes"][:1] if RANKS.get(node["status"]) == 0), None)
+
+
 def table_of(results: dict[str, Any]) -> str:
     """Return the counts and an aligned table: all that is not good, then the slowest of what is."""
     counts = ", ".join(f"{number} {status}" for status, number in results["counts"].items()) or "nothing"

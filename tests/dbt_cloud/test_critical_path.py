@@ -56,6 +56,12 @@ def test_a_name_that_goes_on_is_another_name(reads: str, expected: int) -> None:
     assert len(critical_path([staging, node("model.shop.orders", 2, 3, reads)])) == expected
 
 
+def test_a_model_that_reads_itself_and_takes_no_time_is_on_the_path_once() -> None:
+    again = node("model.shop.stg", 2.1, 2.1, '"db"."prod"."raw" join "db"."prod"."stg"', '"db"."prod"."stg"')
+    test = node("test.shop.unique_stg_id.abc", 2.1, 2.1, '"db"."prod"."stg"')
+    assert "model.shop.stg" in ids(SEED, again, test)
+
+
 def test_what_never_began_is_on_no_path() -> None:
     skipped = {**node("model.shop.skipped", 0, 0), "timing": []}
     assert critical_path([]) == critical_path([skipped]) == set()

@@ -10,7 +10,7 @@ from airflow.sdk import Asset
 from include.dbt_cloud.errors import DbtCloudJobRunFailed, DbtCloudRefused
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.results import MOST_BYTES, read_run_results, table_of
-from include.local_dbt_cloud.store import RunStatus, RunStep, now
+from include.local_dbt_cloud.store import Run, RunStatus, RunStep, now
 from tests.dbt_cloud.life import Life
 from tests.running_cloud import RunningCloud
 
@@ -177,6 +177,47 @@ def test_results_that_cannot_be_read_change_no_verdict(
     with pytest.raises(DbtCloudJobRunFailed, match="It ended"):
         life.operator().execute_complete(life.context, event | {"status": "error"})
     assert f"The results of run {run_id} cannot be shown" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("nodes", "trouble", "is_told"),
+    [
+        ([result("model.shop.orders", "error", message="Bad.")], None, False),
+        ([result("test.shop.unique_id.abc", "warn", message="Got 1 result")], None, True),
+        ([], None, True),
+        ([result("model.shop.orders", "error", message="Bad.")], {"status": 403}, True),
+    ],
+    ids=["a node failed", "something else failed", "nothing ran", "results cannot be read"],
+)
+def test_the_log_of_dbt_is_shown_where_no_node_says_why(
+    cloud: RunningCloud,
+    monkeypatch: pytest.MonkeyPatch,
+    nodes: list[dict[str, Any]],
+    trouble: dict[str, Any] | None,
+    is_told: bool,
+) -> None:
+    told: list[int] = []
+
+    def show(_: DbtCloudHook, run_id: int, **__: Any) -> None:
+        told.append(run_id)
+
+    monkeypatch.setattr(DbtCloudHook, "log_job_run_failure_details", show)
+    run_id = store(cloud, [nodes])
+    end(cloud, run_id)
+    if trouble:
+        cloud.post(f"{cloud.api_url}/local/faults", {"path": "/artifacts/", "times": None, **trouble})
+    life = Life()
+    with pytest.raises(DbtCloudJobRunFailed) as error:
+        life.operator().execute_complete(
+            life.context, {"status": "error", "run_id": run_id, "message": "Ended."}
+        )
+    assert told == [run_id] * is_told
+    assert ("First: model.shop.orders: Bad." in str(error.value)) is not is_told
+
+
+def end(cloud: RunningCloud, run_id: int) -> None:
+    with cloud.service.sessions.begin() as session:
+        session.get_one(Run, run_id).status = RunStatus.ERROR
 
 
 @pytest.mark.end_to_end
