@@ -150,10 +150,11 @@ def _connection_from_json(text: str) -> Connection:
         ) from error
 
 
-def _connection(host: str | None = None, login: Any = None, password: Any = None, **more: Any) -> Connection:
+def _connection(host: Any = None, login: Any = None, password: Any = None, **more: Any) -> Connection:
     for name, value in {"login": login, "password": password}.items():
         if value in (None, ""):
             raise Failure(f"The connection dbt_conn has no {name}: .env.example says what it is.")
     # Airflow passes over a connection whose account id is a number.
-    fields = {"conn_type": "dbt_cloud", **more, "host": host, "login": str(login), "password": str(password)}
-    return Connection(host or "cloud.getdbt.com", str(login), str(password), json.dumps(fields))
+    host, login, password = str(host or "cloud.getdbt.com"), str(login), str(password)
+    fields = {"conn_type": "dbt_cloud", **more, "host": host, "login": login, "password": password}
+    return Connection(host, login, password, json.dumps(fields))

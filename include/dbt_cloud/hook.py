@@ -146,16 +146,11 @@ class DbtCloudHook(ProviderHook):
         run = self.get_active_job_run(job_id, account_id)
         if run is None:
             self.log.info("Job %s has no active run.", job_id)
-            return True
-        self.log.info(
-            "Job %s has an active run: run %s, %s, created %s. See it at %s",
-            job_id,
-            run["id"],
-            run["status_humanized"].lower(),
-            run["created_at"],
-            run["href"],
-        )
-        return False
+        else:
+            state, since = run["status_humanized"].lower(), run["created_at"]
+            which = f"run {run['id']}, {state}, created {since}. See it at {run['href']}"
+            self.log.info("Job %s has an active run: %s", job_id, which)
+        return run is None
 
     def get_active_job_run(
         self, job_id: int | str, account_id: int | None = None, order_by: str = "-id"

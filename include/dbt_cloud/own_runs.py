@@ -30,9 +30,8 @@ def cause_with(mark: str, reason: str) -> str:
     """
     try:
         lineage = json.loads(reason)
-        for leave_out in ((), ("root",)):
-            facets = {key: lineage[key] for key in lineage if key not in leave_out}
-            cause = json.dumps({"parent": lineage["parent"], **facets, "mark": mark}, separators=(",", ":"))
+        for facets in (lineage, {"parent": lineage["parent"]}):
+            cause = json.dumps(facets | {"mark": mark}, separators=(",", ":"))
             if len(cause) <= DBT_CAUSE_MAX_LENGTH:
                 return cause
     except (ValueError, TypeError, KeyError):

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from itertools import accumulate
 from typing import Any
 
 from tabulate import tabulate
@@ -45,7 +46,8 @@ def read_run_results(hook: DbtCloudHook, run: dict[str, Any]) -> dict[str, Any]:
         nodes += [_node(result, result["unique_id"] in path) for result in results["results"]]
     nodes.sort(key=lambda node: (RANKS.get(node["status"], GOOD), -node["execution_time"]))
     counts = dict(Counter(node["status"] for node in nodes))
-    kept = _as_many_as_fit(nodes)
+    sizes = accumulate(len(json.dumps(node)) + 2 for node in nodes)
+    kept = [node for node, size in zip(nodes, sizes, strict=True) if size <= MOST_BYTES]
     facts = {"run_id": run["id"], "href": run["href"], "counts": counts, "seconds": round(seconds, 2)}
     return facts | {"nodes": kept, "left_out": len(nodes) - len(kept)}
 
@@ -93,15 +95,6 @@ def _node(result: dict[str, Any], is_critical: bool) -> dict[str, Any]:
             first += f" {more[-1]}" if first.endswith(":") else ""
         node["message"] = first[:LONGEST_MESSAGE]
     return node
-
-
-def _as_many_as_fit(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    size = 0
-    for number, node in enumerate(nodes):
-        size += len(json.dumps(node)) + 2
-        if size > MOST_BYTES:
-            return nodes[:number]
-    return nodes
 
 
 def _name(unique_id: str) -> str:

@@ -1,18 +1,15 @@
 """Asks dbt Cloud about all the runs that a triggerer waits for, a hundred in one request."""
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any, ClassVar
 
 import aiohttp
 
 from include.dbt_cloud.hook import ACTIVE, DbtCloudHook
-
-log = logging.getLogger(__name__)
 
 # The most that dbt Cloud returns of a list in one answer.
 RUNS_IN_A_REQUEST = 100
@@ -57,7 +54,7 @@ class RunWatcher:
         self.hook = hook
         self.account_id = account_id
         self.sights: dict[int, list[Sight]] = {}
-        self.hurry = asyncio.Event()
+        self.rounds: asyncio.Task[None] | None = None
 
     @classmethod
     @asynccontextmanager
@@ -67,11 +64,12 @@ class RunWatcher:
         """Watch a run while the block runs, with a round every so many seconds, or more often."""
         key = (asyncio.get_running_loop(), hook.dbt_cloud_conn_id, account_id)
         watcher = cls._watchers.setdefault(key, cls(hook, account_id))
-        if not watcher.sights:
-            watcher.task = asyncio.create_task(watcher._watch(), name=f"dbt Cloud runs of {key[1]}")
-        elif seconds < watcher._seconds():
-            watcher.hurry.set()
+        # Whoever is in more of a hurry than all others does not wait for their next round.
+        begin = not watcher.sights or seconds < watcher._seconds()
         watcher.sights.setdefault(run_id, []).append(sight := Sight(seconds))
+        if begin:
+            watcher._stop()
+            watcher.rounds = asyncio.create_task(watcher._watch(), name=f"dbt Cloud runs of {key[1]}")
         try:
             yield sight
         finally:
@@ -80,29 +78,26 @@ class RunWatcher:
                 del watcher.sights[run_id]
             if not watcher.sights:
                 del cls._watchers[key]
-                watcher.task.cancel()
+                watcher._stop()
 
     def _seconds(self) -> float:
         return min(sight.seconds for sights in self.sights.values() for sight in sights)
+
+    def _stop(self) -> None:
+        if self.rounds:
+            self.rounds.cancel()
 
     async def _watch(self) -> None:
         while True:
             try:
                 async with self.hook.session() as session:
-                    self.takes_lists = True
                     # After a failed round begin anew: the token or the host may have been changed.
                     while await self._all_answered(session):
-                        await self._pause()
+                        await asyncio.sleep(self._seconds())
             except Exception as error:
                 # No connection to read, no session: as patient as with a round that fails.
                 self._show_trouble(set(self.sights), error)
-            await self._pause()
-
-    async def _pause(self) -> None:
-        self.hurry.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._seconds()):
-                await self.hurry.wait()
+            await asyncio.sleep(self._seconds())
 
     async def _all_answered(self, session: aiohttp.ClientSession) -> bool:
         remaining = iter(sorted(self.sights))
@@ -117,20 +112,14 @@ class RunWatcher:
 
     async def _ask(self, session: aiohttp.ClientSession, ids: set[int]) -> None:
         """Ask after some runs, in one request where dbt Cloud takes lists of ids."""
-        missing = set(ids)
-        if self.takes_lists:
-            query = {"pk__in": str(sorted(ids)), "limit": RUNS_IN_A_REQUEST}
-            try:
-                for run in await self._get(session, "runs/", query):
-                    missing.discard(run["id"])
-                    self._show(run)
-            except aiohttp.ClientResponseError as error:
-                if error.status not in (400, 404, 405, 501):
-                    raise
-                log.warning(
-                    "dbt Cloud refuses to list runs by their ids (%s): one request each.", error.status
-                )
-                self.takes_lists = False
+        query, missing = {"pk__in": str(sorted(ids)), "limit": RUNS_IN_A_REQUEST}, set(ids)
+        try:
+            for run in await self._get(session, "runs/", query):
+                self._show(run)
+                missing.discard(run["id"])
+        except aiohttp.ClientResponseError as error:
+            if error.status not in (400, 404, 405, 501):
+                raise
         # A run that is not in the list is asked for by itself before it counts as missing.
         for run_id in sorted(missing):
             try:

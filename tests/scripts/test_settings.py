@@ -66,14 +66,14 @@ def test_without_docker_the_example_leads_to_the_local_dbt_cloud(project: Path) 
 def test_each_account_has_an_airflow_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     # A Dag that was unpaused to try it would run there.
     homes = {read_settings().airflow_home}
-    for host, login in (("ab123.us1.dbt.com", 1), ("ab123.us1.dbt.com", 2), ("localhost:1/x", 1)):
+    for host, login in (("ab123.us1.dbt.com", 1), ("ab123.us1.dbt.com", 2), ("localhost:1/x", 1), (127, 1)):
         fields = {"conn_type": "dbt_cloud", "host": host, "login": login, "password": "x"}
         monkeypatch.setenv("AIRFLOW_CONN_DBT_CONN", json.dumps(fields))
         settings = read_settings()
         homes.add(settings.airflow_home)
         # Airflow passes over a connection whose account id is a number.
         assert json.loads(airflow_environment(settings)["AIRFLOW_CONN_DBT_CONN"])["login"] == str(login)
-    assert len(homes) == 4
+    assert len(homes) == 5
     assert all(home.is_relative_to(module.PROJECT / ".airflow") for home in homes)
 
 
