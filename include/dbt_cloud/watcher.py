@@ -92,14 +92,15 @@ class RunWatcher:
             try:
                 async with self.hook.session() as session:
                     # After a failed round begin anew: the token or the host may have been changed.
-                    while await self._all_answered(session):
-                        await asyncio.sleep(self._seconds())
+                    while await self._round(session):
+                        continue
             except Exception as error:
                 # No connection to read, no session: as patient as with a round that fails.
                 self._show_trouble(set(self.sights), error)
-            await asyncio.sleep(self._seconds())
+                await asyncio.sleep(self._seconds())
 
-    async def _all_answered(self, session: aiohttp.ClientSession) -> bool:
+    async def _round(self, session: aiohttp.ClientSession) -> bool:
+        """Ask after all runs, then pause; return whether all was answered."""
         remaining = iter(sorted(self.sights))
         answered = True
         while ids := set(islice(remaining, RUNS_IN_A_REQUEST)):
@@ -108,6 +109,7 @@ class RunWatcher:
             except Exception as error:
                 answered = False
                 self._show_trouble(ids, error)
+        await asyncio.sleep(self._seconds())
         return answered
 
     async def _ask(self, session: aiohttp.ClientSession, ids: set[int]) -> None:
