@@ -44,16 +44,16 @@ class _Node:
     def reads(self, other: "_Node") -> bool:
         return other.table is not None and other.table.search(self.code) is not None
 
+    def is_unit_test_of(self, other: "_Node") -> bool:
+        return (self.kind, other.kind) == ("unit_test", "model") and self.name == other.name
+
 
 def _waited_for(node: _Node, ran: list[_Node]) -> list[_Node]:
     before = [one for one in ran if one.end <= node.start]
-    tested = [one for one in ran if node.kind == "unit_test" and (one.kind, one.name) == ("model", node.name)]
     # A unit test reads no table, but is run when its model could be.
-    parents = [one for one in before if any(reader.reads(one) for reader in tested or [node])]
+    readers = [one for one in ran if node.is_unit_test_of(one)] or [node]
+    parents = [one for one in before if any(reader.reads(one) for reader in readers)]
     if node.kind == "test":
         return parents
-    unit_tests = [
-        one for one in before if node.kind == "model" and (one.kind, one.name) == ("unit_test", node.name)
-    ]
     tests = [one for one in before if one.kind == "test" and any(one.reads(parent) for parent in parents)]
-    return parents + unit_tests + tests
+    return parents + tests + [one for one in before if one.is_unit_test_of(node)]
