@@ -11,6 +11,7 @@ from airflow.providers.dbt.cloud.operators.dbt import DbtCloudRunJobOperator as 
 from airflow.providers.dbt.cloud.utils.openlineage import inject_parent_job_information_into_dbt_cloud_cause
 from airflow.sdk import Asset, Context
 from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
+from requests import Response
 
 from include.dbt_cloud.errors import RUN_ERRORS, DbtCloudJobRunCancelled, DbtCloudJobRunLost, DbtCloudRefused
 from include.dbt_cloud.hook import DbtCloudHook, may_have_been_done
@@ -49,7 +50,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
         self.patience = patience
         self.cancel_on_kill = True
         self.killed = False
-        self.cancelled_run: int | None = None
+        # The runs of an earlier try that failed, and that this one cancelled; 0 is none.
+        self.failed_run = 0
+        self.cancelled_run = 0
         self.state: Any = None
 
     @cached_property
@@ -135,7 +138,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
 
     def _earlier_run(self, ti: Any) -> dict[str, Any] | None:
         """Return the run that an earlier try started, if this one can take it over."""
-        note, self.failed_run = self._recall(), None
+        note = self._recall()
         # Without a note, where Airflow keeps none, the mark alone tells.
         if ti.try_number == 1 or (self.state and not note):
             return None
@@ -146,7 +149,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             return None
         outcome = outcome_of(run)
         if outcome == "error":
-            self.failed_run = run
+            self.failed_run = run["id"]
         elif mark != self.mark:
             # Somebody cleared the task: what it has left behind ends here.
             if outcome is None:
@@ -185,36 +188,30 @@ class DbtCloudRunJobOperator(ProviderOperator):
         return None if run and run["id"] == self.cancelled_run else run
 
     def _start(self, cause: str) -> dict[str, Any]:
-        after = self.failed_run["id"] if self.failed_run else 0
-        starts = 0
-        while True:
-            starts += 1
+        for _ in range(STARTS):
             # Noted first: whatever happens from here on, a later try looks for the run.
-            self._note(mark=self.mark, after=after, at=time.time())
+            self._note(mark=self.mark, after=self.failed_run, at=time.time())
             try:
-                return self._post(cause)
-            except AirflowException as error:
-                if not may_have_been_done(error):
+                return self.hook.runs_in(self._post(cause))[0]
+            except AirflowException as failure:
+                if not may_have_been_done(failure):
                     raise
-                self.log.warning(
-                    "%s Looking for %s seconds whether a run was started.", error, SECONDS_HIDDEN
-                )
-                run = self._look(self.mark, after, time.time() + SECONDS_HIDDEN)
-                if run and run["id"] > after:
-                    return run
-                if starts == STARTS:
-                    raise
+                error = failure
+            self.log.warning("%s Looking for %s seconds whether a run was started.", error, SECONDS_HIDDEN)
+            run = self._look(self.mark, self.failed_run, time.time() + SECONDS_HIDDEN)
+            if run and run["id"] > self.failed_run:
+                return run
+        raise error
 
-    def _post(self, cause: str) -> dict[str, Any]:
-        if self.retry_from_failure and self.failed_run and outcome_of(self.failed_run) == "error":
+    def _post(self, cause: str) -> Response:
+        if self.retry_from_failure and self.failed_run:
             try:
-                answer = self.hook.retry_job_run(self.failed_run["id"], self.account_id)
-                return self.hook.runs_in(answer)[0]
+                return self.hook.retry_job_run(self.failed_run, self.account_id)
             except DbtCloudRefused as error:
                 if may_have_been_done(error):
                     raise
                 self.log.warning("Starting afresh, for a retry from the failure is refused: %s", error)
-        answer = self.hook.trigger_job_run(
+        return self.hook.trigger_job_run(
             account_id=self.account_id,
             job_id=self.job_id,
             cause=cause,
@@ -222,7 +219,6 @@ class DbtCloudRunJobOperator(ProviderOperator):
             schema_override=self.schema_override,
             additional_run_config=self.additional_run_config | {"cause": cause},
         )
-        return self.hook.runs_in(answer)[0]
 
     def _look(self, mark: str, after: int, until: float) -> dict[str, Any] | None:
         """Return the newest run with a mark; until a time, wait for one that is newer than a run."""
