@@ -114,10 +114,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
             # It may have ended after all, just then, or while nothing was seen of it: that is the verdict.
             if outcome and status != "success" and not (outcome == "cancelled" and status == "timeout"):
                 status, message = outcome, end_of(run)
-            if outcome:
-                results = self._publish_results(context, run)
-                if status == "error" and (node := first_failed(results)):
-                    message += f" First: {node['unique_id']}: {node['message']}"
+            if outcome and (node := self._publish_results(context, run)) and status == "error":
+                message += f" First: {node['unique_id']}: {node['message']}"
         except (Exception, AirflowTaskTimeout) as error:
             # What became of the run matters more.
             self.log.warning("The results of run %s cannot be shown: %s", self.run_id, error)
@@ -253,13 +251,14 @@ class DbtCloudRunJobOperator(ProviderOperator):
     def _has_cancelled(self, run_id: int) -> bool:
         return run_id in (self.cancelled_run, self._recall().get("cancelled"))
 
-    def _publish_results(self, context: Context, run: dict[str, Any]) -> dict[str, Any]:
-        succeeded = outcome_of(run) == "success"
-        results: dict[str, Any] = {"nodes": []}
+    def _publish_results(self, context: Context, run: dict[str, Any]) -> dict[str, Any] | None:
+        """Log and push what became of the nodes; return the one to look at first if the run failed."""
+        succeeded, failed = outcome_of(run) == "success", None
         try:
             results = read_run_results(self.hook, run)
+            failed = first_failed(results)
         finally:
-            if not (succeeded or first_failed(results)):
+            if not (succeeded or failed):
                 # It failed before dbt came to a node, or after, or its nodes cannot be read.
                 self.hook.log_job_run_failure_details(run["id"], job_run=run)
         self.log.info("Run %s of dbt Cloud: %s", run["id"], table_of(results))
@@ -267,7 +266,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         for outlet in self.outlets if succeeded else ():
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra = results
-        return results
+        return failed
 
     def _note(self, **facts: Any) -> None:
         if self.state is not None:
