@@ -70,7 +70,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         run = self._earlier_run(ti) or self._start_or_join(ti)
         self.run_id = run["id"]
         if self.killed and self.cancel_on_kill:
-            self._cancel()
+            self._cancel(self.run_id)
             raise DbtCloudJobRunException(f"The task was killed while it started run {run['id']}.")
         self.log.info("Run %s of dbt Cloud: %s", run["id"], run["href"])
         ti.xcom_push(key="job_run_url", value=run["href"])
@@ -104,7 +104,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         self.run_id, self.state = event["run_id"], context.get("task_state_store")
         status, message, is_own = event["status"], event["message"], event.get("cancel", True)
         if status == "timeout" and is_own:
-            message += "" if self._cancel() else " It could not be cancelled: cancel it there."
+            message += "" if self._cancel(self.run_id) else " It could not be cancelled: cancel it there."
         # From here on there is nothing left to cancel.
         self.cancel_on_kill = False
         try:
@@ -132,7 +132,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         """Cancel the run of a task that is killed while it holds a worker."""
         self.killed = True
         if self.run_id and self.cancel_on_kill:
-            self._cancel()
+            self._cancel(self.run_id)
 
     def _earlier_run(self, ti: Any) -> dict[str, Any] | None:
         """Return the run that an earlier try started, if this one can take it over."""
@@ -151,8 +151,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         elif mark != self.mark:
             # Somebody cleared the task: what it has left behind ends here.
             if outcome is None:
-                self.run_id = run["id"]
-                self._cancel()
+                self._cancel(run["id"])
         elif outcome in (None, "success"):
             self.log.info("An earlier try of this task started run %s of dbt Cloud.", run["id"])
             return run
@@ -175,7 +174,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
                 self.log.warning("Whether others started the job too is not known: %s", error)
             if run is None or run["id"] >= ours["id"]:
                 return ours
-            self._cancel()
+            self._cancel(ours["id"])
         self.cancel_on_kill = False
         self.log.info("Joining run %s of dbt Cloud, which somebody else started.", run["id"])
         return run
@@ -232,17 +231,17 @@ class DbtCloudRunJobOperator(ProviderOperator):
                     raise
             time.sleep(min(self.check_interval, 5))
 
-    def _cancel(self) -> bool:
-        """Cancel the run, and note that it was us; return whether dbt Cloud has heard it."""
-        self.cancelled_run = self.run_id
+    def _cancel(self, run_id: int) -> bool:
+        """Cancel a run, and note that it was us; return whether dbt Cloud has heard it."""
+        self.cancelled_run = run_id
         # In a thread: the signal to end may have come while Airflow's own request holds a lock.
-        noting = Thread(target=self._note, kwargs={"cancelled": self.run_id}, daemon=True)
+        noting = Thread(target=self._note, kwargs={"cancelled": run_id}, daemon=True)
         noting.start()
         try:
-            self.hook.cancel_job_run(self.run_id, self.account_id or None)
-            self.log.info("Cancelled run %s of dbt Cloud.", self.run_id)
+            self.hook.cancel_job_run(run_id, self.account_id or None)
+            self.log.info("Cancelled run %s of dbt Cloud.", run_id)
         except Exception as error:
-            self.log.warning("Run %s of dbt Cloud could not be cancelled: %s", self.run_id, error)
+            self.log.warning("Run %s of dbt Cloud could not be cancelled: %s", run_id, error)
             return False
         finally:
             noting.join(1)
