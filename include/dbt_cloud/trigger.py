@@ -10,7 +10,7 @@ from airflow.providers.dbt.cloud.triggers.dbt import DbtCloudRunJobTrigger as Pr
 from airflow.triggers.base import TriggerEvent
 
 from include.dbt_cloud.hook import DbtCloudHook
-from include.dbt_cloud.watcher import RunWatcher, Sight
+from include.dbt_cloud.watcher import RunWatcher
 
 
 def outcome_of(run: dict[str, Any]) -> str | None:
@@ -70,27 +70,25 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
                     (now + patience - (time.monotonic() - sight.seen_at), "lost"),
                 )
                 if now >= due:
-                    return self.event(status, sight)
+                    return self.event(status, sight.run, sight.trouble)
                 try:
                     await asyncio.wait_for(sight.ended.wait(), due - now)
                 except TimeoutError:
                     continue
-        return self.event(outcome_of(sight.run), sight)
+        return self.event(outcome_of(sight.run), sight.run)
 
-    def event(self, status: str, sight: Sight | None = None) -> TriggerEvent:
+    def event(self, status: str, run: dict[str, Any] | None = None, trouble: str = "") -> TriggerEvent:
         """Return an event, whose message says what was last seen of the run."""
-        run, trouble = (sight.run, sight.trouble) if sight else (None, "")
-        name = f"Run {self.run_id} of dbt Cloud"
         state = f"it was {run['status_humanized'].lower()}" if run else "it was never seen"
+        where = f" See it at {run['href']}" if run else ""
         why = f": {trouble}" if trouble else ""
+        name = f"{self.run_id} of dbt Cloud"
         messages = {
-            "timeout": f"{name} took longer than the task's execution_timeout.",
-            "waited": f"{name} took longer than the task's timeout, and may go on: {state}.",
-            "lost": f"Sight of run {self.run_id} of dbt Cloud was lost when {state}{why}. It may go on.",
+            "timeout": f"Run {name} took longer than the task's execution_timeout.{where}",
+            "waited": f"Run {name} took longer than the task's timeout, and may go on: {state}.{where}",
+            "lost": f"Sight of run {name} was lost when {state}{why}. It may go on.{where}",
         }
         message = messages.get(status) or end_of(run)
-        if run and status in messages:
-            message += f" See it at {run['href']}"
         facts = {"status": status, "run_id": self.run_id, "cancel": self.cancel_on_kill}
         return TriggerEvent(facts | {"message": message})
 
