@@ -110,14 +110,13 @@ class DbtCloudHook(ProviderHook):
         :param run_id: The ID of a dbt Cloud job run.
         :param account_id: Optional. The ID of a dbt Cloud account.
         """
-        for attempt in Retrying(
+        patiently = Retrying(
             retry=retry_if_exception(may_have_been_done),
             wait=wait_fixed(min(1, self.retries.backoff_factor)),
             stop=stop_after_delay(SECONDS_TO_CANCEL),
             reraise=True,
-        ):
-            with attempt:
-                super().cancel_job_run(run_id=run_id, account_id=account_id)
+        )
+        patiently(super().cancel_job_run, run_id, account_id)
 
     def check_response(self, response: Response) -> None:
         """Raise DbtCloudRefused, with a sentence that says what to do, if the answer is an error."""
@@ -146,11 +145,10 @@ class DbtCloudHook(ProviderHook):
         run = self.get_active_job_run(job_id, account_id)
         if run is None:
             self.log.info("Job %s has no active run.", job_id)
-        else:
-            state, since = run["status_humanized"].lower(), run["created_at"]
-            which = f"run {run['id']}, {state}, created {since}. See it at {run['href']}"
-            self.log.info("Job %s has an active run: %s", job_id, which)
-        return run is None
+            return True
+        which = f"run {run['id']}, {run['status_humanized'].lower()}, created {run['created_at']}"
+        self.log.info("Job %s has an active run: %s. See it at %s", job_id, which, run["href"])
+        return False
 
     def get_active_job_run(
         self, job_id: int | str, account_id: int | None = None, order_by: str = "-id"
