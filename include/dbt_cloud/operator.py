@@ -50,9 +50,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
         self.patience = patience
         self.cancel_on_kill = True
         self.killed = False
-        # The runs of an earlier try that failed, and that this one cancelled; 0 is none.
-        self.failed_run = 0
-        self.cancelled_run = 0
+        # Of an earlier try: the next run is newer, and goes on from it if it failed.
+        self.ended_run: dict[str, Any] | None = None
+        self.cancelled_run: int | None = None
         self.state: Any = None
 
     @cached_property
@@ -146,17 +146,17 @@ class DbtCloudRunJobOperator(ProviderOperator):
         if run is None:
             return None
         outcome = outcome_of(run)
-        if outcome == "error":
-            self.failed_run = run["id"]
-        elif mark != self.mark:
+        if mark == self.mark:
+            if outcome in (None, "success"):
+                self.log.info("An earlier try of this task started run %s of dbt Cloud.", run["id"])
+                return run
+            if outcome == "cancelled" and not self._has_cancelled(run["id"]):
+                raise DbtCloudJobRunCancelled(f"{end_of(run)} An earlier try of this task had started it.")
+        elif outcome is None:
             # Somebody cleared the task: what it has left behind ends here.
-            if outcome is None:
-                self._cancel(run["id"])
-        elif outcome in (None, "success"):
-            self.log.info("An earlier try of this task started run %s of dbt Cloud.", run["id"])
-            return run
-        elif outcome == "cancelled" and not self._has_cancelled(run["id"]):
-            raise DbtCloudJobRunCancelled(f"{end_of(run)} An earlier try of this task had started it.")
+            self._cancel(run["id"])
+        if mark == self.mark or outcome == "error":
+            self.ended_run = run
         return None
 
     def _start_or_join(self, ti: Any) -> dict[str, Any]:
@@ -185,9 +185,10 @@ class DbtCloudRunJobOperator(ProviderOperator):
         return None if run and run["id"] == self.cancelled_run else run
 
     def _start(self, cause: str) -> dict[str, Any]:
+        after = self.ended_run["id"] if self.ended_run else 0
         for _ in range(STARTS):
             # Noted first: whatever happens from here on, a later try looks for the run.
-            self._note(mark=self.mark, after=self.failed_run, at=time.time())
+            self._note(mark=self.mark, after=after, at=time.time())
             try:
                 return self.hook.runs_in(self._post(cause))[0]
             except AirflowException as failure:
@@ -195,15 +196,15 @@ class DbtCloudRunJobOperator(ProviderOperator):
                     raise
                 error = failure
             self.log.warning("%s Looking for %s seconds whether a run was started.", error, SECONDS_HIDDEN)
-            run = self._look(self.mark, self.failed_run, time.time() + SECONDS_HIDDEN)
-            if run and run["id"] > self.failed_run:
+            run = self._look(self.mark, after, time.time() + SECONDS_HIDDEN)
+            if run and run["id"] > after:
                 return run
         raise error
 
     def _post(self, cause: str) -> Response:
-        if self.retry_from_failure and self.failed_run:
+        if self.retry_from_failure and self.ended_run and outcome_of(self.ended_run) == "error":
             try:
-                return self.hook.retry_job_run(self.failed_run, self.account_id)
+                return self.hook.retry_job_run(self.ended_run["id"], self.account_id)
             except DbtCloudRefused as error:
                 if may_have_been_done(error):
                     raise

@@ -105,6 +105,21 @@ def test_a_run_whose_job_took_too_long_is_followed_by_another(held: RunningCloud
     assert life.retry().run(lambda: end(held)) == 2
 
 
+@pytest.mark.parametrize("trouble", [{"drop": "before"}, {"drop": "after"}], ids=str)
+def test_a_start_without_an_answer_is_not_taken_for_the_run_before(
+    held: RunningCloud, trouble: dict[str, Any]
+) -> None:
+    message = "This run timed out after running for 1 minute."
+    life = Life()
+    with pytest.raises(DbtCloudJobRunTimedOut):
+        life.run(lambda: end(held, RunStatus.CANCELLED, status_message=message))
+    fault(held, method="POST", path="/run$", **trouble)
+    fault(held, method="GET", path="/runs$", hide_new_runs=0.2, times=None)
+    assert life.retry().run(lambda: end(held)) == 2
+    held.service.faults.clear()
+    assert runs(held) == [(1, "Cancelled"), (2, "Success")]
+
+
 def test_a_run_that_somebody_cancelled_while_nobody_watched_is_not_started_again(held: RunningCloud) -> None:
     life = Life()
     life.execute()
