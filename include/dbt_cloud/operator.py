@@ -50,8 +50,6 @@ class DbtCloudRunJobOperator(ProviderOperator):
         self.patience = patience
         self.cancel_on_kill = True
         self.killed = False
-        # Of an earlier try: the next run is newer, and goes on from it if it failed.
-        self.ended_run: dict[str, Any] | None = None
         self.cancelled_run: int | None = None
         self.state: Any = None
 
@@ -114,8 +112,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
             # It may have ended after all, just then, or while nothing was seen of it: that is the verdict.
             if outcome and status != "success" and not (outcome == "cancelled" and status == "timeout"):
                 status, message = outcome, end_of(run)
-            if outcome and (node := self._publish_results(context, run)) and status == "error":
-                message += f" First: {node['unique_id']}: {node['message']}"
+            failed = outcome and self._publish_results(context, run)
+            if failed and status == "error":
+                message += f" First: {failed['unique_id']}: {failed['message']}"
         except (Exception, AirflowTaskTimeout) as error:
             # What became of the run matters more.
             self.log.warning("The results of run %s cannot be shown: %s", self.run_id, error)
@@ -136,7 +135,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
 
     def _earlier_run(self, ti: Any) -> dict[str, Any] | None:
         """Return the run that an earlier try started, if this one can take it over."""
-        note = self._recall()
+        # What an earlier try ended with: the next run is newer, and goes on from it if it failed.
+        note, self.ended_run = self._recall(), None
         # Without a note, where Airflow keeps none, the mark alone tells.
         if ti.try_number == 1 or (self.state and not note):
             return None
