@@ -55,6 +55,12 @@ POLLS: list[dict[str, Any]] = [
     {"hide_new_runs": 0.3},
     {"delay": 0.1},
 ]
+# How a run can end by itself: the second way is its job's time limit.
+ENDS: list[tuple[RunStatus, str | None]] = [
+    (RunStatus.ERROR, None),
+    (RunStatus.CANCELLED, "This run timed out after running for 1 minute."),
+    *4 * [(RunStatus.SUCCESS, None)],
+]
 
 
 @dataclass
@@ -97,7 +103,7 @@ def dbt_at_work(cloud: RunningCloud, life: Life, seed: int) -> Iterator[None]:
                 with cloud.service.sessions.begin() as session:
                     run = session.get_one(Run, run_id)
                     if run.status in ACTIVE:
-                        run.status = chance.choice([RunStatus.ERROR] + 4 * [RunStatus.SUCCESS])
+                        run.status, run.status_message = chance.choice(ENDS)
 
     thread = threading.Thread(target=work)
     thread.start()
