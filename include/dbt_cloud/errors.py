@@ -6,19 +6,37 @@ from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
 from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from requests import RequestException, Response
-from requests.exceptions import SSLError
 
 
-class DbtCloudRefused(AirflowException):
+class DbtCloudRequestError(AirflowException):
+    """A request failed. It may have been acted on all the same, and may succeed later, or not."""
+
+    may_have_been_done = may_pass = True
+
+
+class DbtCloudRefused(DbtCloudRequestError):
     """dbt Cloud answered, and the answer is no; ``status_code`` is that of the answer."""
 
     def __init__(self, sentence: str, status_code: int) -> None:
         super().__init__(sentence)
         self.status_code = status_code
+        self.may_have_been_done = status_code >= 500
+        # With 429 dbt Cloud says that it did nothing, this time.
+        self.may_pass = status_code >= 500 or status_code == 429
 
 
-class DbtCloudNoAnswer(AirflowException):
-    """No answer of dbt Cloud arrived: what was asked may have been done or not."""
+class DbtCloudNoAnswer(DbtCloudRequestError):
+    """No answer of dbt Cloud arrived."""
+
+
+def number(value: int | str, kind: str) -> int:
+    """Return the id of an account, a job or a run as a number; raise AirflowException if it is none."""
+    if not str(value).isdecimal():
+        raise AirflowException(
+            f"The dbt Cloud {kind} id is {value!r}, which is not a number: "
+            f"take it from the {kind}'s address in dbt Cloud, .../{kind}s/<number>."
+        )
+    return int(value)
 
 
 def check_connection(conn: Connection, conn_id: str) -> None:
@@ -28,7 +46,8 @@ def check_connection(conn: Connection, conn_id: str) -> None:
     elif conn.port not in (None, 443):
         problem = f"has a port of its own, which is not used: write it behind the host, host:{conn.port}"
     elif conn.login and not conn.login.isdecimal():
-        problem = f"has the account id {conn.login!r}: set its login to the number in your account's address"
+        # It may be the token: Airflow masks that only where it belongs.
+        problem = "has an account id that is not a number: set its login to the one in your account's address"
     elif not conn.password:
         problem = "has no API token: set its password to a service token of dbt Cloud"
     else:
@@ -77,19 +96,23 @@ def not_understood(response: Response, conn_id: str) -> DbtCloudNoAnswer:
 
 def not_answered(request: str, error: RequestException, host: str, conn_id: str) -> DbtCloudNoAnswer:
     """Return the error for a request that failed before an answer arrived."""
-    if isinstance(error, SSLError):
+    cause = repr(error)
+    if "CERTIFICATE_VERIFY_FAILED" in cause:
         sentence = (
             f"The certificate of {host} is not trusted: check the host of the connection {conn_id!r}; for an "
             "authority of your own, set REQUESTS_CA_BUNDLE and SSL_CERT_FILE to its file before Airflow "
             "starts."
         )
-    elif "NameResolutionError" in repr(error):
+    elif "NameResolutionError" in cause:
         sentence = f"There is no host {host}: set the host of {conn_id!r} to your access URL."
     else:
         limit = re.search(r"read timeout=(\d+)", str(error))
         within = f" within {limit[1]} seconds" if limit else ""
         sentence = f"dbt Cloud at {host} did not answer {request}{within}: {type(error).__name__}."
-    return DbtCloudNoAnswer(sentence)
+    no_answer = DbtCloudNoAnswer(sentence)
+    never_sent = "CERTIFICATE_VERIFY_FAILED|NameResolutionError|NewConnectionError|ConnectTimeout"
+    no_answer.may_have_been_done = not re.search(never_sent, cause)
+    return no_answer
 
 
 class DbtCloudJobRunFailed(DbtCloudJobRunException):

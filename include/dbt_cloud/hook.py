@@ -13,23 +13,18 @@ from airflow.sdk.exceptions import AirflowException
 from requests import Response, Session
 from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
+from requests.utils import get_environ_proxies
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from urllib3.util import Retry
 
-from include.dbt_cloud.errors import DbtCloudNoAnswer, check_connection, not_answered, not_understood, refused
+from include.dbt_cloud.errors import check_connection, not_answered, not_understood, number, refused
 
 ACTIVE = list(DbtCloudJobRunStatus.NON_TERMINAL_STATUSES.value)
 
 # After these the same GET may succeed: dbt Cloud, or a proxy before it, is busy, restarts or limits us.
-TRANSIENT = (429, 500, 502, 503, 504)
+TRANSIENT = {429, *range(500, 600)}
 # Airflow gives a trigger 30 seconds to cancel its run.
 SECONDS_TO_CANCEL = 20
-
-
-def may_have_been_done(error: BaseException) -> bool:
-    """Return whether a request that failed so may have been acted on, or may be if it is sent again."""
-    # Not 429: with it dbt Cloud says that it did nothing.
-    return isinstance(error, DbtCloudNoAnswer) or getattr(error, "status_code", 0) >= 500
 
 
 class _Retry(Retry):
@@ -95,7 +90,9 @@ class DbtCloudHook(ProviderHook):
         # Read anew: it may have been changed since it was read last.
         self.__dict__.pop("connection", None)
         headers, tenant = await self.get_headers_tenants_from_connection()
-        proxies = self._get_proxies(await self._resolve_connection_async()) or {}
+        proxies = self._get_proxies(await self._resolve_connection_async())
+        # Where the connection names none, the environment may, as for requests.
+        proxies = proxies or get_environ_proxies(f"https://{tenant}")
         async with aiohttp.ClientSession(
             f"https://{tenant}/api/v2/accounts/",
             headers=headers,
@@ -111,7 +108,7 @@ class DbtCloudHook(ProviderHook):
         :param account_id: Optional. The ID of a dbt Cloud account.
         """
         patiently = Retrying(
-            retry=retry_if_exception(may_have_been_done),
+            retry=retry_if_exception(lambda error: getattr(error, "may_pass", False)),
             wait=wait_fixed(min(1, self.retries.backoff_factor)),
             stop=stop_after_delay(SECONDS_TO_CANCEL),
             reraise=True,
@@ -128,8 +125,6 @@ class DbtCloudHook(ProviderHook):
         connection = f"The connection {self.dbt_cloud_conn_id!r}"
         try:
             hook = type(self)(self.dbt_cloud_conn_id, timeout_seconds=10, retry_limit=0)
-            if not hook.connection.login:
-                return False, f"{connection} has no account id: set its login to it."
             name = hook.get_account().json()["data"]["name"]
         except (ValueError, KeyError, TypeError):
             return False, f"{connection} leads to something that is not dbt Cloud: check its host."
@@ -162,7 +157,7 @@ class DbtCloudHook(ProviderHook):
         :param order_by: ``id`` for the oldest of these runs instead.
         :return: The run as dbt Cloud's API writes it: ``id``, ``status``, ``created_at``, ``href``...
         """
-        query = {"job_definition_id": self.job_number(job_id), "status__in": str(ACTIVE)}
+        query = {"job_definition_id": number(job_id, "job"), "status__in": str(ACTIVE)}
         response = self.get_job_runs(account_id, query | {"order_by": order_by, "limit": 1})
         runs = self.runs_in(response)
         # A proxy or another service can answer too: what it says must not pass for "no run is active".
@@ -186,21 +181,19 @@ class DbtCloudHook(ProviderHook):
             pass
         raise not_understood(response, self.dbt_cloud_conn_id)
 
-    def job_number(self, job_id: int | str) -> int:
-        """Return a job id as a number; raise AirflowException if it is none."""
-        if not str(job_id).isdecimal():
-            raise AirflowException(
-                f"The dbt Cloud job id is {job_id!r}, which is not a number: "
-                "take it from the job's address in dbt Cloud, .../jobs/<number>."
-            )
-        return int(job_id)
-
     def _run_and_get_response(self, *, method: str = "GET", endpoint: str | None = None, **more: Any) -> Any:
         try:
             return super()._run_and_get_response(method=method, endpoint=endpoint, **more)
         except RequestException as error:
             host = self._get_tenant_domain(self.connection)
             raise not_answered(f"{method} {endpoint}", error, host, self.dbt_cloud_conn_id) from error
+
+    def _resolve_account_id(self) -> int:
+        if not self.connection.login:
+            raise AirflowException(
+                f"The connection {self.dbt_cloud_conn_id!r} has no account id: set its login to it."
+            )
+        return int(self.connection.login)
 
     def _require_password(self, conn: Connection) -> Connection:
         # Whoever reads the connection, in synchronous and asynchronous code, passes here.

@@ -13,8 +13,15 @@ from airflow.sdk import Asset, Context
 from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
 from requests import Response
 
-from include.dbt_cloud.errors import RUN_ERRORS, DbtCloudJobRunCancelled, DbtCloudJobRunLost, DbtCloudRefused
-from include.dbt_cloud.hook import DbtCloudHook, may_have_been_done
+from include.dbt_cloud.errors import (
+    RUN_ERRORS,
+    DbtCloudJobRunCancelled,
+    DbtCloudJobRunLost,
+    DbtCloudRefused,
+    DbtCloudRequestError,
+    number,
+)
+from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.own_runs import cause_with, mark_of, newest_own_run
 from include.dbt_cloud.results import first_failed, read_run_results, table_of
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger, end_of, outcome_of
@@ -63,8 +70,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
         ti, self.state = context["ti"], context.get("task_state_store")
         self.mark = mark_of(ti)
         # Here, not in the triggerer, where an error ends the task without its reason.
-        self.account_id = int(self.account_id or self.hook._resolve_account_id())
-        self.job_id = self.hook.job_number(self._resolve_job_id())
+        self.account_id = number(self.account_id or self.hook._resolve_account_id(), "account")
+        self.job_id = number(self._resolve_job_id(), "job")
         run = self._earlier_run(ti) or self._start_or_join(ti)
         self.run_id = run["id"]
         if self.killed and self.cancel_on_kill:
@@ -138,9 +145,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
         # What an earlier try ended with: the next run is newer, and goes on from it if it failed.
         note, self.ended_run = self._recall(), None
         # Without a note, where Airflow keeps none, the mark alone tells.
-        if ti.try_number == 1 or (self.state and not note):
+        if ti.try_number == 1 or (self.state and not note.get("mark")):
             return None
-        mark = note.get("mark", self.mark)
+        mark = note.get("mark") or self.mark
         visible_by = note.get("at", 0) + self.hook.timeout_seconds + SECONDS_HIDDEN
         run = self._look(mark, note.get("after", 0), visible_by)
         if run is None:
@@ -152,9 +159,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
                 return run
             if outcome == "cancelled" and not self._has_cancelled(run["id"]):
                 raise DbtCloudJobRunCancelled(f"{end_of(run)} An earlier try of this task had started it.")
-        elif outcome is None:
-            # Somebody cleared the task: what it has left behind ends here.
-            self._cancel(run["id"])
+        elif outcome is None and not self._cancel(run["id"]):
+            # Somebody cleared the task: what it has left behind ends before another begins.
+            raise DbtCloudJobRunException(f"Run {run['id']} of dbt Cloud could not be cancelled: it goes on.")
         if mark == self.mark or outcome == "error":
             self.ended_run = run
         return None
@@ -172,9 +179,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
                 run = self._first_active_run() if self.reuse_existing_run else None
             except AirflowException as error:
                 self.log.warning("Whether others started the job too is not known: %s", error)
-            if run is None or run["id"] >= ours["id"]:
+            if run is None or run["id"] >= ours["id"] or not self._cancel(ours["id"]):
                 return ours
-            self._cancel(ours["id"])
         self.cancel_on_kill = False
         self.log.info("Joining run %s of dbt Cloud, which somebody else started.", run["id"])
         return run
@@ -186,15 +192,18 @@ class DbtCloudRunJobOperator(ProviderOperator):
 
     def _start(self, cause: str) -> dict[str, Any]:
         after = self.ended_run["id"] if self.ended_run else 0
+        earlier = {"mark": "", "after": 0, "at": 0} | self._recall()
         for _ in range(STARTS):
             # Noted first: whatever happens from here on, a later try looks for the run.
             self._note(mark=self.mark, after=after, at=time.time())
             try:
                 return self.hook.runs_in(self._post(cause))[0]
-            except AirflowException as failure:
-                if not may_have_been_done(failure):
+            except DbtCloudRequestError as failure:
+                if not failure.may_have_been_done:
+                    # So there is nothing that a later try could look for.
+                    self._note(**earlier)
                     raise
-                error = failure
+                error, earlier = failure, self._recall()
             self.log.warning("%s Looking for %s seconds whether a run was started.", error, SECONDS_HIDDEN)
             run = self._look(self.mark, after, time.time() + SECONDS_HIDDEN)
             if run and run["id"] > after:
@@ -206,7 +215,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             try:
                 return self.hook.retry_job_run(self.ended_run["id"], self.account_id)
             except DbtCloudRefused as error:
-                if may_have_been_done(error):
+                if error.may_have_been_done:
                     raise
                 self.log.warning("Starting afresh, for a retry from the failure is refused: %s", error)
         return self.hook.trigger_job_run(
@@ -219,7 +228,11 @@ class DbtCloudRunJobOperator(ProviderOperator):
         )
 
     def _look(self, mark: str, after: int, until: float) -> dict[str, Any] | None:
-        """Return the newest run with a mark; until a time, wait for one that is newer than a run."""
+        """Return the newest run with a mark; until a time, wait for one that is newer than a run.
+
+        While dbt Cloud cannot say, be as patient as with a run that is out of sight.
+        """
+        give_up = max(until, time.time() + self.patience)
         query = {"job_definition_id": self.job_id, "order_by": "-id", "include_related": '["trigger"]'}
         while True:
             try:
@@ -227,9 +240,10 @@ class DbtCloudRunJobOperator(ProviderOperator):
                 run = newest_own_run(runs, mark, after)
                 if (run and run["id"] > after) or time.time() >= until:
                     return run
-            except AirflowException as error:
-                if not may_have_been_done(error) or time.time() >= until:
+            except DbtCloudRequestError as error:
+                if not error.may_pass or time.time() >= give_up:
                     raise
+                self.log.warning("Not known which runs were started: %s", error)
             time.sleep(min(self.check_interval, 5))
 
     def _cancel(self, run_id: int) -> bool:

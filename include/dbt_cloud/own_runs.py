@@ -19,19 +19,21 @@ def mark_of(ti: Any) -> str:
     name = "/".join([ti.dag_id, ti.run_id, ti.task_id, *([str(ti.map_index)] if ti.map_index >= 0 else [])])
     name += f" #{ti.max_tries}"
     if len(name) > LONGEST_NAME:
-        name = f"{name[: LONGEST_NAME - 17]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        name = f"{name[: LONGEST_NAME - 17]}~{_digest(name)}"
     return f"[airflow {name}]"
 
 
 def cause_with(mark: str, reason: str) -> str:
     """Return a cause with reason and mark, no longer than dbt Cloud takes; the mark is never cut.
 
-    Where the reason is OpenLineage's JSON, whose readers parse the cause, the mark becomes a key of it.
+    Where the reason is OpenLineage's JSON, whose readers parse the cause, the mark becomes a key of it, or a
+    digest of the mark where that is too long.
     """
     try:
         lineage = json.loads(reason)
-        for facets in (lineage, {"parent": lineage["parent"]}):
-            cause = json.dumps(facets | {"mark": mark}, separators=(",", ":"))
+        parent = {"parent": lineage["parent"]}
+        for facets, own in ((lineage, mark), (parent, mark), (parent, _digest(mark))):
+            cause = json.dumps(facets | {"mark": own}, ensure_ascii=False, separators=(",", ":"))
             if len(cause) <= DBT_CAUSE_MAX_LENGTH:
                 return cause
     except (ValueError, TypeError, KeyError):
@@ -49,6 +51,11 @@ def newest_own_run(runs: list[dict[str, Any]], mark: str, after: int = 0) -> dic
     for run in reversed(runs):
         # A run that goes on from a failure has a cause of dbt Cloud's own.
         ids = {run["id"], run.get("retrying_run_id")} - {None}
-        if mark in ((run.get("trigger") or {}).get("cause") or "") or own & ids:
+        cause = (run.get("trigger") or {}).get("cause") or ""
+        if mark in cause or _digest(mark) in cause or own & ids:
             newest, own = run, own | ids
     return newest
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

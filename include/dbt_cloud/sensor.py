@@ -6,7 +6,7 @@ from typing import Any
 from airflow.providers.dbt.cloud.sensors.dbt import DbtCloudJobRunSensor as ProviderSensor
 from airflow.sdk import Context
 
-from include.dbt_cloud.errors import RUN_ERRORS, DbtCloudJobRunNotSucceeded, DbtCloudNoAnswer, DbtCloudRefused
+from include.dbt_cloud.errors import RUN_ERRORS, DbtCloudJobRunNotSucceeded, DbtCloudRequestError, number
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger, end_of, outcome_of
 
@@ -30,9 +30,10 @@ class DbtCloudJobRunSensor(ProviderSensor):
     def poke(self, context: Context) -> bool:
         """Return whether the run has succeeded; raise if it ended otherwise or the token is refused."""
         try:
-            run = self.hook.runs_in(self.hook.get_job_run(int(self.run_id), self.account_id))[0]
-        except (DbtCloudRefused, DbtCloudNoAnswer) as error:
-            if getattr(error, "status_code", 0) in (401, 403):
+            answer = self.hook.get_job_run(number(self.run_id, "run"), self.account_id)
+            run = self.hook.runs_in(answer)[0]
+        except DbtCloudRequestError as error:
+            if error.status_code in (401, 403):
                 raise
             # dbt Cloud does not know a run that has just been started, at first.
             self.log.warning("The status of run %s is not known: %s", self.run_id, error)
@@ -45,8 +46,8 @@ class DbtCloudJobRunSensor(ProviderSensor):
         """Defer to our trigger instead of the provider's, which has the same arguments."""
         _, arguments = trigger.serialize()
         # Templates render numbers as text; and here an error has a log, which it has not in the triggerer.
-        arguments["run_id"] = int(self.run_id)
-        arguments["account_id"] = int(self.account_id or self.hook._resolve_account_id())
+        arguments["run_id"] = number(self.run_id, "run")
+        arguments["account_id"] = number(self.account_id or self.hook._resolve_account_id(), "account")
         super().defer(trigger=DbtCloudRunJobTrigger(**arguments, cancel_on_kill=False), **kwargs)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> int:

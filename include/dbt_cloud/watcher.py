@@ -143,4 +143,5 @@ class RunWatcher:
 
     def _show_trouble(self, ids: set[int], error: Exception) -> None:
         for sight in [sight for run_id in ids for sight in self.sights.get(run_id, [])]:
-            sight.trouble = str(error) or type(error).__name__
+            # Without the address: that of a proxy may hold a password.
+            sight.trouble = str(error).partition(", url=")[0] or type(error).__name__

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from include.dbt_cloud.errors import (
     DbtCloudJobRunCancelled,
@@ -16,9 +16,11 @@ from include.dbt_cloud.errors import (
     DbtCloudJobRunTimedOut,
     DbtCloudRefused,
 )
+from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 from include.local_dbt_cloud.api.faults import MeetFaults
 from include.local_dbt_cloud.store import RunStatus
+from tests.connection import connect
 from tests.dbt_cloud.life import Killed, Life, TaskInstance, end, runs
 from tests.running_cloud import RunningCloud
 from tests.waiting import wait_until
@@ -208,6 +210,77 @@ def test_a_clear_while_nobody_waits_leaves_no_run_behind(held: RunningCloud) -> 
     assert runs(held) == [(1, "Cancelled"), (2, "Success")]
 
 
+@pytest.fixture
+def cancels_fail(held: RunningCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("include.dbt_cloud.hook.SECONDS_TO_CANCEL", 0.1)
+    fault(held, method="POST", path="/cancel$", status=503, times=None)
+
+
+@pytest.mark.usefixtures("cancels_fail")
+def test_a_clear_starts_no_run_while_the_one_left_behind_goes_on(held: RunningCloud) -> None:
+    life = Life()
+    with pytest.raises(Killed):
+        life.execute("answer")
+    with pytest.raises(DbtCloudJobRunException, match="Run 1 of dbt Cloud could not be cancelled: it goes"):
+        life.clear().execute()
+    assert runs(held) == [(1, "Queued")]
+    held.service.faults.clear()
+    assert life.retry().run(lambda: end(held)) == 2
+    assert runs(held) == [(1, "Cancelled"), (2, "Success")]
+
+
+@pytest.mark.usefixtures("cancels_fail")
+def test_who_lost_a_race_and_cannot_cancel_waits_for_the_own_run(
+    held: RunningCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = Life(reuse_existing_run=True)
+    operator = life.operator()
+    start = operator._start
+    monkeypatch.setattr(operator, "_start", lambda cause: [held.trigger(101), start(cause)][1])
+    monkeypatch.setattr(life, "operator", lambda _: operator)
+    trigger = life.execute()
+    assert (trigger.run_id, trigger.cancel_on_kill) == (2, True)
+    held.service.faults.clear()
+    asyncio.run(trigger.on_kill())
+    assert runs(held) == [(1, "Queued"), (2, "Cancelled")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"host": "no-such-host.invalid"}, "There is no host"),
+        ({"host": "localhost:1"}, "did not answer"),
+        ({"token": ""}, "has no API token"),
+        ({"token": "wrong"}, "refuses the API token"),
+    ],
+)
+def test_where_nothing_can_have_been_started_no_try_looks_for_it(
+    held: RunningCloud, wrong: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = f"localhost:{held.api_port}"
+    life = Life(hook_params={"retry_limit": 0})
+    monkeypatch.setattr(DbtCloudRunJobOperator, "_look", lambda *_: pytest.fail("it looked"))
+    for _ in range(2):
+        connect(monkeypatch, **{"host": host} | wrong)
+        with pytest.raises(AirflowException, match=sentence):
+            life.execute()
+        life.retry()
+    connect(monkeypatch, host)
+    assert life.run(lambda: end(held)) == 1
+
+
+def test_what_may_have_been_started_is_looked_for_although_the_next_start_is_refused(
+    held: RunningCloud,
+) -> None:
+    fault(held, method="GET", path="/runs$", hide_new_runs=1, times=None)
+    fault(held, method="POST", path="/run$", drop="after")
+    fault(held, method="POST", path="/run$", status=403)
+    life = Life()
+    with pytest.raises(DbtCloudRefused, match="403"):
+        life.execute()
+    assert life.retry().run(lambda: end(held)) == 1
+
+
 def test_a_kill_while_the_run_is_started_cancels_it(
     held: RunningCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,11 +295,14 @@ def test_a_kill_while_the_run_is_started_cancels_it(
     assert runs(held) == [(1, "Cancelled")]
 
 
-@pytest.mark.parametrize("trouble", [{"status": 503}, {"drop": "before"}, {"html": True}], ids=str)
+@pytest.mark.parametrize(
+    "trouble", [{"status": 503}, {"status": 429}, {"drop": "before"}, {"html": True}], ids=str
+)
 def test_the_look_after_a_lost_answer_is_patient(
     held: RunningCloud, trouble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("include.dbt_cloud.operator.SECONDS_HIDDEN", 20)
+    # Not for so long, but for as long as a run may be out of sight.
+    monkeypatch.setattr("include.dbt_cloud.operator.SECONDS_HIDDEN", 0)
     fault(held, method="POST", path="/run$", drop="after")
     fault(held, method="GET", path="/runs$", times=8, **trouble)
     life = Life(hook_params={"retry_delay": 0.01, "retry_limit": 1, "timeout_seconds": 3})

@@ -1,9 +1,13 @@
 """How the hook sends requests: time limit, proxies, retries of a GET but never of a POST; its errors."""
 
+import socket
+import threading
 import time
+import traceback
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowException
 
 from include.dbt_cloud.errors import DbtCloudNoAnswer, DbtCloudRefused
 from include.dbt_cloud.hook import DbtCloudHook
@@ -128,7 +132,7 @@ def test_the_connection_test_names_the_account(cloud: RunningCloud, hook: DbtClo
         ({"token": ""}, "has no API token: set its password"),
         ({"login": "2"}, "is not one of account 2"),
         ({"login": ""}, "has no account id: set its login"),
-        ({"login": "my account"}, "has the account id 'my account': set its login to the number"),
+        ({"login": "dbtc_secret"}, "has an account id that is not a number: set its login to the one"),
         ({"host": "https://ab123.us1.dbt.com"}, "write the name alone"),
         ({"host": "localhost", "port": 8580}, "write it behind the host, host:8580"),
         ({"host": "no-such-host.invalid"}, "There is no host no-such-host.invalid"),
@@ -147,7 +151,32 @@ def test_the_connection_test_says_what_is_wrong(
     assert not passed
     assert sentence in said
     assert "local-token" not in said
+    assert "dbtc_secret" not in said
     assert said.count(". ") == 0
+
+
+def test_a_token_in_the_wrong_field_is_not_said(
+    cloud: RunningCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(monkeypatch, f"localhost:{cloud.api_port}", login="dbtc_secret", token="1")
+    with pytest.raises(AirflowException, match="has an account id that is not a number") as error:
+        hook.check_job_is_not_running(101)
+    assert "dbtc_secret" not in "".join(traceback.format_exception(error.value))
+
+
+def test_a_handshake_that_breaks_off_is_no_certificate_that_is_not_trusted(
+    monkeypatch: pytest.MonkeyPatch, hook: DbtCloudHook
+) -> None:
+    def hang_up() -> None:
+        connection, _ = server.accept()
+        connection.recv(4096)
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=hang_up).start()
+        connect(monkeypatch, f"localhost:{server.getsockname()[1]}")
+        with pytest.raises(DbtCloudNoAnswer, match="did not answer GET 1/runs/7/: "):
+            hook.get_job_run(7)
 
 
 def test_a_certificate_that_is_not_trusted_is_a_sentence(

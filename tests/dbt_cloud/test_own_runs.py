@@ -66,9 +66,19 @@ def test_openlineage_can_still_read_the_cause() -> None:
     assert newest_own_run([run(1, cause)], mark)
     lineage["root"]["run"]["runId"] *= 4
     assert json.loads(cause_with(mark, json.dumps(lineage))) == {"parent": lineage["parent"], "mark": mark}
-    lineage["parent"]["run"]["runId"] *= 8
+    lineage["parent"]["run"]["runId"] *= 4
+    shortest = cause_with(mark, json.dumps(lineage))
+    assert json.loads(shortest)["parent"] == lineage["parent"]
+    assert newest_own_run([run(1, shortest)], mark)
+    assert newest_own_run([run(1, shortest)], mark_of(TaskInstance(max_tries=7))) is None
+    lineage["parent"]["run"]["runId"] *= 2
     assert cause_with(mark, json.dumps(lineage)).endswith(f" {mark}")
     assert cause_with(mark, '{"a": "reason"}') == f'{{"a": "reason"}} {mark}'
+
+
+def test_the_mark_of_a_name_beyond_ascii_is_found_in_openlineages_cause() -> None:
+    mark = mark_of(TaskInstance(dag_id="größe"))
+    assert newest_own_run([run(1, cause_with(mark, '{"parent": {}}'))], mark)
 
 
 def run(run_id: int, cause: str | None, retrying: int | None = None) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 import asyncio
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -125,6 +127,55 @@ def test_a_failed_round_is_a_reason_to_wait_and_says_why(
             end(cloud, run_id)
             cloud.service.faults.clear()
             assert await ended(sight) == 10
+
+    asyncio.run(watch())
+
+
+@pytest.fixture
+def proxy() -> Iterator[str]:
+    """The host and port of a proxy that lets nobody through."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            self.send_error(407)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, args=[0.05]).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_the_password_of_a_proxy_is_not_said(
+    cloud: RunningCloud, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxies = {"proxies": {"https": f"http://user:hunter2@{proxy}"}}
+    connect(monkeypatch, f"localhost:{cloud.api_port}", extra=proxies)
+
+    async def watch() -> None:
+        async with watching(cloud.add_run()) as sight:
+            await until(lambda: sight.trouble != "not asked yet")
+            assert sight.trouble == "407, message='Proxy Authentication Required'"
+
+    asyncio.run(watch())
+
+
+@pytest.mark.parametrize("not_for", ["", "localhost"])
+def test_the_proxy_of_the_environment_is_used(
+    cloud: RunningCloud, proxy: str, monkeypatch: pytest.MonkeyPatch, not_for: str
+) -> None:
+    run_id = cloud.add_run()
+    for name, value in {"https_proxy": f"http://{proxy}", "no_proxy": not_for}.items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name.upper(), value)
+
+    async def watch() -> None:
+        async with watching(run_id) as sight:
+            await until(lambda: sight.trouble != "not asked yet")
+            assert bool(sight.run) is bool(not_for)
+            assert not_for or "407" in sight.trouble
 
     asyncio.run(watch())
 
