@@ -20,9 +20,9 @@ class DbtCloudRefused(DbtCloudRequestError):
     def __init__(self, sentence: str, status_code: int) -> None:
         super().__init__(sentence)
         self.status_code = status_code
-        self.may_have_been_done = status_code >= 500
+        self.may_have_been_done = status_code == 408 or status_code >= 500
         # With 429 dbt Cloud says that it did nothing, this time.
-        self.may_pass = status_code >= 500 or status_code == 429
+        self.may_pass = status_code == 429 or self.may_have_been_done
 
 
 class DbtCloudNoAnswer(DbtCloudRequestError):
@@ -31,7 +31,7 @@ class DbtCloudNoAnswer(DbtCloudRequestError):
 
 def number(value: int | str, kind: str) -> int:
     """Return the id of an account, a job or a run as a number; raise AirflowException if it is none."""
-    if not str(value).isdecimal():
+    if not str(value).strip().isdecimal():
         raise AirflowException(
             f"The dbt Cloud {kind} id is {value!r}, which is not a number: "
             f"take it from the {kind}'s address in dbt Cloud, .../{kind}s/<number>."
@@ -50,6 +50,8 @@ def check_connection(conn: Connection, conn_id: str) -> None:
         problem = "has an account id that is not a number: set its login to the one in your account's address"
     elif not conn.password:
         problem = "has no API token: set its password to a service token of dbt Cloud"
+    elif not re.fullmatch("[!-~]+", conn.password):
+        problem = "has an API token with a blank or a line break in it: copy it again"
     else:
         return
     raise AirflowException(f"The connection {conn_id!r} {problem}.")
@@ -112,6 +114,8 @@ def not_answered(request: str, error: RequestException, host: str, conn_id: str)
     no_answer = DbtCloudNoAnswer(sentence)
     never_sent = "CERTIFICATE_VERIFY_FAILED|NameResolutionError|NewConnectionError|ConnectTimeout"
     no_answer.may_have_been_done = not re.search(never_sent, cause)
+    # A wrong address, be it of a proxy, and an untrusted certificate stay so.
+    no_answer.may_pass = not (isinstance(error, ValueError) or "CERTIFICATE_VERIFY_FAILED" in cause)
     return no_answer
 
 

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowException
 from requests import Response, Session
 from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
-from requests.utils import get_environ_proxies
+from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from urllib3.util import Retry
 
@@ -85,19 +85,20 @@ class DbtCloudHook(ProviderHook):
     async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
         """Open an asynchronous session below ``/api/v2/accounts/``, which keeps its connections.
 
-        Unlike the provider's asynchronous calls, each of which opens a connection of its own.
+        Unlike the provider's asynchronous calls, each of which opens a connection of its own. It cannot use a
+        SOCKS proxy.
         """
         # Read anew: it may have been changed since it was read last.
         self.__dict__.pop("connection", None)
         headers, tenant = await self.get_headers_tenants_from_connection()
         proxies = self._get_proxies(await self._resolve_connection_async())
         # Where the connection names none, the environment may, as for requests.
-        proxies = proxies or get_environ_proxies(f"https://{tenant}")
+        proxy = select_proxy(f"https://{tenant}", proxies or get_environ_proxies(f"https://{tenant}"))
         async with aiohttp.ClientSession(
             f"https://{tenant}/api/v2/accounts/",
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=self.timeout_seconds),
-            proxy=proxies.get("https"),
+            proxy=proxy and prepend_scheme_if_needed(proxy, "http"),
         ) as session:
             yield session
 

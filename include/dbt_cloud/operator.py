@@ -45,7 +45,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
     it joins an active run of somebody else instead of queueing behind it; what it joined it never cancels.
 
     :param check_interval: Seconds between two requests; each asks after all runs that tasks wait for.
-    :param patience: For how many seconds to wait for a run that is out of sight.
+    :param patience: For how many seconds to wait for a run that is out of sight, also in a worker for that of
+        an earlier try.
     :raises DbtCloudJobRunFailed: dbt failed.
     :raises DbtCloudJobRunCancelled: Somebody cancelled the run; the task is not retried.
     :raises DbtCloudJobRunTimedOut: ``timeout`` passed, or ``execution_timeout``: then the run is cancelled.
@@ -131,7 +132,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         if status == "cancelled" and not is_own:
             raise DbtCloudJobRunException(f"{message} Somebody else had started it; a retry starts another.")
         if status == "cancelled" and self._has_cancelled(self.run_id):
-            raise DbtCloudJobRunException(f"{message} This task cancelled it when it was killed.")
+            raise DbtCloudJobRunException(f"{message} This task itself had asked for that.")
         raise RUN_ERRORS[status](message)
 
     def on_kill(self) -> None:
@@ -161,7 +162,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
                 raise DbtCloudJobRunCancelled(f"{end_of(run)} An earlier try of this task had started it.")
         elif outcome is None and not self._cancel(run["id"]):
             # Somebody cleared the task: what it has left behind ends before another begins.
-            raise DbtCloudJobRunException(f"Run {run['id']} of dbt Cloud could not be cancelled: it goes on.")
+            raise DbtCloudJobRunException(
+                f"Run {run['id']} of dbt Cloud could not be cancelled, and may go on: see {run['href']}"
+            )
         if mark == self.mark or outcome == "error":
             self.ended_run = run
         return None
@@ -198,8 +201,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
             self._note(mark=self.mark, after=after, at=time.time())
             try:
                 return self.hook.runs_in(self._post(cause))[0]
-            except DbtCloudRequestError as failure:
-                if not failure.may_have_been_done:
+            except AirflowException as failure:
+                if not getattr(failure, "may_have_been_done", False):
                     # So there is nothing that a later try could look for.
                     self._note(**earlier)
                     raise

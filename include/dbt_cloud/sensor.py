@@ -28,14 +28,14 @@ class DbtCloudJobRunSensor(ProviderSensor):
         return DbtCloudHook(self.dbt_cloud_conn_id, **self.hook_params)
 
     def poke(self, context: Context) -> bool:
-        """Return whether the run has succeeded; raise if it ended otherwise or the token is refused."""
+        """Return whether the run has succeeded; raise if it ended otherwise or will not be seen."""
         try:
             answer = self.hook.get_job_run(number(self.run_id, "run"), self.account_id)
             run = self.hook.runs_in(answer)[0]
         except DbtCloudRequestError as error:
-            if error.status_code in (401, 403):
-                raise
             # dbt Cloud does not know a run that has just been started, at first.
+            if not error.may_pass and error.status_code != 404:
+                raise
             self.log.warning("The status of run %s is not known: %s", self.run_id, error)
             return False
         if outcome_of(run) in ("error", "cancelled", "expired"):

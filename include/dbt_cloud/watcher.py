@@ -143,5 +143,6 @@ class RunWatcher:
 
     def _show_trouble(self, ids: set[int], error: Exception) -> None:
         for sight in [sight for run_id in ids for sight in self.sights.get(run_id, [])]:
-            # Without the address: that of a proxy may hold a password.
-            sight.trouble = str(error).partition(", url=")[0] or type(error).__name__
+            # Without an address, or what is wrong with it: that of a proxy may hold a password.
+            said = "" if isinstance(error, ValueError) else str(error).partition(", url=")[0]
+            sight.trouble = said or type(error).__name__

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from include.dbt_cloud.errors import (
     DbtCloudJobRunFailed,
     DbtCloudJobRunLost,
     DbtCloudJobRunTimedOut,
+    DbtCloudNoAnswer,
     DbtCloudRefused,
 )
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
@@ -221,7 +223,9 @@ def test_a_clear_starts_no_run_while_the_one_left_behind_goes_on(held: RunningCl
     life = Life()
     with pytest.raises(Killed):
         life.execute("answer")
-    with pytest.raises(DbtCloudJobRunException, match="Run 1 of dbt Cloud could not be cancelled: it goes"):
+    with pytest.raises(
+        DbtCloudJobRunException, match="Run 1 of dbt Cloud could not be cancelled, and may go on"
+    ):
         life.clear().execute()
     assert runs(held) == [(1, "Queued")]
     held.service.faults.clear()
@@ -253,12 +257,18 @@ def test_who_lost_a_race_and_cannot_cancel_waits_for_the_own_run(
         ({"token": ""}, "has no API token"),
         ({"token": "wrong"}, "refuses the API token"),
     ],
+    ids=str,
 )
+@pytest.mark.parametrize("account_id", [1, None])
 def test_where_nothing_can_have_been_started_no_try_looks_for_it(
-    held: RunningCloud, wrong: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch
+    held: RunningCloud,
+    account_id: int | None,
+    wrong: dict[str, str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     host = f"localhost:{held.api_port}"
-    life = Life(hook_params={"retry_limit": 0})
+    life = Life(account_id=account_id, hook_params={"retry_limit": 0})
     monkeypatch.setattr(DbtCloudRunJobOperator, "_look", lambda *_: pytest.fail("it looked"))
     for _ in range(2):
         connect(monkeypatch, **{"host": host} | wrong)
@@ -267,6 +277,17 @@ def test_where_nothing_can_have_been_started_no_try_looks_for_it(
         life.retry()
     connect(monkeypatch, host)
     assert life.run(lambda: end(held)) == 1
+
+
+def test_what_can_never_be_asked_is_not_waited_for(
+    held: RunningCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(monkeypatch, f"localhost:{held.api_port}", extra={"proxies": {"https": "http://"}})
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    with pytest.raises(DbtCloudNoAnswer, match="InvalidProxyURL"):
+        Life(patience=1).execute()
+    assert waits == []
 
 
 def test_what_may_have_been_started_is_looked_for_although_the_next_start_is_refused(

@@ -130,6 +130,7 @@ def test_the_connection_test_names_the_account(cloud: RunningCloud, hook: DbtClo
     [
         ({"token": "wrong"}, "refuses the API token of the connection 'dbt_conn' (401)"),
         ({"token": ""}, "has no API token: set its password"),
+        ({"token": "local-token\n"}, "has an API token with a blank or a line break in it"),
         ({"login": "2"}, "is not one of account 2"),
         ({"login": ""}, "has no account id: set its login"),
         ({"login": "dbtc_secret"}, "has an account id that is not a number: set its login to the one"),

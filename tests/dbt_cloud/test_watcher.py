@@ -148,26 +148,41 @@ def proxy() -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.parametrize(
+    ("address", "trouble"),
+    [
+        ("http://user:hunter2@{}", "407, message='Proxy Authentication Required'"),
+        ("http://user:hun/ter2@{}", "LocationParseError"),
+    ],
+)
 def test_the_password_of_a_proxy_is_not_said(
-    cloud: RunningCloud, proxy: str, monkeypatch: pytest.MonkeyPatch
+    cloud: RunningCloud, proxy: str, monkeypatch: pytest.MonkeyPatch, address: str, trouble: str
 ) -> None:
-    proxies = {"proxies": {"https": f"http://user:hunter2@{proxy}"}}
+    proxies = {"proxies": {"https": address.format(proxy)}}
     connect(monkeypatch, f"localhost:{cloud.api_port}", extra=proxies)
 
     async def watch() -> None:
         async with watching(cloud.add_run()) as sight:
             await until(lambda: sight.trouble != "not asked yet")
-            assert sight.trouble == "407, message='Proxy Authentication Required'"
+            assert sight.trouble == trouble
 
     asyncio.run(watch())
 
 
-@pytest.mark.parametrize("not_for", ["", "localhost"])
+@pytest.mark.parametrize(
+    ("variable", "scheme", "not_for"),
+    [
+        ("https_proxy", "http://", ""),
+        ("https_proxy", "", ""),
+        ("all_proxy", "http://", ""),
+        ("https_proxy", "http://", "localhost"),
+    ],
+)
 def test_the_proxy_of_the_environment_is_used(
-    cloud: RunningCloud, proxy: str, monkeypatch: pytest.MonkeyPatch, not_for: str
+    cloud: RunningCloud, proxy: str, monkeypatch: pytest.MonkeyPatch, variable: str, scheme: str, not_for: str
 ) -> None:
     run_id = cloud.add_run()
-    for name, value in {"https_proxy": f"http://{proxy}", "no_proxy": not_for}.items():
+    for name, value in {variable: f"{scheme}{proxy}", "no_proxy": not_for}.items():
         monkeypatch.setenv(name, value)
         monkeypatch.setenv(name.upper(), value)
 
