@@ -153,6 +153,7 @@ def test_sight_that_was_lost_is_found_again(held: RunningCloud) -> None:
 TROUBLES = [
     {"drop": "after"},
     {"status": 503, "acts": True},
+    {"status": 408, "acts": True},
     {"html": True, "acts": True},
     {"drop": "before"},
     {"status": 503},
@@ -397,7 +398,7 @@ class TestRetryFromFailure:
         assert "POST runs/1/retry" in asked
         assert held.get("runs/2/")["retrying_run_id"] == 1
 
-    @pytest.mark.parametrize("trouble", TROUBLES[:3], ids=str)
+    @pytest.mark.parametrize("trouble", TROUBLES[:4], ids=str)
     def test_a_retry_without_an_answer_is_found(self, held: RunningCloud, trouble: dict[str, Any]) -> None:
         life = self.failed(held)
         fault(held, method="POST", path="/retry$", **trouble)

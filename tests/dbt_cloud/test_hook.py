@@ -84,9 +84,12 @@ def test_the_log_names_the_active_run_since_when_and_where(
     )
 
 
-def test_the_job_id_may_be_text_as_templates_render_it(cloud: RunningCloud, hook: DbtCloudHook) -> None:
+@pytest.mark.parametrize("job_id", ["101", " 101\n"])
+def test_the_job_id_may_be_text_as_templates_render_it(
+    cloud: RunningCloud, hook: DbtCloudHook, job_id: str
+) -> None:
     cloud.add_run(RunStatus.QUEUED)
-    assert not hook.check_job_is_not_running("101")
+    assert not hook.check_job_is_not_running(job_id)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_openlineage_can_still_read_the_cause() -> None:
     assert newest_own_run([run(1, cause)], mark)
     lineage["root"]["run"]["runId"] *= 4
     assert json.loads(cause_with(mark, json.dumps(lineage))) == {"parent": lineage["parent"], "mark": mark}
-    lineage["parent"]["run"]["runId"] *= 4
+    lineage["parent"]["run"]["runId"] *= 5
     shortest = cause_with(mark, json.dumps(lineage))
     assert json.loads(shortest)["parent"] == lineage["parent"]
     assert newest_own_run([run(1, shortest)], mark)
