@@ -29,7 +29,7 @@ def local_dbt_cloud(settings: Settings, progress: Progress) -> Iterator[None]:
     check_port_is_free(settings.pages_port, "LOCAL_DBT_CLOUD_PAGES_PORT", "the local dbt Cloud's pages")
     log = settings.data_dir / "local_dbt_cloud.log"
     command = [
-        sys.executable, "-m", "include.local_dbt_cloud", "--api-port", str(settings.api_port),
+        sys.executable, "-m", "local_dbt_cloud", "--api-port", str(settings.api_port),
         "--pages-port", str(settings.pages_port), "--data-dir", str(settings.data_dir),
     ]  # fmt: skip
 

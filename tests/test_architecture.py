@@ -9,13 +9,13 @@ from tests.conftest import PROJECT
 
 # For each room, the beginnings of module names that it must not import.
 FORBIDDEN = {
-    "dags": ("include.local_dbt_cloud", "scripts", "plugins", "tests"),
-    "include/dbt_cloud": ("include.local_dbt_cloud", "scripts", "plugins", "dags", "tests"),
+    "dags": ("local_dbt_cloud", "scripts", "plugins", "tests"),
+    "include/dbt_cloud": ("local_dbt_cloud", "scripts", "plugins", "dags", "tests"),
     "include/local_dbt_cloud": ("airflow", "include.dbt_cloud", "scripts", "plugins", "dags", "tests"),
-    "plugins": ("include.local_dbt_cloud", "scripts", "dags", "tests"),
-    "scripts": ("airflow", "include", "plugins", "dags", "tests", "scripts.benchmark.workloads"),
+    "plugins": ("local_dbt_cloud", "scripts", "dags", "tests"),
+    "scripts": ("airflow", "include", "plugins", "dags", "tests", "dev.benchmark.workloads"),
     # A room in a room: programs that the benchmark starts, and that import what is measured in them.
-    "scripts/benchmark/workloads": ("include.local_dbt_cloud", "plugins", "dags", "tests"),
+    "dev/benchmark/workloads": ("local_dbt_cloud", "plugins", "dags", "tests"),
 }
 
 

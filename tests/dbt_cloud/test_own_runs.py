@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.dbt_cloud.own_runs import cause_with, mark_of, newest_own_run
-from tests.dbt_cloud.life import TaskInstance
+from tests.integration.life import TaskInstance
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/[]# "), min_size=1, max_size=250)
 

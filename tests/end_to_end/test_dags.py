@@ -13,13 +13,12 @@ import pytest
 from selenium.webdriver.common.by import By
 
 from scripts.airflow_api import AirflowApi
-from scripts.browser import chromium
 from scripts.dbt_cloud_api import DbtCloudApi
 from scripts.processes import free_port
 from scripts.progress import Progress
 from scripts.settings import DAG_ID, Settings, read_settings
 from scripts.stack import airflow, check_connection, local_dbt_cloud
-from tests.browsing import needs_chromium
+from tests.browser import chromium, needs_chromium
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.end_to_end

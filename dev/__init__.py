@@ -1,0 +1,1 @@
+"""Tools of the maintainers of this starter: fault injection, benchmarks, screenshots. Never in a copy."""

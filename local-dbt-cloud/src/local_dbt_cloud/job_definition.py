@@ -1,0 +1,115 @@
+"""A job's definition, as account.yaml declares it and as clients create and update it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from local_dbt_cloud.dbt_commands import dbt_arguments
+from local_dbt_cloud.validation import Entry, Id, Name, Plain, Text
+
+Threads = Annotated[int, Field(ge=1, le=128)]
+Seconds = Annotated[int, Field(ge=0, le=10**9)]
+
+
+class JobSettings(Entry):
+    """dbt's number of threads and the name of its target."""
+
+    threads: Threads = 4
+    target_name: Plain = "default"
+
+
+class JobExecution(Entry):
+    """``timeout_seconds`` ends a run that takes longer; 0 means no limit."""
+
+    timeout_seconds: Seconds = 0
+
+
+class JobTriggers(Entry):
+    """What starts the job in dbt Cloud; stored, and not acted on."""
+
+    github_webhook: bool = False
+    git_provider_webhook: bool = False
+    schedule: bool = False
+    on_merge: bool = False
+    custom_branch_only: bool = False
+
+
+class ScheduleDate(Entry):
+    """The days of a schedule."""
+
+    type: Literal["every_day", "days_of_week", "custom_cron", "interval_cron"] = "every_day"
+    days: list[int] | None = None
+    cron: Text | None = None
+
+
+class ScheduleTime(Entry):
+    """The hours of a schedule."""
+
+    type: Literal["every_hour", "at_exact_hours"] = "every_hour"
+    interval: int | None = None
+    hours: list[int] | None = None
+
+
+class JobSchedule(Entry):
+    """When the job runs in dbt Cloud; stored, and not acted on."""
+
+    cron: Text = "0 * * * *"
+    date: ScheduleDate = ScheduleDate()
+    time: ScheduleTime = ScheduleTime(interval=1)
+
+
+class CompletionCondition(Entry):
+    """The job and the ends of its runs that start this one in dbt Cloud."""
+
+    job_id: Id
+    project_id: Id
+    statuses: list[Literal[10, 20, 30]] = Field(default=[10, 20, 30])
+
+
+class JobCompletionTrigger(Entry):
+    """Starts the job after another one in dbt Cloud; stored, and not acted on."""
+
+    condition: CompletionCondition
+
+
+class JobDefinition(Entry):
+    """HumanReadableJobDefinitionRequest of dbt Cloud's OpenAPI file.
+
+    A run takes its steps, settings, execution, ``generate_docs`` and ``run_generate_sources`` from it. All
+    else is stored for the clients that send it, and has no effect.
+    """
+
+    account_id: Id | None = None
+    project_id: Id | None = None
+    environment_id: Id
+    name: Name
+    description: Text = ""
+    dbt_version: Name | None = None
+    execute_steps: list[Text] = Field(default=[])
+    settings: JobSettings = JobSettings()
+    execution: JobExecution = JobExecution()
+    generate_docs: bool = False
+    run_generate_sources: bool = False
+    generate_sources: bool = False
+    triggers: JobTriggers = JobTriggers()
+    schedule: JobSchedule = JobSchedule()
+    job_type: Literal["ci", "scheduled", "other", "merge", "exposure_sync", "adaptive", "hybrid"] = "other"
+    deferring_environment_id: Id | None = None
+    deferring_job_definition_id: Id | None = None
+    job_completion_trigger_condition: JobCompletionTrigger | None = None
+    triggers_on_draft_pr: bool = False
+    lifecycle_webhooks: bool = False
+    lifecycle_webhooks_url: Text | None = None
+    force_node_selection: bool | None = None
+    run_compare_changes: bool = False
+    compare_changes_flags: Text = "--select state:modified"
+    run_lint: bool = False
+    errors_on_lint_failure: bool = True
+    cost_optimization_features: list[Text] = Field(default=[])
+
+    @field_validator("execute_steps")
+    @classmethod
+    def _are_dbt_commands(cls, steps: list[str]) -> list[str]:
+        for step in steps:
+            dbt_arguments(step)
+        return steps

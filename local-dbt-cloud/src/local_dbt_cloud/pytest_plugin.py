@@ -1,0 +1,37 @@
+"""Pytest fixtures: a local dbt Cloud for your tests. Pytest loads them once the package is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from local_dbt_cloud.testing import LocalDbtCloud
+
+
+@pytest.fixture(scope="session")
+def local_dbt_cloud_account() -> Path | None:
+    """Account file of the session's local dbt Cloud; override it to serve yours, None serves the demo."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def local_dbt_cloud_server(
+    tmp_path_factory: pytest.TempPathFactory, local_dbt_cloud_account: Path | None
+) -> Iterator[LocalDbtCloud]:
+    """A local dbt Cloud for the whole session, on free ports with temporary data."""
+    # Every pytest run in this environment loads this module: what it needs is imported when it is used.
+    from local_dbt_cloud.testing import serve
+
+    with serve(tmp_path_factory.mktemp("local_dbt_cloud") / "data", local_dbt_cloud_account) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def local_dbt_cloud(local_dbt_cloud_server: LocalDbtCloud) -> Iterator[LocalDbtCloud]:
+    """The session's local dbt Cloud, reset after each test."""
+    yield local_dbt_cloud_server
+    local_dbt_cloud_server.reset()

@@ -1,0 +1,283 @@
+"""Run a local dbt Cloud from tests, and control the course of its runs. Needs the extra ``pytest``."""
+
+import atexit
+import json
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from local_dbt_cloud.certificates import prepare_certificates
+from local_dbt_cloud.data_directory import DataDirectory
+
+Status = Literal["queued", "starting", "running", "success", "error", "cancelled"]
+STATUSES: dict[str, int] = {
+    "queued": 1,
+    "starting": 2,
+    "running": 3,
+    "success": 10,
+    "error": 20,
+    "cancelled": 30,
+}
+TOKEN = "local-token"  # noqa: S105 - the public default of the emulator
+SECONDS_TO_START = 60
+SECONDS_TO_STOP = 15
+
+
+@cache
+def certificates() -> Path:
+    """Return the directory with the certificates of this process, made on first use and removed at exit."""
+    directory = Path(tempfile.mkdtemp(prefix="local-dbt-cloud-certificates-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    prepare_certificates(DataDirectory(directory))
+    return directory
+
+
+def trust_ca() -> None:
+    """Make this process and its children trust the local dbt Cloud over TLS, and nothing else.
+
+    Call it in ``pytest_configure`` of your ``conftest.py``: aiohttp reads ``SSL_CERT_FILE`` when it is
+    imported. Public authorities are left out, so that no test can reach a real dbt Cloud.
+    """
+    os.environ["SSL_CERT_FILE"] = os.environ["REQUESTS_CA_BUNDLE"] = str(certificates() / "ca.pem")
+
+
+class LocalDbtCloud:
+    """A running local dbt Cloud: its addresses, a client of its account, control over its runs.
+
+    :param url: Address of the API, such as ``https://localhost:8580``.
+    :param pages_url: Address of the pages.
+    :param data_dir: Directory that holds its certificates, runs and database.
+    :param token: API token.
+    """
+
+    def __init__(self, url: str, pages_url: str, data_dir: Path, token: str = TOKEN) -> None:
+        self.url = url
+        self.pages_url = pages_url
+        self.data_dir = data_dir
+        self.token = token
+        self._http = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Token {token}"},
+            verify=ssl.create_default_context(cafile=str(data_dir / "ca.pem")),
+            trust_env=False,
+            timeout=30,
+        )
+
+    @property
+    def host(self) -> str:
+        """Host and port of the API, as an Airflow connection's ``host`` takes it."""
+        return self.url.removeprefix("https://")
+
+    @property
+    def ca_bundle(self) -> Path:
+        """PEM file with its certificate authority and the public ones."""
+        return self.data_dir / "ca-bundle.pem"
+
+    @property
+    def connection(self) -> str:
+        """Airflow connection as JSON, for ``AIRFLOW_CONN_...``."""
+        fields = {"conn_type": "dbt_cloud", "host": self.host, "login": str(self.account_id)}
+        return json.dumps(fields | {"password": self.token})
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment variables with which a child process trusts its certificate."""
+        return {"SSL_CERT_FILE": str(self.ca_bundle), "REQUESTS_CA_BUNDLE": str(self.ca_bundle)}
+
+    @cached_property
+    def account_id(self) -> int:
+        """ID of its account."""
+        return self._data(self._http.get("/api/v2/accounts/"))[0]["id"]
+
+    @cached_property
+    def client(self) -> httpx.Client:
+        """HTTP client with the token, below ``/api/v2/accounts/{account_id}/``."""
+        self._http.base_url = httpx.URL(f"{self.url}/api/v2/accounts/{self.account_id}/")
+        return self._http
+
+    # The Administrative API, as dbt Cloud has it: faults apply.
+
+    def get(self, path: str, **params: Any) -> Any:
+        """GET a path of the account and return ``data``; raise ``httpx.HTTPStatusError`` on an error."""
+        return self._data(self.client.get(path, params=params))
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """POST to a path of the account and return ``data``; raise ``httpx.HTTPStatusError`` on an error."""
+        return self._data(self.client.post(path, json=body))
+
+    def trigger(self, job_id: int, **body: Any) -> dict[str, Any]:
+        """Trigger a run of a job and return it; ``body`` as in dbt Cloud's API."""
+        return self.post(f"jobs/{job_id}/run/", {"cause": "Triggered by a test", **body})
+
+    def cancel(self, run_id: int) -> dict[str, Any]:
+        """Cancel a run as a user does, and return it."""
+        return self.post(f"runs/{run_id}/cancel/")
+
+    def wait(
+        self,
+        run_id: int,
+        until: Callable[[dict[str, Any]], bool] = lambda run: run["is_complete"],
+        timeout: float = 120,
+    ) -> dict[str, Any]:
+        """Wait until a run fulfills a condition, by default until it has ended; return it with its steps.
+
+        :param timeout: Seconds after which ``TimeoutError`` is raised.
+        :raises RuntimeError: The run ended and does not fulfill the condition.
+        """
+        deadline = time.monotonic() + timeout
+        while not until(run := self.get(f"runs/{run_id}/", include_related="run_steps,trigger,debug_logs")):
+            if run["is_complete"]:
+                raise RuntimeError(
+                    f"Run {run_id} ended: {run['status_humanized']}. {run['status_message'] or ''}"
+                )
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Run {run_id} is still {run['status_humanized']} after {timeout:g} s.")
+            time.sleep(0.1)
+        return run
+
+    # The control API: faults do not apply, and its requests are not recorded.
+
+    def pause(self) -> None:
+        """Keep triggered runs in the queue: ``set_run`` and ``end_run`` decide their course."""
+        self._control("POST", "scheduler", {"paused": True})
+
+    def resume(self) -> None:
+        """Let dbt execute queued runs again."""
+        self._control("POST", "scheduler", {"paused": False})
+
+    def create_run(self, status: Status = "success", *, job_id: int = 101, **fields: Any) -> int:
+        """Create a run that dbt never executes, and return its ID.
+
+        :param fields: ``status_message``, ``cause``, ``created_at``, ``dbt_version``, and ``steps``, each
+            ``{"command": "dbt build", "artifacts": {"run_results.json": {...}}}``.
+        """
+        body = {"status": STATUSES[status], "job_id": job_id, **fields}
+        return self._control("POST", "runs", body)["id"]
+
+    def set_run(
+        self,
+        run_id: int,
+        status: Status,
+        message: str | None = None,
+        steps: list[dict[str, Any]] | None = None,
+    ) -> None:
+        """Hold a run in a status or end it; dbt never executes it from now on.
+
+        :param steps: Finished steps with their artifacts, as in ``create_run``.
+        """
+        body = {"status": STATUSES[status], "status_message": message, "steps": steps or []}
+        self._control("POST", f"runs/{run_id}", body)
+
+    def end_active_runs(self, status: Status = "success", message: str | None = None, **more: Any) -> None:
+        """End every run that is queued, starting or running."""
+        for run in self.runs():
+            if run["in_progress"]:
+                self.set_run(run["id"], status, message, **more)
+
+    def runs(self, job_id: int | None = None) -> list[dict[str, Any]]:
+        """Return all runs with their triggers and steps, oldest first."""
+        return self._control("GET", "runs" if job_id is None else f"runs?job_id={job_id}")
+
+    def add_fault(self, path: str, **fault: Any) -> int:
+        """Inject a fault into requests whose path matches, and return its ID.
+
+        :param path: Regular expression, searched for in the path without its trailing slash.
+        :param fault: As in the README's "Faults on demand": ``status``, ``drop``, ``delay``, ``times`` ...
+        """
+        return self._control("POST", "faults", {"path": path, **fault})["id"]
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Return the active faults; ``times`` is how many more requests each applies to."""
+        return self._control("GET", "faults")
+
+    def clear_faults(self) -> None:
+        """Remove all faults."""
+        self._control("DELETE", "faults")
+
+    def requests(self) -> list[dict[str, str]]:
+        """Return ``method``, ``path``, ``query`` and ``received_at`` of each request since the last reset."""
+        return self._control("GET", "requests")
+
+    def clear_requests(self) -> None:
+        """Forget the recorded requests."""
+        self._control("DELETE", "requests")
+
+    def reset(self) -> None:
+        """Forget runs, faults and requests, and declare the account's jobs again."""
+        self._control("POST", "reset")
+
+    def close(self) -> None:
+        """Close the client's connections; the local dbt Cloud goes on."""
+        self._http.close()
+
+    def _control(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        return self._data(self.client.request(method, f"{self.url}/local/{path}", json=body))
+
+    @staticmethod
+    def _data(response: httpx.Response) -> Any:
+        if response.is_error:
+            message = (
+                f"{response.request.method} {response.url} answered {response.status_code}: {response.text}"
+            )
+            raise httpx.HTTPStatusError(message, request=response.request, response=response)
+        return response.json()["data"]
+
+
+@contextmanager
+def serve(
+    data_dir: Path, account: Path | None = None, *, token: str = TOKEN, history: int = 0
+) -> Iterator[LocalDbtCloud]:
+    """Run a local dbt Cloud in a process of its own on free ports while the block runs.
+
+    :param data_dir: Directory that it writes to, created if missing.
+    :param account: Account file; the demo account if omitted.
+    :param history: Number of finished runs to create first.
+    :raises RuntimeError: It did not start; the message is what it printed.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    # A data directory that was used before brings its own certificates.
+    if not (data_dir / "ca.pem").exists():
+        shutil.copytree(certificates(), data_dir, dirs_exist_ok=True)
+    command = [sys.executable, "-m", "local_dbt_cloud", "--api-port", "0", "--pages-port", "0"]
+    command += ["--data-dir", str(data_dir), "--history", str(history)]
+    command += ["--account", str(account.resolve())] if account else []
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOCAL_DBT_CLOUD_")}
+    log = data_dir / "local_dbt_cloud.log"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            command, cwd=data_dir, env=inherited | {"LOCAL_DBT_CLOUD_TOKEN": token}, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+        )  # fmt: skip
+    try:
+        assert process.stdout
+        # Its sockets listen before it prints the line; it ends the pipe when it fails.
+        line = process.stdout.readline()
+        addresses = re.search(r"API (\S+), pages (\S+), data", line)
+        if addresses is None:
+            process.wait(SECONDS_TO_START)
+            raise RuntimeError(f"The local dbt Cloud did not start: {log.read_text().strip() or line}")
+        cloud = LocalDbtCloud(addresses[1], addresses[2], data_dir, token)
+        try:
+            yield cloud
+        finally:
+            cloud.close()
+    finally:
+        process.terminate()
+        try:
+            process.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()

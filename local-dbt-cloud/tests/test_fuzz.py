@@ -1,0 +1,499 @@
+"""Bad requests to every endpoint: each is answered, in the right form, and none harms what is stored."""
+
+import json
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import reduce
+from inspect import isclass
+from typing import Any, get_args
+from urllib.parse import quote, urlencode
+
+import httpx
+import pytest
+import yaml
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from sqlalchemy import delete, insert, select, update
+
+from local_dbt_cloud.api import create_api
+from local_dbt_cloud.api.middleware import MAX_BODY_BYTES
+from local_dbt_cloud.cli import DEMO_ACCOUNT
+from local_dbt_cloud.database import ACTIVE, Base, Run, RunStatus, RunStep, now
+from local_dbt_cloud.job_definition import JobDefinition
+from local_dbt_cloud.service import Service
+from local_dbt_cloud.web import create_pages
+from running_cloud import TOKEN, RunningCloud, running_cloud
+
+# The same examples every time, so that a red CI is red again on the next try.
+FUZZ = settings(derandomize=True, deadline=None)
+
+pytestmark = pytest.mark.end_to_end
+
+GOOD_TOKEN = f"Token {TOKEN}"
+# What every endpoint is also asked with.
+ALWAYS = ("include_related", "unknown")
+READING = ("GET", "HEAD", "OPTIONS", "PUT")
+ALL_RELATED = (
+    "trigger,job,environment,repository,run_steps,debug_logs,account,project,"
+    "custom_environment_variables,most_recent_run,most_recent_completed_run"
+)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint as its app declares it; ``body`` has the paths of its fields, None without one."""
+
+    of_api: bool
+    method: str
+    path: str
+    parameters: tuple[str, ...]
+    query: tuple[str, ...]
+    body: tuple[tuple[str, ...], ...] | None
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether its good answers are files, or the root's, which have no envelope."""
+        return self.path == "/" or self.path.endswith("{path:path}")
+
+    def target(self, values: list[str]) -> str:
+        """Return its path with encoded values for the parameters."""
+        path = self.path
+        for parameter, value in zip(self.parameters, values, strict=True):
+            path = path.replace(parameter, value)
+        return path
+
+
+def endpoints(service: Service) -> list[Endpoint]:
+    """Return every endpoint of the API and of the pages."""
+    found = []
+    for of_api, create in ((True, create_api), (False, create_pages)):
+        app: FastAPI = create(service)
+        for route in app.routes:
+            assert isinstance(route, APIRoute), f"this test does not know how to ask {route}"
+            parameters = tuple(part for part in _in_braces(route.path))
+            query = tuple(sorted({*_query_names(route.dependant), *ALWAYS}))
+            body = _body_fields(route)
+            found += [
+                Endpoint(of_api, method, route.path, parameters, query, body)
+                for method in sorted(route.methods)
+            ]
+    return found
+
+
+def _in_braces(path: str) -> list[str]:
+    return [part.split("}")[0].join("{}") for part in path.split("{")[1:]]
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    for field in dependant.query_params:
+        model = field.field_info.annotation
+        yield from model.model_fields if _is_model(model) else [field.alias]
+    for inner in dependant.dependencies:
+        yield from _query_names(inner)
+
+
+def _body_fields(route: APIRoute) -> tuple[tuple[str, ...], ...] | None:
+    if route.body_field is None:
+        return None
+    model = route.body_field.field_info.annotation
+    # Jobs are read as any object first.
+    return tuple(_field_paths(model if _is_model(model) else JobDefinition))
+
+
+def _is_model(annotation: Any) -> bool:
+    return isclass(annotation) and issubclass(annotation, BaseModel)
+
+
+def _field_paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    for name, field in model.model_fields.items():
+        yield (name,)
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if _is_model(inner):
+                yield from ((name, *path) for path in _field_paths(inner))
+
+
+# No dataclass: hypothesis would print all of it at every failure.
+class Target:
+    """A local dbt Cloud to send bad requests to, and what it stores in the beginning."""
+
+    def __init__(self, cloud: RunningCloud, client: httpx.Client) -> None:
+        self.cloud = cloud
+        self.client = client
+        self.endpoints = endpoints(cloud.service)
+        self.stored = contents(cloud)
+
+    def send(self, endpoint: Endpoint, path: str, method: str | None = None, **more: Any) -> httpx.Response:
+        """Send a request whose path and query go over the wire as they are."""
+        url = self.cloud.url if endpoint.of_api else self.cloud.service.pages_url
+        return self.client.request(
+            method or endpoint.method, url, extensions={"target": path.encode("ascii")}, **more
+        )
+
+    def contents(self) -> dict[str, list[dict[str, Any]]]:
+        """Return all rows of all tables."""
+        return contents(self.cloud)
+
+    def restore(self) -> None:
+        """Store what was there in the beginning."""
+        with self.cloud.service.sessions.begin() as session:
+            for table in reversed(Base.metadata.sorted_tables):
+                session.execute(delete(table))
+            for table in Base.metadata.sorted_tables:
+                session.execute(insert(table), self.stored[table.name])
+
+    def check_readable(self) -> None:
+        """Read all that can be listed, and its pages: as it is, and when the runs have failed."""
+        self.cloud.service.faults.clear()
+        self._read()
+        failed = {"status": RunStatus.ERROR, "started_at": now(), "finished_at": now()}
+        with self.cloud.service.sessions.begin() as session:
+            session.execute(update(Run).where(Run.status.in_(ACTIVE)).values(failed))
+        self._read()
+
+    def _read(self) -> None:
+        for path in ("v2/accounts/1/jobs", "v2/accounts/1/runs"):
+            query = f"?state=all&include_related={ALL_RELATED}"
+            answer = self.client.get(
+                f"{self.cloud.url}/api/{path}/{query}", headers={"Authorization": GOOD_TOKEN}
+            )
+            assert answer.status_code == 200, (path, answer.text)
+        run_ids = [run["id"] for run in answer.json()["data"]]
+        for path in ("/", "/deploy/1/runs/", f"/deploy/1/projects/1/runs/{max(run_ids)}/"):
+            answer = self.client.get(self.cloud.service.pages_url + path)
+            assert answer.status_code == 200, path
+
+
+def contents(cloud: RunningCloud) -> dict[str, list[dict[str, Any]]]:
+    """Return all rows of all tables."""
+    with cloud.service.sessions() as session:
+        return {
+            table.name: [dict(row) for row in session.execute(select(table).order_by(table.c.id)).mappings()]
+            for table in Base.metadata.sorted_tables
+        }
+
+
+def fill(cloud: RunningCloud) -> None:
+    """Store a run of each job, and the rest of what an endpoint can name, so that ids 1 to 4 exist."""
+    moment = now()
+    times = {"started_at": moment, "finished_at": moment}
+    # Not one that is running: the scheduler would end it as lost.
+    cloud.add_run(RunStatus.ERROR, 1, dbt_steps=[["dbt deps"], ["dbt build"], ["dbt test"]], **times)
+    cloud.add_run(RunStatus.SUCCESS, 2, **times)
+    cloud.add_run(RunStatus.QUEUED, 3)
+    cloud.add_run(RunStatus.CANCELLED, 4, **times)
+    with cloud.service.sessions.begin() as session:
+        session.add(RunStep(run_id=1, index=4, name="Invoke dbt with `dbt build`", status=RunStatus.ERROR))
+    artifacts = cloud.service.data.artifacts(1, 4)
+    artifacts.mkdir(parents=True)
+    (artifacts / "run_results.json").write_text("{}")
+    variable = {"name": "DBT_A", "type": "job", "job_definition_id": 1, "raw_value": "x"}
+    cloud.post(f"{cloud.url}/api/v3/accounts/1/projects/1/environment-variables/", variable)
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A local dbt Cloud with four jobs, of which it starts no run."""
+    directory = tmp_path_factory.mktemp("fuzz")
+    place = {"project_id": 1, "database": "x.duckdb", "schema": "main"}
+    account = {
+        "account": {"id": 1, "name": "Tests"},
+        "projects": [{"id": 1, "name": "Jaffle Shop", "directory": str(DEMO_ACCOUNT.parent / "jaffle_shop")}],
+        "environments": [{"id": i, "name": f"{i}", **place} for i in (1, 2)],
+        "jobs": [
+            {"id": i, "environment_id": 1, "name": f"{i}", "execute_steps": ["dbt build"]}
+            for i in range(1, 5)
+        ],
+    }
+    file = directory / "account.yaml"
+    file.write_text(yaml.safe_dump(account))
+    with running_cloud(directory / "data", file) as cloud:
+        cloud.service.declaration.account.run_slots = 0
+        fill(cloud)
+        verify = ssl.create_default_context(cafile=str(cloud.service.data.ca_bundle))
+        # After an answer such as 413 the server closes the connection: none is used twice.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(verify=verify, trust_env=False, timeout=10, limits=limits) as client:
+            yield Target(cloud, client)
+
+
+HUGE = "9" * 5000
+TEXTS = [
+    "", " ", "\x00", "a\x00b", "ü", "\u202e", "\U00011f50", "٣", "null", "NaN", "x" * 256, HUGE, f"{HUGE}.1",
+    "..", "../..", "../../state.sqlite", "a/b", "a%2Fb", "%2e%2e", "%", "%00", "*", "(",
+    "a{99999999999999999999}", "(" * 500, "'", '"', "[", "]", "{}", "dbt build", "dbt build \x00",
+    "dbt", "dbt run --vars '", "rm -rf /",
+    "DBT_", "DBT_A", "1.11", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "<script>",
+]  # fmt: skip
+NUMBERS = [0, -1, 1, 2, 200, 204, 304, 500, 599, 600, 2**31, 2**63 - 1, 2**63, -(2**63), 2**70, 10**400]
+SURROGATES = ["\ud800", "a\udfffb", "\udc00\ud800"]
+
+texts = st.sampled_from(TEXTS) | st.text(max_size=10)
+numbers = st.sampled_from(NUMBERS) | st.integers()
+
+leaves = st.one_of(
+    st.none() | st.booleans(),
+    numbers,
+    st.floats(),
+    st.sampled_from(SURROGATES),
+    texts,
+    st.text(st.characters(exclude_categories=[]), max_size=5),
+)
+wild_json = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+
+# A good value for each field that a body may have; a field that is not here only gets bad ones.
+EXAMPLES: dict[str, Any] = {
+    "account_id": 1, "cause": "a test", "cost_optimization_features": [], "description": "text",
+    "environment_id": 1, "execute_steps": ["dbt build"], "execution": {"timeout_seconds": 1}, "id": 1,
+    "job_definition_id": 1, "method": "PATCH", "name": "DBT_B", "path": "nowhere", "project_id": 1,
+    "raw_value": "x", "settings": {"threads": 1}, "status": 503,
+    "steps_override": ["dbt run"], "times": 1, "type": "job",
+}  # fmt: skip
+
+
+def good_body(endpoint: Endpoint) -> dict[str, Any]:
+    """Return a body that an endpoint takes."""
+    names = {path[0] for path in endpoint.body or ()}
+    # A job is changed by a body that repeats its id, which is no field of its definition.
+    if "execute_steps" in names:
+        names.add("id")
+    return {name: value for name, value in EXAMPLES.items() if name in names}
+
+
+def put(body: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """Return a body with another value in one field."""
+    name, *rest = path
+    inner = body.get(name)
+    return body | {name: put(inner if isinstance(inner, dict) else {}, tuple(rest), value) if rest else value}
+
+
+def bad_bodies(endpoint: Endpoint) -> st.SearchStrategy[Any]:
+    """Return good bodies of which some fields are made bad or are left out."""
+    good = good_body(endpoint)
+    bad = st.tuples(st.sampled_from(endpoint.body), leaves | st.lists(leaves, max_size=2) | wild_json)
+    missing = st.just("") | st.sampled_from(sorted(good))
+
+    def made(bad: list[tuple[tuple[str, ...], Any]], missing: str) -> dict[str, Any]:
+        body = reduce(lambda body, one: put(body, *one), bad, good)
+        return {name: value for name, value in body.items() if name != missing}
+
+    return st.builds(made, st.lists(bad, max_size=2), missing)
+
+
+BYTES = [
+    b"", b"{", b"[]", b"7", b"null", b'"text"', b"\xff\xfe", b'{"cause": "\xff"}', b"[" * 100_000,
+    b'{"a":' * 10_000, b'{"cause": "x", "azure_pull_request_id": %s}' % HUGE.encode(),
+    json.dumps(EXAMPLES).encode("utf-16"), json.dumps(EXAMPLES).encode("utf-32"), b"a=b&c=d",
+    b" " * (MAX_BODY_BYTES + 1),
+]  # fmt: skip
+CONTENT_TYPES = [
+    "application/json", "application/json; charset=utf-16", "text/plain", "multipart/form-data", "",
+    "application/x-www-form-urlencoded", "application/x", "/", "\xff",
+]  # fmt: skip
+AUTHORIZATIONS = [
+    "", "Token", "Bearer", f"token {TOKEN}", f"Token  {TOKEN}", f"Token {TOKEN}\xff", TOKEN, "\xff",
+    "Basic Og==", f"Token {TOKEN}," * 100,
+]  # fmt: skip
+ORIGINS = ["", "null", "http://[", "http://evil.example", "http://localhost:x", "\xff", "::"]
+
+
+def encoded(value: str | bytes, safe: str) -> str:
+    """Return a part of a path as it goes over the wire."""
+    return quote(value, safe=safe)
+
+
+def mostly(good: st.SearchStrategy[Any], bad: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Return what is good in three cases of four, so that a request gets as far as its bad part."""
+    return st.integers(0, 3).flatmap(lambda number: good if number else bad)
+
+
+path_values = mostly(
+    st.sampled_from(["1", "2", "3", "4"]),
+    st.builds(
+        encoded,
+        texts | numbers.map(str) | st.binary(max_size=5) | st.just("run_results.json"),
+        st.sampled_from(["", "/"]),
+    ),
+)
+query_values = st.one_of(
+    texts,
+    numbers.map(str),
+    st.sampled_from(["[1,2]", "[]", "[[1]]", "1,x", "true", "active", "id", "-id", "1e400", "," * 3000]),
+    st.lists(st.sampled_from(TEXTS), min_size=2, max_size=2).map(",".join),
+)
+
+
+@st.composite
+def requests_to(draw: Callable[..., Any], endpoint: Endpoint) -> dict[str, Any]:
+    """Return the parts of a request to an endpoint."""
+    path = endpoint.target([draw(path_values) for _ in endpoint.parameters])
+    query = draw(st.lists(st.tuples(st.sampled_from(endpoint.query), query_values), max_size=3))
+    headers: dict[str, bytes] = {}
+    authorization = draw(mostly(st.just(GOOD_TOKEN), st.sampled_from(AUTHORIZATIONS)))
+    if endpoint.of_api:
+        headers["Authorization"] = authorization.encode("latin-1")
+    elif draw(st.integers(0, 3)) == 0:
+        headers["Origin"] = draw(st.sampled_from(ORIGINS)).encode("latin-1")
+    if endpoint.body is None:
+        content = draw(mostly(st.just(b""), st.sampled_from(BYTES)))
+    else:
+        body = mostly(bad_bodies(endpoint), wild_json).map(lambda body: json.dumps(body).encode())
+        content = draw(mostly(body, st.sampled_from(BYTES) | st.binary(max_size=20)))
+    if content:
+        content_type = draw(mostly(st.just("application/json"), st.sampled_from(CONTENT_TYPES)))
+        headers["Content-Type"] = content_type.encode("latin-1")
+    # A slash at the end of the path is one to ignore.
+    end = draw(st.sampled_from(["", "/"])) if endpoint.of_api else ""
+    return {
+        "path": path + end + ("?" + urlencode(query) if query else ""),
+        "method": draw(mostly(st.just(endpoint.method), st.sampled_from(["GET", "PUT", "HEAD", "OPTIONS"]))),
+        "headers": headers,
+        "content": content,
+    }
+
+
+def told(response: httpx.Response) -> str:
+    """Return what was asked and answered, in short."""
+    request = response.request
+    asked = request.extensions["target"].decode()
+    return (
+        f"{request.method} {asked:.300} {request.read()[:300]!r} {response.status_code} {response.text:.300}"
+    )
+
+
+def check_form(endpoint: Endpoint, response: httpx.Response) -> None:
+    """Check that an answer is an envelope of the API, or a page."""
+    assert response.status_code < 500, told(response)
+    # An answer to HEAD has no body.
+    if response.request.method == "HEAD" or (endpoint.is_raw and response.status_code == 200):
+        return
+    if endpoint.of_api:
+        answer = response.json()
+        assert answer.keys() >= {"status", "data"}, told(response)
+        said = answer["status"]["code"], answer["status"]["is_success"]
+        assert said == (response.status_code, response.status_code < 400), told(response)
+    elif not response.is_redirect:
+        assert response.headers["Content-Type"].startswith("text/html"), told(response)
+
+
+def check_answer(target: Target, endpoint: Endpoint, request: dict[str, Any]) -> None:
+    """Send a request; hold its answer, and what is stored after it, against what a bad request may do."""
+    try:
+        response = target.send(endpoint, **request)
+        check_form(endpoint, response)
+        if (
+            endpoint.of_api
+            and endpoint.path != "/"
+            and request["headers"]["Authorization"] != GOOD_TOKEN.encode()
+        ):
+            assert response.status_code >= 400, told(response)
+        faults = target.cloud.service.faults.all()
+        changed = target.contents() != target.stored
+        if response.status_code >= 400 or request["method"] in READING:
+            assert (changed, faults) == (False, []), told(response)
+        if changed:
+            target.check_readable()
+    finally:
+        target.cloud.service.faults.clear()
+        if target.contents() != target.stored:
+            target.restore()
+
+
+@given(st.data())
+@settings(FUZZ, max_examples=200)
+def test_every_endpoint_answers_a_bad_request_and_stores_all_or_nothing(
+    target: Target, data: st.DataObject
+) -> None:
+    endpoint = data.draw(st.sampled_from(target.endpoints))
+    check_answer(target, endpoint, data.draw(requests_to(endpoint)))
+
+
+def with_body(endpoint: Endpoint, body: Any) -> dict[str, Any]:
+    """Return the parts of a request in which at most the body is bad."""
+    return {
+        "path": endpoint.target(["1"] * len(endpoint.parameters)),
+        "method": endpoint.method,
+        "headers": {"Authorization": GOOD_TOKEN.encode(), "Content-Type": b"application/json"},
+        "content": json.dumps(body).encode(),
+    }
+
+
+@given(st.data())
+@settings(FUZZ, max_examples=120)
+def test_every_endpoint_answers_a_bad_body_and_stores_all_or_nothing(
+    target: Target, data: st.DataObject
+) -> None:
+    endpoint = data.draw(st.sampled_from([one for one in target.endpoints if one.body]))
+    body = data.draw(mostly(bad_bodies(endpoint), wild_json))
+    check_answer(target, endpoint, with_body(endpoint, body))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["\ud800", ["\ud800"], f"{HUGE}.1", "a{99999999999999999999}"],
+    ids=["surrogate", "surrogates", "digits", "repetitions"],
+)
+def test_every_field_of_every_body_may_be_bad(target: Target, bad: Any) -> None:
+    for endpoint in target.endpoints:
+        for path in endpoint.body or ():
+            check_answer(target, endpoint, with_body(endpoint, put(good_body(endpoint), path, bad)))
+
+
+def test_every_endpoint_that_reads_a_body_answers_any_bytes(target: Target) -> None:
+    for endpoint in target.endpoints:
+        for content in BYTES if endpoint.body else []:
+            check_answer(target, endpoint, with_body(endpoint, None) | {"content": content})
+
+
+def test_every_button_answers_any_origin(target: Target) -> None:
+    for endpoint in target.endpoints:
+        for origin in ORIGINS if not endpoint.of_api and endpoint.method == "POST" else []:
+            headers = {"Origin": origin.encode("latin-1")}
+            request = with_body(endpoint, None) | {"headers": headers, "content": b""}
+            check_answer(target, endpoint, request)
+
+
+def test_every_page_answers_any_query(target: Target) -> None:
+    for endpoint in target.endpoints:
+        for name in endpoint.query if not endpoint.of_api and endpoint.method == "GET" else []:
+            for text in TEXTS if name not in ALWAYS else []:
+                request = with_body(endpoint, None) | {"content": b""}
+                check_answer(
+                    target, endpoint, request | {"path": request["path"] + "?" + urlencode({name: text})}
+                )
+
+
+def test_a_good_body_is_taken(target: Target) -> None:
+    # Of a request that is refused anyway a bad field would show nothing.
+    taken = [endpoint for endpoint in target.endpoints if endpoint.body]
+    assert taken
+    for endpoint in taken:
+        request = with_body(endpoint, good_body(endpoint))
+        assert target.send(endpoint, **request).status_code == 200, endpoint.path
+        target.cloud.service.faults.clear()
+        target.restore()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_too_large_is_refused_by_every_endpoint_that_reads_one(
+    target: Target, chunked: bool
+) -> None:
+    large = b" " * (MAX_BODY_BYTES + 1)
+    headers = {"Authorization": GOOD_TOKEN, "Content-Type": "application/json"}
+    reading = [endpoint for endpoint in target.endpoints if endpoint.body is not None]
+    assert reading
+    for endpoint in reading:
+        path = endpoint.target(["1"] * len(endpoint.parameters))
+        content = [large] if chunked else large
+        response = target.send(endpoint, path=path, headers=headers, content=content)
+        assert response.status_code == 413, endpoint
+        check_form(endpoint, response)
+    assert target.contents() == target.stored

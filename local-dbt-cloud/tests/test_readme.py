@@ -1,0 +1,54 @@
+"""The README's table of operations is the API's, no more and no less; its example of a fault works."""
+
+import json
+import re
+from pathlib import Path
+
+from fastapi.routing import APIRoute
+
+from local_dbt_cloud.api import create_api
+from local_dbt_cloud.api.query import EnvironmentQuery, JobQuery, ProjectQuery, RunQuery
+from running_cloud import RunningCloud
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+PREFIX = "/accounts/{account_id}"
+
+
+def documented() -> dict[tuple[str, str, str], str]:
+    """Return what the table says of each version, method and path."""
+    found = {}
+    for method, paths, versions, text in re.findall(
+        r"^\| (GET|POST|DELETE) \| (.+?) \| ([v23 ]+) \| (.+) \|$", README, re.M
+    ):
+        for version in versions.split():
+            for path in re.findall("`(.+?)`", paths):
+                short = path if path.startswith("/api/") else f"/api/{version}{PREFIX}{path}".rstrip("/")
+                if short.startswith(f"/api/{version}/"):
+                    found[version, method, short] = text
+    return found
+
+
+def test_the_table_names_every_operation_and_no_other(cloud: RunningCloud) -> None:
+    served = {
+        (route.path.split("/")[2], method, route.path.replace("{path:path}", "{path}"))
+        for route in create_api(cloud.service).routes
+        if isinstance(route, APIRoute) and route.path.startswith("/api/")
+        for method in route.methods
+    }
+    assert set(documented()) == served
+
+
+def test_the_table_names_every_filter_and_no_other() -> None:
+    for path, query in (("projects", ProjectQuery), ("environments", EnvironmentQuery), ("jobs", JobQuery),
+                        ("runs", RunQuery)):  # fmt: skip
+        text = documented()["v2", "GET", f"/api/v2{PREFIX}/{path}"]
+        named = set(re.findall("`(.+?)`", text.partition("orders:")[0]))
+        assert named == set(query.model_fields) - {"limit", "offset", "order_by"}, path
+
+
+def test_the_example_of_a_fault_works(cloud: RunningCloud) -> None:
+    (body,) = re.findall("--json '(.+)'", README)
+    cloud.post(f"{cloud.url}/local/faults", json.loads(body))
+    run_id = cloud.add_run()
+    assert cloud.client.get(f"runs/{run_id}/").status_code == 503
+    assert cloud.client.get("runs/").status_code == 200

@@ -1,0 +1,169 @@
+"""Retry and rerun: when they are refused, and what really runs again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_dbt_cloud.database import RunStatus, RunStep, now
+from local_dbt_cloud.trigger_request import TriggerRequest
+from running_cloud import RunningCloud, running_cloud
+from tiny_account import FAILING, QUICK
+
+
+def add_failed_run(cloud: RunningCloud, command: str, results: bool = True, **fields: Any) -> int:
+    """Store a run that failed at its second step, before a last one."""
+    steps = [["dbt deps"], [command], ["dbt test"]]
+    run_id = cloud.add_run(RunStatus.ERROR, dbt_steps=steps, started_at=now(), finished_at=now(), **fields)
+    artifacts = cloud.service.data.artifacts(run_id, 4)
+    artifacts.mkdir(parents=True)
+    if results:
+        (artifacts / "run_results.json").write_text("{}")
+    names = ["Clone git repository", "Create profile from connection DuckDB", "dbt deps", command]
+    with cloud.service.sessions.begin() as session:
+        for index, name in enumerate(names, start=1):
+            session.add(RunStep(run_id=run_id, index=index, name=name, status=RunStatus.ERROR))
+    return run_id
+
+
+def refusal(cloud: RunningCloud, run_id: int) -> str:
+    """Return why a run cannot be retried, which all who ask must hear alike."""
+    run = cloud.get(f"runs/{run_id}/")
+    for method in ("GET", "POST"):
+        answer = cloud.client.request(method, f"runs/{run_id}/retry/")
+        assert answer.status_code == 400
+        assert answer.json()["data"] == {"retry_not_supported_reason": run["retry_not_supported_reason"]}
+    assert run["can_retry"] is False
+    return run["retry_not_supported_reason"]
+
+
+@pytest.mark.parametrize("status", [RunStatus.SUCCESS, RunStatus.CANCELLED, RunStatus.QUEUED])
+def test_only_a_failed_run_can_be_retried(cloud: RunningCloud, status: RunStatus) -> None:
+    assert refusal(cloud, cloud.add_run(status)) == "RETRY_NOT_FAILED_RUN"
+
+
+def test_only_the_jobs_latest_run_can_be_retried(cloud: RunningCloud) -> None:
+    earlier = add_failed_run(cloud, "dbt build")
+    add_failed_run(cloud, "dbt build", job_id=102)
+    assert cloud.get(f"runs/{earlier}/")["can_retry"] is True
+    cloud.add_run()
+    assert refusal(cloud, earlier) == "RETRY_NOT_LATEST_RUN"
+
+
+@pytest.mark.parametrize("version", ["1.5.2", "1.5.0-latest", "0.21.1"])
+def test_a_run_of_a_dbt_without_retry_cannot_be_retried(cloud: RunningCloud, version: str) -> None:
+    assert (
+        refusal(cloud, add_failed_run(cloud, "dbt build", dbt_version=version)) == "RETRY_UNSUPPORTED_VERSION"
+    )
+
+
+@pytest.mark.parametrize("command", ["dbt source freshness", "dbt list", "dbt --quiet parse", "dbt deps"])
+def test_a_command_that_dbt_cannot_retry_cannot_be_retried(cloud: RunningCloud, command: str) -> None:
+    assert refusal(cloud, add_failed_run(cloud, command)) == "RETRY_UNSUPPORTED_CMD"
+
+
+def test_a_run_that_never_called_dbt_cannot_be_retried(cloud: RunningCloud) -> None:
+    assert refusal(cloud, cloud.add_run(RunStatus.ERROR)) == "RETRY_UNSUPPORTED_CMD"
+
+
+def test_a_run_of_a_deleted_job_cannot_be_retried(cloud: RunningCloud) -> None:
+    run_id = add_failed_run(cloud, "dbt build")
+    assert cloud.client.delete("jobs/101/").status_code == 200
+    assert refusal(cloud, run_id) == "RETRY_UNSUPPORTED_CMD"
+
+
+def test_a_run_in_an_environment_that_its_job_has_left_cannot_be_retried(cloud: RunningCloud) -> None:
+    assert refusal(cloud, add_failed_run(cloud, "dbt build", environment_id=2)) == "RETRY_UNSUPPORTED_CMD"
+
+
+def test_a_step_without_results_cannot_be_retried(cloud: RunningCloud) -> None:
+    assert refusal(cloud, add_failed_run(cloud, "dbt build", results=False)) == "RETRY_NO_RUN_RESULTS"
+
+
+def test_a_run_that_can_be_retried_says_so_and_where_it_failed(cloud: RunningCloud) -> None:
+    run_id = add_failed_run(cloud, "dbt docs generate --no-compile", dbt_version="1.6.0")
+    run = cloud.get(f"runs/{run_id}/")
+    assert (run["can_retry"], run["retry_not_supported_reason"]) == (True, None)
+    assert cloud.get(f"runs/{run_id}/retry/") == {
+        "failed_step": "dbt docs generate --no-compile",
+        "skipped_steps": ["dbt test"],
+    }
+
+
+def test_a_retry_keeps_what_the_failed_run_was_asked_to_do(cloud: RunningCloud) -> None:
+    trigger = TriggerRequest(cause="first", schema_override="elsewhere", threads_override=3)
+    run_id = add_failed_run(cloud, "dbt build", trigger=trigger.model_dump())
+    retry = cloud.post(f"runs/{run_id}/retry/")
+    assert retry["retrying_run_id"] == run_id
+    assert retry["status_humanized"] == "Queued"
+    assert retry["trigger"]["cause"] == f"Retry of run {run_id}"
+    assert retry["trigger"]["cause_category"] == "rerun"
+    assert (retry["trigger"]["schema_override"], retry["trigger"]["threads_override"]) == ("elsewhere", 3)
+    cloud.cancel(retry["id"])
+
+
+def test_a_rerun_of_a_job_that_never_ran_is_a_new_run(cloud: RunningCloud) -> None:
+    run = cloud.post("jobs/101/rerun/")
+    assert (run["retrying_run_id"], run["trigger"]["cause_category"]) == (None, "rerun")
+    cloud.cancel(run["id"])
+    assert cloud.client.post("jobs/7/rerun/").status_code == 404
+
+
+@pytest.fixture
+def tiny_cloud(tmp_path: Path, tiny_account: Path) -> Iterator[RunningCloud]:
+    with running_cloud(tmp_path / "data", tiny_account) as cloud:
+        yield cloud
+
+
+def results(cloud: RunningCloud, run_id: int, step: int) -> dict[str, str]:
+    path = f"runs/{run_id}/artifacts/run_results.json"
+    found = cloud.client.get(path, params={"step": step}).json()["results"]
+    return {result["unique_id"].rpartition(".")[2]: result["status"] for result in found}
+
+
+def commands(run: dict[str, Any]) -> list[str]:
+    return [step["run_step_command"]["dbt_command"] for step in run["run_steps"][2:]]
+
+
+@pytest.mark.end_to_end
+def test_a_retry_goes_on_from_the_point_of_failure_until_it_succeeds(
+    tiny_cloud: RunningCloud, tmp_path: Path
+) -> None:
+    steps = ["dbt run --select one broken", "dbt run --select one"]
+    failed = tiny_cloud.wait(tiny_cloud.trigger(FAILING, steps_override=steps, schema_override="other")["id"])
+    assert results(tiny_cloud, failed["id"], 4) == {"one": "success", "broken": "error"}
+    assert tiny_cloud.get(f"runs/{failed['id']}/retry/") == {
+        "failed_step": steps[0],
+        "skipped_steps": steps[1:],
+    }
+
+    # It runs only what failed, and fails again.
+    again = tiny_cloud.wait(tiny_cloud.post(f"runs/{failed['id']}/retry/")["id"])
+    assert again["status_humanized"] == "Error"
+    assert results(tiny_cloud, again["id"], 4) == {"broken": "error"}
+
+    # A retry of the retry: the model is mended, and the step that was never reached runs too.
+    (tmp_path / "tiny" / "models" / "broken.sql").write_text("select 1 as n")
+    mended = tiny_cloud.wait(tiny_cloud.post(f"jobs/{FAILING}/rerun/")["id"])
+    assert mended["status_humanized"] == "Success"
+    assert mended["retrying_run_id"] == again["id"]
+    assert commands(mended) == ["dbt deps", "dbt retry", "dbt run --select one"]
+    assert results(tiny_cloud, mended["id"], 4) == {"broken": "success"}
+    log = mended["run_steps"][3]["logs"]
+    assert "other.broken" in log
+
+    # After a success a rerun is a new run of the whole job.
+    fresh = tiny_cloud.wait(tiny_cloud.post(f"jobs/{FAILING}/rerun/")["id"])
+    assert (fresh["status_humanized"], fresh["retrying_run_id"]) == ("Success", None)
+    assert commands(fresh) == ["dbt deps", "dbt run --select broken"]
+
+
+@pytest.mark.end_to_end
+def test_a_rerun_after_a_failure_that_cannot_be_retried_is_a_new_run(tiny_cloud: RunningCloud) -> None:
+    failed = tiny_cloud.wait(
+        tiny_cloud.trigger(QUICK, steps_override=["dbt run --select one --nonsense"])["id"]
+    )
+    assert failed["retry_not_supported_reason"] == "RETRY_NO_RUN_RESULTS"
+    run = tiny_cloud.wait(tiny_cloud.post(f"jobs/{QUICK}/rerun/")["id"])
+    assert (run["status_humanized"], run["retrying_run_id"]) == ("Success", None)

@@ -1,0 +1,226 @@
+"""Runs that are carried out: real dbt, the queue, the ways in which a run can end."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import httpx
+import psutil
+import pytest
+
+from local_dbt_cloud.database import RunStatus
+from running_cloud import RunningCloud, running_cloud
+from tiny_account import ELSEWHERE, FAILING, QUICK, SLOW
+
+pytestmark = pytest.mark.end_to_end
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, tiny_account: Path) -> Iterator[RunningCloud]:
+    with running_cloud(tmp_path / "data", tiny_account) as cloud:
+        yield cloud
+
+
+def rows(cloud: RunningCloud, query: str, database: str = "1.duckdb") -> list[Any]:
+    with duckdb.connect(str(cloud.service.data.root / database), read_only=True) as connection:
+        return connection.execute(query).fetchall()
+
+
+def invokes_dbt(run: dict[str, Any]) -> bool:
+    """Whether the run's own step, after "dbt deps", has dbt at work."""
+    return bool(run["run_steps"]) and "Concurrency" in run["run_steps"][-1]["logs"]
+
+
+def dbt_processes(directory: Path) -> list[int]:
+    found = []
+    for process in psutil.process_iter(["environ"]):
+        if str(directory) in ((process.info["environ"] or {}).get("DBT_PROFILES_DIR") or ""):
+            found.append(process.pid)
+    return found
+
+
+def test_a_run_goes_from_queued_to_success_through_the_steps_of_dbt_cloud(cloud: RunningCloud) -> None:
+    triggered = cloud.trigger(QUICK)
+    assert triggered["status_humanized"] == "Queued"
+    assert triggered["trigger"]["cause"] == "a test"
+    assert triggered["job"]["id"] == QUICK
+    run = cloud.wait(triggered["id"])
+    assert (run["status"], run["status_message"]) == (10, None)
+    assert [(step["index"], step["name"], step["status"]) for step in run["run_steps"]] == [
+        (1, "Clone git repository", 10),
+        (2, "Create profile from connection DuckDB", 10),
+        (3, "Invoke dbt with `dbt deps`", 10),
+        (4, "Invoke dbt with `dbt run --select one`", 10),
+    ]
+    assert "Completed successfully" in run["run_steps"][3]["logs"]
+    assert "Command `dbt run` succeeded" in run["run_steps"][3]["debug_logs"]
+    assert run["created_at"] < run["dequeued_at"] < run["started_at"] < run["finished_at"]
+    # dbt knows its run; it does not know our token, which it could print.
+    assert rows(cloud, "select run_id, token from main.one") == [(str(run["id"]), "no token")]
+
+    artifacts = cloud.get(f"runs/{run['id']}/artifacts/")
+    assert {"manifest.json", "run_results.json", "compiled/tiny/models/one.sql"} <= set(artifacts)
+    results = cloud.client.get(f"runs/{run['id']}/artifacts/run_results.json").json()
+    assert [result["status"] for result in results["results"]] == ["success"]
+    assert results["metadata"]["env"]["DBT_CLOUD_RUN_ID"] == str(run["id"])
+    assert cloud.client.get(f"runs/{run['id']}/artifacts/run_results.json?step=3").status_code == 404
+    assert cloud.client.get(f"runs/{run['id']}/artifacts/run_results.json?step=9").status_code == 404
+    for outside in ("../../state.sqlite", "..%2f..%2f..%2fstate.sqlite", "/etc/passwd", "none.json"):
+        assert cloud.client.get(f"runs/{run['id']}/artifacts/{outside}").status_code == 404
+    # The copy of the project is not kept.
+    assert not (cloud.service.data.run(run["id"]) / "project").exists()
+
+
+def test_overrides_hold_for_their_run(cloud: RunningCloud) -> None:
+    run = cloud.wait(
+        cloud.trigger(
+            FAILING,
+            steps_override=["dbt parse", "dbt run --select one"],
+            schema_override="elsewhere",
+            threads_override="3",
+            target_name_override="test_target",
+            generate_docs_override=True,
+        )["id"]
+    )
+    assert run["status_humanized"] == "Success"
+    assert [step["run_step_command"]["dbt_command"] for step in run["run_steps"][2:]] == [
+        "dbt deps",
+        "dbt parse",
+        "dbt run --select one",
+        "dbt docs generate",
+    ]
+    assert rows(cloud, "select target, threads from elsewhere.one") == [("test_target", "3")]
+    assert run["has_docs_generated"]
+    assert "catalog.json" in cloud.get(f"runs/{run['id']}/artifacts/")
+    assert "catalog.json" not in cloud.get(f"runs/{run['id']}/artifacts/", step=5)
+
+
+def test_a_failed_step_ends_the_run_in_error_and_keeps_its_artifacts(cloud: RunningCloud) -> None:
+    steps = ["dbt run --select broken", "dbt run --select one"]
+    run = cloud.wait(cloud.trigger(FAILING, steps_override=steps)["id"])
+    assert run["status_humanized"] == "Error"
+    assert run["status_message"] == "Step 4, `dbt run --select broken`, failed: dbt ended with exit code 1."
+    assert [step["status_humanized"] for step in run["run_steps"]] == [
+        "Success",
+        "Success",
+        "Success",
+        "Error",
+    ]
+    assert "on purpose" in run["run_steps"][3]["logs"]
+    results = cloud.client.get(f"runs/{run['id']}/artifacts/run_results.json").json()
+    assert [result["status"] for result in results["results"]] == ["error"]
+
+
+def test_the_queue_the_slots_and_cancel(cloud: RunningCloud) -> None:
+    first = cloud.trigger(SLOW)["id"]
+    same_job = cloud.trigger(SLOW)["id"]
+    other_job = cloud.trigger(ELSEWHERE)["id"]
+    no_slot = cloud.trigger(QUICK)["id"]
+    cloud.wait(first, until=invokes_dbt)
+    cloud.wait(other_job, until=invokes_dbt)
+    # A job runs once at a time, the account has two slots, and both are taken.
+    assert cloud.get(f"runs/{same_job}/")["status_humanized"] == "Queued"
+    assert cloud.get(f"runs/{same_job}/")["blocked_by"] == [first]
+    assert cloud.get(f"runs/{no_slot}/")["status_humanized"] == "Queued"
+    assert cloud.client.get(f"runs/{first}/artifacts/").status_code == 404
+
+    # Cancelling a queued run leaves the others alone; a running one stops its dbt before it answers.
+    assert cloud.cancel(same_job)["status_humanized"] == "Cancelled"
+    assert cloud.get(f"runs/{first}/")["status_humanized"] == "Running"
+    assert dbt_processes(cloud.service.data.run(first))
+    run = cloud.cancel(first)
+    assert (run["status"], run["status_message"]) == (30, "Cancelled by user.")
+    assert not dbt_processes(cloud.service.data.run(first))
+    assert (
+        cloud.get(f"runs/{first}/", include_related="run_steps")["run_steps"][-1]["status_humanized"]
+        == "Cancelled"
+    )
+
+    # The slot and the database are free again.
+    assert cloud.wait(no_slot)["status_humanized"] == "Success"
+    cloud.cancel(other_job)
+
+
+def test_a_run_that_takes_too_long_is_ended(cloud: RunningCloud) -> None:
+    run = cloud.wait(cloud.trigger(SLOW, timeout_seconds_override=1)["id"])
+    assert run["status_humanized"] == "Cancelled"
+    assert run["status_message"].startswith("This run timed out after running for ")
+    assert not dbt_processes(cloud.service.data.run(run["id"]))
+
+
+def test_history_survives_a_restart_and_active_runs_end(tmp_path: Path, tiny_account: Path) -> None:
+    with running_cloud(tmp_path / "data", tiny_account) as cloud:
+        done = cloud.wait(cloud.trigger(QUICK)["id"])
+        running, queued = cloud.trigger(SLOW)["id"], cloud.trigger(SLOW)["id"]
+        cloud.wait(running, until=lambda run: run["status"] == 3)
+    assert not dbt_processes(tmp_path / "data")
+    with running_cloud(tmp_path / "data", tiny_account) as cloud:
+        again = cloud.wait(done["id"])
+        assert (again["status"], again["run_steps"]) == (done["status"], done["run_steps"])
+        for run_id, what in ((running, "running"), (queued, "queued")):
+            run = cloud.get(f"runs/{run_id}/")
+            assert run["status_humanized"] == "Cancelled"
+            assert run["status_message"] == f"The local dbt Cloud was stopped while this run was {what}."
+            assert run["finished_at"]
+        assert cloud.wait(cloud.trigger(QUICK)["id"])["status_humanized"] == "Success"
+
+
+def test_job_102_builds_the_jaffle_shop_but_for_one_model(tmp_path: Path) -> None:
+    with running_cloud(tmp_path / "data") as cloud:
+        run = cloud.wait(cloud.trigger(102)["id"])
+        assert run["status_humanized"] == "Error"
+        results = cloud.client.get(f"runs/{run['id']}/artifacts/run_results.json").json()["results"]
+        statuses = [result["status"] for result in results]
+        assert statuses.count("error") == 1
+        assert statuses.count("success") > 10
+        assert "skipped" in statuses
+        (message,) = (result["message"] for result in results if result["status"] == "error")
+        assert "on purpose" in message
+        manifest = cloud.client.get(f"runs/{run['id']}/artifacts/manifest.json").json()
+        assert len([1 for node in manifest["nodes"].values() if node["resource_type"] == "model"]) >= 10
+        ((orders,),) = rows(cloud, "select count(*) from prod.orders", "jaffle_shop.duckdb")
+        assert orders > 1000
+
+
+def test_the_page_of_a_run_shows_its_log_while_it_goes_on(cloud: RunningCloud) -> None:
+    run = cloud.trigger(SLOW)
+    cloud.wait(run["id"], until=invokes_dbt)
+    page = httpx.get(run["href"], trust_env=False).text
+    assert "Concurrency" in page
+    assert "data-refresh" in page
+    cloud.cancel(run["id"])
+    assert "data-refresh" not in httpx.get(run["href"], trust_env=False).text
+
+
+def test_a_run_that_cannot_be_started_does_not_hold_up_the_queue(cloud: RunningCloud) -> None:
+    # Both are chosen at once: there are two slots.
+    broken = cloud.add_run(RunStatus.QUEUED, job_id=FAILING, environment_id=99)
+    run = cloud.wait(cloud.trigger(QUICK)["id"])
+    assert run["status_humanized"] == "Success"
+    lost = cloud.get(f"runs/{broken}/")
+    assert (lost["status_humanized"], "its log says why" in lost["status_message"]) == ("Error", True)
+
+
+def test_the_data_directory_may_lie_in_the_project(tmp_path: Path, tiny_account: Path) -> None:
+    with running_cloud(tmp_path / "tiny" / ".local_dbt_cloud", tiny_account) as cloud:
+        for _ in range(2):
+            assert cloud.wait(cloud.trigger(QUICK)["id"])["status_humanized"] == "Success"
+
+
+def test_a_cancellation_after_the_timeout_leaves_a_message(cloud: RunningCloud) -> None:
+    run_id = cloud.trigger(SLOW, timeout_seconds_override=2)["id"]
+    cloud.wait(run_id, until=lambda run: run["status"] == 3)
+    time.sleep(1.9)
+    for _ in range(20):
+        cloud.client.post(f"runs/{run_id}/cancel/", timeout=30)
+    assert cloud.get(f"runs/{run_id}/")["status_message"]
+
+
+def test_a_project_without_a_profile_is_a_sentence(cloud: RunningCloud, tmp_path: Path) -> None:
+    (tmp_path / "tiny" / "dbt_project.yml").write_text("{name: tiny}")
+    run = cloud.wait(cloud.trigger(QUICK)["id"])
+    assert run["status_humanized"] == "Error"
+    assert "dbt_project.yml names no profile" in run["status_message"]
+    assert [step["status"] for step in run["run_steps"]] == [10, 20]

@@ -1,0 +1,190 @@
+"""The stock provider, as installed: it cannot tell the local dbt Cloud from dbt Cloud on the Dag's path."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("airflow.providers.dbt.cloud", reason="needs the Airflow provider, not installed here")
+
+from airflow.providers.dbt.cloud.hooks.dbt import (
+    DbtCloudHook,
+    DbtCloudJobRunException,
+    DbtCloudResourceLookupError,
+)
+from airflow.providers.dbt.cloud.operators.dbt import (
+    DbtCloudGetJobRunArtifactOperator,
+    DbtCloudListJobsOperator,
+    DbtCloudRunJobOperator,
+)
+from airflow.providers.dbt.cloud.sensors.dbt import DbtCloudJobRunSensor
+from airflow.providers.dbt.cloud.triggers.dbt import DbtCloudRunJobTrigger
+from airflow.sdk.exceptions import TaskDeferred
+
+from local_dbt_cloud.database import RunStatus
+from running_cloud import RunningCloud, running_cloud
+from tiny_account import FAILING, QUICK, SLOW
+
+CONN_ID = "dbt_conn"
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, tiny_account: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningCloud]:
+    with running_cloud(tmp_path / "data", tiny_account) as cloud:
+        monkeypatch.setenv("AIRFLOW_CONN_DBT_CONN", cloud.connection)
+        yield cloud
+
+
+@pytest.fixture
+def hook(cloud: RunningCloud) -> DbtCloudHook:
+    return DbtCloudHook(CONN_ID)
+
+
+class TaskInstance:
+    """The little of a task instance that the operator touches: it pushes XComs and asks for the try."""
+
+    def __init__(self, try_number: int = 1) -> None:
+        self.try_number = try_number
+        self.xcoms: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = value
+
+
+def first_event(trigger: DbtCloudRunJobTrigger) -> dict[str, Any]:
+    """Run a trigger, as the triggerer does, until it fires."""
+
+    async def fire() -> dict[str, Any]:
+        return (await anext(trigger.run())).payload
+
+    return asyncio.run(fire())
+
+
+def test_the_connection_test_passes(hook: DbtCloudHook) -> None:
+    assert hook.test_connection() == (True, "Successfully connected to dbt Cloud.")
+
+
+def test_places_and_jobs(hook: DbtCloudHook) -> None:
+    assert hook.get_account().json()["data"]["id"] == 1
+    assert [project["name"] for project in hook.list_projects()[0].json()["data"]] == ["Tiny"]
+    assert hook.get_project(1).json()["data"]["id"] == 1
+    assert len(hook.list_environments(1)[0].json()["data"]) == 2
+    assert hook.get_environment(1, 2).json()["data"]["name"] == "2"
+    assert hook.get_job(QUICK).json()["data"]["name"] == "one"
+    assert [job["id"] for job in hook.list_jobs(order_by="-id")[0].json()["data"]] == [4, 3, 2, 1]
+    found = hook.get_job_by_name(project_name="Tiny", environment_name="2", job_name="endless")
+    assert found["id"] == 4
+
+
+def test_it_pages_through_a_history(cloud: RunningCloud, hook: DbtCloudHook) -> None:
+    run_ids = [cloud.add_run(job_id=QUICK) for _ in range(230)]
+    pages = hook.list_job_runs(job_definition_id=QUICK, order_by="-id", include_related=["trigger", "job"])
+    runs = [run for page in pages for run in page.json()["data"]]
+    assert len(pages) == 3
+    assert [run["id"] for run in runs] == run_ids[::-1]
+    assert runs[0]["trigger"]["cause"] == "a test"
+
+
+@pytest.mark.parametrize("status", [RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.CANCELLED])
+def test_the_trigger_tells_how_a_run_ended(cloud: RunningCloud, status: RunStatus) -> None:
+    run_id = cloud.add_run(status)
+    trigger = DbtCloudRunJobTrigger(CONN_ID, run_id, time.time() + 60, poll_interval=0.1, account_id=None)
+    names = {RunStatus.SUCCESS: "success", RunStatus.ERROR: "error", RunStatus.CANCELLED: "cancelled"}
+    assert first_event(trigger)["status"] == names[status]
+
+
+@pytest.mark.end_to_end
+def test_the_deferrable_operator_runs_a_job_and_the_artifact_operator_reads_it(
+    cloud: RunningCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = DbtCloudRunJobOperator(
+        task_id="trigger_job", dbt_cloud_conn_id=CONN_ID, job_id=QUICK, deferrable=True, check_interval=1,
+        trigger_reason="because", schema_override="elsewhere", additional_run_config={"threads_override": 2},
+    )  # fmt: skip
+    ti = TaskInstance()
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute({"ti": ti})
+    assert ti.xcoms["job_run_url"].startswith(cloud.service.pages_url)
+    event = first_event(deferred.value.trigger)
+    assert event["status"] == "success"
+    run_id = operator.execute_complete({"ti": ti}, event)
+    assert run_id == ti.xcoms["job_run_id"]
+    run = cloud.wait(run_id)
+    assert (run["trigger"]["cause"], run["trigger"]["threads_override"]) == ("because", 2)
+
+    monkeypatch.chdir(tmp_path)
+    artifact = DbtCloudGetJobRunArtifactOperator(
+        task_id="get", dbt_cloud_conn_id=CONN_ID, run_id=run_id, path="run_results.json"
+    )
+    file = artifact.execute({"ti": ti})
+    assert json.loads((tmp_path / file).read_text())["results"][0]["status"] == "success"
+    listed = DbtCloudListJobsOperator(task_id="list", dbt_cloud_conn_id=CONN_ID, project_id=1)
+    assert listed.execute({"ti": ti}) == [1, 2, 3, 4]
+
+
+@pytest.mark.end_to_end
+def test_a_failed_run_fails_the_deferrable_operator_and_the_sensor(
+    cloud: RunningCloud, capsys: pytest.CaptureFixture
+) -> None:
+    run_id = cloud.trigger(FAILING)["id"]
+    sensor = DbtCloudJobRunSensor(task_id="wait", dbt_cloud_conn_id=CONN_ID, run_id=run_id, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.execute({})
+    event = first_event(deferred.value.trigger)
+    with pytest.raises(DbtCloudJobRunException, match=f"Job run {run_id} has failed"):
+        sensor.execute_complete({}, event)
+    operator = DbtCloudRunJobOperator(task_id="trigger_job", dbt_cloud_conn_id=CONN_ID, job_id=FAILING)
+    with pytest.raises(DbtCloudJobRunException, match=f"Job run {run_id} has failed"):
+        operator.execute_complete({}, event)
+    assert "on purpose" in capsys.readouterr().out
+
+
+@pytest.mark.end_to_end
+def test_the_operator_that_holds_a_worker_runs_a_job_and_cancels_one(cloud: RunningCloud) -> None:
+    operator = DbtCloudRunJobOperator(
+        task_id="trigger_job", dbt_cloud_conn_id=CONN_ID, job_id=QUICK, trigger_reason="x", check_interval=1,
+        deferrable=False,
+    )  # fmt: skip
+    run_id = operator.execute({"ti": TaskInstance()})
+    assert cloud.wait(run_id)["status_humanized"] == "Success"
+    assert DbtCloudJobRunSensor(task_id="wait", dbt_cloud_conn_id=CONN_ID, run_id=run_id).poke({})
+
+    no_wait = DbtCloudRunJobOperator(
+        task_id="trigger_job", dbt_cloud_conn_id=CONN_ID, job_id=SLOW, trigger_reason="x",
+        wait_for_termination=False,
+    )  # fmt: skip
+    slow = no_wait.execute({"ti": TaskInstance()})
+    again = DbtCloudRunJobOperator(
+        task_id="trigger_job", dbt_cloud_conn_id=CONN_ID, job_id=SLOW, trigger_reason="x",
+        wait_for_termination=False, reuse_existing_run=True,
+    )  # fmt: skip
+    assert again.execute({"ti": TaskInstance()}) == slow
+    no_wait.on_kill()
+    assert cloud.wait(slow)["status_message"] == "Cancelled by user."
+
+
+@pytest.mark.end_to_end
+def test_a_second_try_retries_from_the_point_of_failure(cloud: RunningCloud, tmp_path: Path) -> None:
+    operator = DbtCloudRunJobOperator(
+        task_id="trigger_job", dbt_cloud_conn_id=CONN_ID, trigger_reason="x", check_interval=1,
+        project_name="Tiny", environment_name="1", job_name="broken", retry_from_failure=True,
+    )  # fmt: skip
+    first = TaskInstance()
+    with pytest.raises(DbtCloudJobRunException, match="reached terminal status ERROR"):
+        operator.execute({"ti": first})
+    (tmp_path / "tiny" / "models" / "broken.sql").write_text("select 1 as n")
+    run_id = operator.execute({"ti": TaskInstance(try_number=2)})
+    run = cloud.wait(run_id)
+    assert run["retrying_run_id"] == first.xcoms["job_run_id"]
+    assert run["run_steps"][3]["name"] == "Invoke dbt with `dbt retry`"
+    # After a success even a second try begins anew.
+    assert cloud.wait(operator.execute({"ti": TaskInstance(try_number=2)}))["retrying_run_id"] is None
+
+
+def test_a_job_that_no_name_finds_is_a_clear_error(hook: DbtCloudHook) -> None:
+    with pytest.raises(DbtCloudResourceLookupError, match="Found 0 jobs with name `none`"):
+        hook.get_job_by_name(project_name="Tiny", environment_name="1", job_name="none")

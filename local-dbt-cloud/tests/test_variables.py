@@ -1,0 +1,107 @@
+"""Environment variables of a project, an environment and a job."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from running_cloud import RunningCloud, running_cloud
+from tiny_account import QUICK
+
+
+def url(cloud: RunningCloud, path: str = "", project: int = 1) -> str:
+    return f"{cloud.url}/api/v3/accounts/1/projects/{project}/environment-variables/{path}"
+
+
+def set_variable(
+    cloud: RunningCloud, name: str, value: str, scope: str = "job", **ids: int
+) -> dict[str, Any]:
+    body = {"name": name, "type": scope, "raw_value": value, "account_id": 1, "project_id": 1, **ids}
+    return cloud.post(url(cloud), body)
+
+
+def of_job(cloud: RunningCloud, job_id: int) -> dict[str, Any]:
+    return cloud.get(url(cloud, "job/"), job_definition_id=job_id)
+
+
+def test_a_job_sees_the_values_of_each_scope(cloud: RunningCloud) -> None:
+    project = set_variable(cloud, "DBT_A", "of the project", "project")
+    environment = set_variable(cloud, "DBT_A", "of the environment", "environment", environment_id=1)
+    job = set_variable(cloud, "DBT_A", "of the job", job_definition_id=101)
+    assert of_job(cloud, 101) == {
+        "DBT_A": {
+            "project": {"id": project["id"], "value": "of the project"},
+            "environment": {"id": environment["id"], "value": "of the environment"},
+            "job": {"id": job["id"], "value": "of the job"},
+        }
+    }
+    assert set(of_job(cloud, 102)["DBT_A"]) == {"project", "environment"}
+    by_environment = cloud.get(url(cloud, "environment/"))
+    assert by_environment["environments"] == ["project", "Production"]
+    assert {place: one["id"] for place, one in by_environment["variables"]["DBT_A"].items()} == {
+        "project": project["id"],
+        "Production": environment["id"],
+    }
+
+
+def test_values_are_changed_and_removed(cloud: RunningCloud) -> None:
+    variable = set_variable(cloud, "DBT_A", "old", job_definition_id=101)
+    body = {"name": "DBT_A", "type": "job", "job_definition_id": 101, "raw_value": "new"}
+    assert cloud.post(url(cloud, f"{variable['id']}/"), body)["display_value"] == "new"
+    answer = cloud.client.delete(url(cloud, f"{variable['id']}/"))
+    assert (answer.status_code, answer.json()["data"]["state"]) == (200, 2)
+    assert of_job(cloud, 101) == {}
+    assert cloud.client.delete(url(cloud, f"{variable['id']}/")).status_code == 404
+
+
+def test_a_secret_is_not_shown(cloud: RunningCloud) -> None:
+    made = set_variable(cloud, "DBT_ENV_SECRET_KEY", "hush", job_definition_id=101)
+    assert "hush" not in f"{made} {of_job(cloud, 101)}"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"name": "PATH"}, "name"),
+        ({"name": "DBT_a"}, "name"),
+        ({"name": "DBT_PROJECT_DIR"}, "name"),
+        ({"name": "DBT_ENGINE_TARGET_PATH"}, "name"),
+        ({"type": "user"}, "type"),
+        ({"raw_value": None}, "raw_value"),
+        ({"raw_value": "with \0"}, "raw_value"),
+        ({"job_definition_id": 7}, "job_definition_id"),
+        ({"type": "environment"}, "environment_id"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_refused(
+    cloud: RunningCloud, change: dict[str, Any], field: str
+) -> None:
+    body = {"name": "DBT_A", "type": "job", "job_definition_id": 101, "raw_value": "x"}
+    answer = cloud.client.post(url(cloud), json=body | change)
+    assert answer.status_code == 400
+    assert set(answer.json()["data"]) == {field}
+    assert of_job(cloud, 101) == {}
+
+
+def test_a_project_or_job_that_is_not_there_has_no_variables(cloud: RunningCloud) -> None:
+    body = {"name": "DBT_A", "type": "project", "raw_value": "x"}
+    assert cloud.client.post(url(cloud, project=2), json=body).status_code == 404
+    assert cloud.client.get(url(cloud, "job/?job_definition_id=7")).status_code == 404
+    assert cloud.client.get(url(cloud, "job/?job_definition_id=101", project=2)).status_code == 404
+
+
+@pytest.mark.end_to_end
+def test_dbt_sees_the_strongest_value(tmp_path: Path, tiny_account: Path) -> None:
+    model = tmp_path / "tiny" / "models" / "one.sql"
+    with running_cloud(tmp_path / "data", tiny_account) as cloud:
+        model.write_text("select '{{ env_var('DBT_A') }}' as a, '{{ env_var('DBT_B') }}' as b")
+        set_variable(cloud, "DBT_A", "job", job_definition_id=QUICK)
+        set_variable(cloud, "DBT_A", "project", "project")
+        set_variable(cloud, "DBT_B", "environment", "environment", environment_id=1)
+        set_variable(cloud, "DBT_CLOUD_RUN_ID", "666", "project")
+        run = cloud.wait(cloud.trigger(QUICK)["id"])
+        assert run["status_humanized"] == "Success"
+        results = cloud.client.get(f"runs/{run['id']}/artifacts/run_results.json").json()
+        assert results["metadata"]["env"]["DBT_CLOUD_RUN_ID"] == str(run["id"])
+        path = f"runs/{run['id']}/artifacts/compiled/tiny/models/one.sql"
+        assert cloud.client.get(path).text == "select 'job' as a, 'environment' as b"

@@ -1,0 +1,149 @@
+"""The life of a task instance as Airflow leads it: tries, deferrals, clears, workers that are killed."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow.sdk.exceptions import TaskDeferred
+
+from include.dbt_cloud.operator import NOTE, DbtCloudRunJobOperator
+from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
+from local_dbt_cloud.database import ACTIVE, Run, RunStatus
+from tests.running_cloud import RunningCloud
+
+
+class Killed(BaseException):
+    """The worker is killed: nothing of the operator goes on, not even what handles errors."""
+
+
+class Store:
+    """Keeps what Airflow's ``task_state_store`` keeps in its database, which nothing here needs."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return json.loads(self.values[key]) if key in self.values else default
+
+    def set(self, key: str, value: Any) -> None:
+        self.values[key] = json.dumps(value)
+
+
+@dataclass
+class TaskInstance:
+    """What the operator asks of Airflow's."""
+
+    dag_id: str = "a_dag"
+    run_id: str = "manual__2026-01-01T00:00:00+00:00"
+    task_id: str = "trigger_job"
+    map_index: int = -1
+    try_number: int = 1
+    max_tries: int = 2
+    killed_at: str | None = None
+    xcoms: dict[str, Any] = field(default_factory=dict)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        if key == self.killed_at:
+            raise Killed(key)
+        self.xcoms[key] = json.loads(json.dumps(value))
+
+
+class Life:
+    """A task instance, and what remains of it from one process to the next.
+
+    ``killed_at`` kills the worker of a try: at ``start`` before a run is asked for, at ``answer`` when it is
+    started, or where one of the XComs would be pushed.
+    """
+
+    def __init__(self, retries: int = 2, ti: TaskInstance | None = None, **arguments: Any) -> None:
+        self.ti = ti or TaskInstance(max_tries=retries)
+        self.retries = retries
+        self.store: Store | None = Store()
+        self.outlet_events: dict[Any, Any] = {}
+        self.arguments = {
+            "task_id": self.ti.task_id,
+            "dbt_cloud_conn_id": "dbt_conn",
+            "job_id": 101,
+            "deferrable": True,
+            "check_interval": 0.02,
+            "hook_params": {"retry_delay": 0.01, "timeout_seconds": 3},
+        } | arguments
+
+    def operator(self, killed_at: str | None = None) -> DbtCloudRunJobOperator:
+        """Return the operator as a new worker process makes it."""
+        operator = DbtCloudRunJobOperator(**self.arguments)
+        self.ti.killed_at = killed_at
+        if killed_at in ("start", "answer"):
+            _kill_at(operator, killed_at)
+        return operator
+
+    @property
+    def context(self) -> Any:
+        return {"ti": self.ti, "task_state_store": self.store, "outlet_events": self.outlet_events}
+
+    def execute(self, killed_at: str | None = None) -> DbtCloudRunJobTrigger | int:
+        """Execute a try; return the trigger it defers to, as the triggerer makes it, or the task's result."""
+        self.ti.xcoms = {}
+        try:
+            return self.operator(killed_at).execute(self.context)
+        except TaskDeferred as deferred:
+            _, arguments = deferred.trigger.serialize()
+            return DbtCloudRunJobTrigger(**json.loads(json.dumps(arguments)))
+
+    def resume(self, trigger: DbtCloudRunJobTrigger, killed_at: str | None = None) -> int:
+        """Wait in the triggerer, then go on in a new worker."""
+        event = asyncio.run(asyncio.wait_for(trigger.wait(), 30)).payload
+        return self.operator(killed_at).execute_complete(self.context, event)
+
+    def run(self, meanwhile: Callable[[], Any] = lambda: None, killed_at: str | None = None) -> int:
+        """Live through one try; something happens while it waits."""
+        waiting = self.execute(killed_at)
+        meanwhile()
+        return waiting if isinstance(waiting, int) else self.resume(waiting, killed_at)
+
+    def retry(self) -> "Life":
+        """Begin the next try, as Airflow does by itself."""
+        self.ti.try_number += 1
+        return self
+
+    def an_hour_later(self) -> "Life":
+        """Let an hour pass: dbt Cloud no longer hides what the last try may have started."""
+        note = self.store.get(NOTE)
+        self.store.set(NOTE, note | {"at": note["at"] - 3600})
+        return self
+
+    def clear(self) -> "Life":
+        """Begin anew, as somebody wants it."""
+        self.ti.max_tries = self.ti.try_number + self.retries
+        return self.retry()
+
+
+def _kill_at(operator: DbtCloudRunJobOperator, moment: str) -> None:
+    post = operator.hook._run_and_get_response
+
+    def die(*, method: str = "GET", endpoint: str | None = None, **more: Any) -> Any:
+        is_start = method == "POST" and str(endpoint).endswith(("/run/", "/retry/"))
+        if is_start and moment == "answer":
+            post(method=method, endpoint=endpoint, **more)
+        if is_start:
+            raise Killed(moment)
+        return post(method=method, endpoint=endpoint, **more)
+
+    operator.hook._run_and_get_response = die
+
+
+def runs(cloud: RunningCloud, job_id: int = 101) -> list[tuple[int, str]]:
+    """Return the ids and statuses of a job's runs."""
+    found = cloud.get("runs/", job_definition_id=job_id)
+    return [(run["id"], run["status_humanized"]) for run in found]
+
+
+def end(cloud: RunningCloud, status: RunStatus = RunStatus.SUCCESS, **fields: Any) -> None:
+    """End all active runs, as if dbt had."""
+    with cloud.service.sessions.begin() as session:
+        for run in session.query(Run).where(Run.status.in_(ACTIVE)):
+            run.status = status
+            for name, value in fields.items():
+                setattr(run, name, value)

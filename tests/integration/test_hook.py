@@ -1,0 +1,159 @@
+"""Is the job running? The hook's answer, from a local dbt Cloud over real TLS."""
+
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+from airflow.sdk.exceptions import AirflowException
+
+from include.dbt_cloud.hook import DbtCloudHook
+from local_dbt_cloud.database import ACTIVE, RunStatus
+from tests.conftest import TEST_HOME
+from tests.connection import connect
+from tests.running_cloud import RunningCloud
+
+
+@pytest.fixture
+def hook() -> DbtCloudHook:
+    return DbtCloudHook("dbt_conn")
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses of the requests that were sent."""
+    sent: list[str] = []
+    send = requests.Session.send
+
+    def spy(session, request, **more):
+        sent.append(request.url)
+        return send(session, request, **more)
+
+    monkeypatch.setattr(requests.Session, "send", spy)
+    return sent
+
+
+@pytest.mark.parametrize("status", RunStatus)
+def test_a_job_is_running_while_a_run_is_queued_starting_or_running(
+    cloud: RunningCloud, hook: DbtCloudHook, status: RunStatus
+) -> None:
+    cloud.add_run(status)
+    assert hook.check_job_is_not_running(101) is (status not in ACTIVE)
+
+
+def test_a_job_that_never_ran_is_not_running(cloud: RunningCloud, hook: DbtCloudHook) -> None:
+    assert hook.check_job_is_not_running(101)
+
+
+def test_another_jobs_run_does_not_count(cloud: RunningCloud, hook: DbtCloudHook) -> None:
+    cloud.add_run(RunStatus.RUNNING, job_id=102)
+    assert hook.check_job_is_not_running(101)
+
+
+def test_an_active_run_is_found_behind_newer_finished_ones(cloud: RunningCloud, hook: DbtCloudHook) -> None:
+    active = cloud.add_run(RunStatus.RUNNING)
+    cloud.add_run(RunStatus.CANCELLED)
+    assert hook.get_active_job_run(101)["id"] == active
+
+
+def test_the_newest_of_several_active_runs_is_named(cloud: RunningCloud, hook: DbtCloudHook) -> None:
+    cloud.add_run(RunStatus.RUNNING)
+    queued = cloud.add_run(RunStatus.QUEUED)
+    assert hook.get_active_job_run(101)["id"] == queued
+
+
+def test_one_request_whatever_the_history(cloud: RunningCloud, hook: DbtCloudHook, sent: list[str]) -> None:
+    for _ in range(250):
+        cloud.add_run()
+    assert hook.check_job_is_not_running(101)
+    assert len(sent) == 1
+
+
+def test_the_log_names_the_active_run_since_when_and_where(
+    cloud: RunningCloud, hook: DbtCloudHook, capsys: pytest.CaptureFixture
+) -> None:
+    run_id = cloud.add_run(RunStatus.RUNNING)
+    run = cloud.get(f"runs/{run_id}/")
+    hook.check_job_is_not_running(101)
+    assert (
+        f"run {run_id}, running, created {run['created_at']}. See it at {run['href']}"
+        in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("job_id", ["101", " 101\n"])
+def test_the_job_id_may_be_text_as_templates_render_it(
+    cloud: RunningCloud, hook: DbtCloudHook, job_id: str
+) -> None:
+    cloud.add_run(RunStatus.QUEUED)
+    assert not hook.check_job_is_not_running(job_id)
+
+
+@pytest.mark.parametrize(
+    "job_id", ["", "None", "101x", "https://ab123.us1.dbt.com/deploy/1/projects/1/jobs/101"]
+)
+def test_a_job_id_that_is_no_number_is_refused_in_a_sentence(hook: DbtCloudHook, job_id: str) -> None:
+    with pytest.raises(AirflowException, match=r"is not a number: take it from the job's address"):
+        hook.check_job_is_not_running(job_id)
+
+
+def test_a_wrong_token_does_not_pass_for_idle(
+    cloud: RunningCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(monkeypatch, f"localhost:{cloud.api_port}", token="wrong")
+    with pytest.raises(AirflowException, match="401"):
+        hook.check_job_is_not_running(101)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>Sign in</html>",
+        b"",
+        b"[]",
+        b"null",
+        b'{"status": {"code": 200}}',
+        b'{"data": null}',
+        b'{"data": {"id": 1}}',
+        b'{"data": [7]}',
+        b'{"data": [{"id": 7}]}',
+        # Not filtered: what it says of this run tells nothing of the others.
+        b'{"data": [{"id": 7, "status": 10}]}',
+    ],
+)
+def test_an_answer_that_makes_no_sense_does_not_pass_for_idle(
+    hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    with answering(body) as port:
+        connect(monkeypatch, f"localhost:{port}")
+        with pytest.raises(AirflowException, match="dbt Cloud answered something else"):
+            hook.check_job_is_not_running(101)
+
+
+@contextmanager
+def answering(body: bytes) -> Iterator[int]:
+    """Answer every request with 200 and this body, over TLS; yields the port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(TEST_HOME / "certificates" / "server.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=[0.05]).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,254 @@
+"""What dbt says of each node of a run, in the log, in an XCom and in the asset's event."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from airflow.sdk import Asset
+
+from include.dbt_cloud.errors import DbtCloudJobRunFailed, DbtCloudRefused
+from include.dbt_cloud.hook import DbtCloudHook
+from include.dbt_cloud.results import MOST_BYTES, read_run_results, table_of
+from local_dbt_cloud.database import Run, RunStatus, RunStep, now
+from tests.integration.life import Life
+from tests.running_cloud import RunningCloud
+
+
+def result(
+    name: str, status: str = "success", seconds: float = 1.0, message: str | None = "OK"
+) -> dict[str, Any]:
+    return {
+        "unique_id": name,
+        "status": status,
+        "execution_time": seconds,
+        "thread_id": "Thread-1",
+        "message": message,
+        "timing": [
+            {"name": "compile", "started_at": "2026-01-01T00:00:00Z", "completed_at": "2026-01-01T00:00:01Z"},
+            {"name": "execute", "started_at": "2026-01-01T00:00:01Z", "completed_at": "2026-01-01T00:00:02Z"},
+        ],
+    }
+
+
+def store(
+    cloud: RunningCloud, steps: list[list[dict[str, Any]] | None], status: RunStatus = RunStatus.SUCCESS
+) -> int:
+    """Store a run whose dbt steps have these results; None is a step without any."""
+    run_id = cloud.add_run(status)
+    for number, results in enumerate(steps):
+        index = number + 4
+        with cloud.service.sessions.begin() as session:
+            session.add(
+                RunStep(
+                    run_id=run_id,
+                    index=index,
+                    name="Invoke dbt with `dbt build`",
+                    status=RunStatus.SUCCESS,
+                    finished_at=now(),
+                )
+            )
+        if results is not None:
+            write(cloud, run_id, index, {"which": "build"}, results)
+    return run_id
+
+
+def write(cloud: RunningCloud, run_id: int, index: int, args: dict[str, Any], results: list[Any]) -> None:
+    target = cloud.service.data.artifacts(run_id, index)
+    target.mkdir(parents=True)
+    content = {
+        "metadata": {"invocation_id": f"{run_id}-{index}"},
+        "args": args,
+        "elapsed_time": 2.5,
+        "results": results,
+    }
+    (target / "run_results.json").write_text(json.dumps(content))
+
+
+def read(run_id: int) -> dict[str, Any]:
+    hook = DbtCloudHook("dbt_conn")
+    (run,) = hook.runs_in(hook.get_job_run(run_id, include_related=["run_steps"]))
+    return read_run_results(hook, run)
+
+
+def test_what_went_wrong_comes_first_then_what_took_longest(cloud: RunningCloud) -> None:
+    run_id = store(cloud, [
+        [
+            result("model.shop.quick", seconds=0.1),
+            result("model.shop.slow", seconds=30),
+            result("model.shop.after", "skipped", 0, None),
+            result("test.shop.not_null_id.abc123", "warn", 2, "Got 3 results\nand more"),
+            result("test.shop.unique_id.abc123", "fail", 1, "Got 1 result"),
+            result("unit_test.shop.orders.adds_up", "pass", 3),
+        ],
+        None,
+        [result("model.shop.broken", "error", 5, "\nRuntime Error in model b\n  Failed:\n  at 1\n  bad SQL")],
+    ])  # fmt: skip
+    results = read(run_id)
+    assert results["counts"] == {"error": 1, "fail": 1, "warn": 1, "skipped": 1, "success": 2, "pass": 1}
+    assert (results["seconds"], results["left_out"]) == (5.0, 0)
+    assert table_of(results).splitlines() == [
+        "1 error, 1 fail, 1 warn, 1 skipped, 2 success, 1 pass, in 5.0 seconds",
+        "status      seconds  node                      message",
+        "error          5.00  model broken              Runtime Error: Failed: bad SQL",
+        "fail           1.00  test unique_id            Got 1 result",
+        "warn           2.00  test not_null_id          Got 3 results",
+        "skipped        0.00  model after",
+        "success       30.00  model slow",
+        "pass           3.00  unit_test orders.adds_up",
+        "success        0.10  model quick",
+    ]
+    assert results["nodes"][0] == {
+        "unique_id": "model.shop.broken",
+        "status": "error",
+        "thread_id": "Thread-1",
+        "execution_time": 5,
+        "started_at": "2026-01-01T00:00:00Z",
+        "critical": True,
+        "message": "Runtime Error: Failed: bad SQL",
+    }
+
+
+def test_many_nodes_are_bounded_and_the_important_ones_are_kept(cloud: RunningCloud) -> None:
+    nodes = [result(f"model.shop.model_{number}", seconds=number) for number in range(5000)]
+    bad = [result(f"model.shop.bad_{number}", "error", message="x" * 10_000) for number in range(20)]
+    results = read(store(cloud, [nodes + bad]))
+    assert len(json.dumps(results)) < MOST_BYTES + 1000
+    assert sum(results["counts"].values()) == len(results["nodes"]) + results["left_out"] == 5020
+    assert all(node["status"] == "error" for node in results["nodes"][:20])
+    table = table_of(results).splitlines()
+    assert len(table) == 1 + 1 + 20 + 10 + 1
+    assert table[-1] == "and 4990 more"
+
+
+def test_a_run_without_results_has_none(cloud: RunningCloud) -> None:
+    results = read(store(cloud, [None, None]))
+    assert (results["counts"], results["nodes"]) == ({}, [])
+    assert table_of(results).startswith("nothing, in 0")
+
+
+def test_commands_that_build_nothing_do_not_count(cloud: RunningCloud) -> None:
+    run_id = store(cloud, [[result("model.shop.orders")], None])
+    write(cloud, run_id, 5, {"which": "generate"}, [result("model.shop.orders")])
+    assert read(run_id)["counts"] == {"success": 1}
+
+
+def test_what_an_earlier_step_left_behind_counts_once(cloud: RunningCloud) -> None:
+    run_id = store(cloud, [[result("model.shop.orders")], None])
+    target = cloud.service.data.artifacts(run_id, 5)
+    target.mkdir(parents=True)
+    (target / "run_results.json").write_bytes(
+        (cloud.service.data.artifacts(run_id, 4) / "run_results.json").read_bytes()
+    )
+    assert read(run_id)["counts"] == {"success": 1}
+
+
+def test_only_a_missing_file_is_no_error(cloud: RunningCloud) -> None:
+    run_id = store(cloud, [[]])
+    cloud.post(f"{cloud.api_url}/local/faults", {"path": "/artifacts", "status": 403})
+    with pytest.raises(DbtCloudRefused, match="403"):
+        read(run_id)
+
+
+def test_a_success_is_pushed_and_updates_the_tasks_assets(cloud: RunningCloud) -> None:
+    class Event:
+        extra: Any = None
+
+    asset = Asset("orders")
+    life = Life(outlets=[asset])
+    life.outlet_events = {asset: Event()}
+    run_id = store(cloud, [[result("model.shop.orders")]])
+    life.operator().execute_complete(
+        life.context, {"status": "success", "run_id": run_id, "message": "Done."}
+    )
+    assert life.ti.xcoms["run_results"]["counts"] == {"success": 1}
+    assert life.outlet_events[asset].extra == life.ti.xcoms["run_results"]
+
+
+@pytest.mark.parametrize("trouble", [{"status": 404}, {"status": 403}, {"html": True}], ids=str)
+def test_results_that_cannot_be_read_change_no_verdict(
+    cloud: RunningCloud, trouble: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    life = Life()
+    run_id = store(cloud, [[result("model.shop.orders")]])
+    cloud.post(f"{cloud.api_url}/local/faults", {"path": f"/runs/{run_id}", "times": None, **trouble})
+    event = {"run_id": run_id, "message": "It ended."}
+    assert life.operator().execute_complete(life.context, event | {"status": "success"}) == run_id
+    with pytest.raises(DbtCloudJobRunFailed, match="It ended"):
+        life.operator().execute_complete(life.context, event | {"status": "error"})
+    assert f"The results of run {run_id} cannot be shown" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("nodes", "trouble", "is_told"),
+    [
+        ([result("model.shop.orders", "error", message="Bad.")], None, False),
+        ([result("test.shop.unique_id.abc", "warn", message="Got 1 result")], None, True),
+        ([], None, True),
+        ([result("model.shop.orders", "error", message="Bad.")], {"status": 403}, True),
+    ],
+    ids=["a node failed", "something else failed", "nothing ran", "results cannot be read"],
+)
+def test_the_log_of_dbt_is_shown_where_no_node_says_why(
+    cloud: RunningCloud,
+    monkeypatch: pytest.MonkeyPatch,
+    nodes: list[dict[str, Any]],
+    trouble: dict[str, Any] | None,
+    is_told: bool,
+) -> None:
+    told: list[int] = []
+
+    def show(_: DbtCloudHook, run_id: int, **__: Any) -> None:
+        told.append(run_id)
+
+    monkeypatch.setattr(DbtCloudHook, "log_job_run_failure_details", show)
+    run_id = store(cloud, [nodes])
+    end(cloud, run_id)
+    if trouble:
+        cloud.post(f"{cloud.api_url}/local/faults", {"path": "/artifacts/", "times": None, **trouble})
+    life = Life()
+    with pytest.raises(DbtCloudJobRunFailed) as error:
+        life.operator().execute_complete(
+            life.context, {"status": "error", "run_id": run_id, "message": "Ended."}
+        )
+    assert told == [run_id] * is_told
+    assert ("First: model.shop.orders: Bad." in str(error.value)) is not is_told
+
+
+def end(cloud: RunningCloud, run_id: int) -> None:
+    with cloud.service.sessions.begin() as session:
+        session.get_one(Run, run_id).status = RunStatus.ERROR
+
+
+@pytest.mark.end_to_end
+def test_dbts_own_results_of_a_run_that_failed(
+    cloud: RunningCloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    life = Life(job_id=102, steps_override=["dbt seed", "dbt build --vars '{break_one_model: true}'"])
+    trigger = life.execute()
+    cloud.wait(trigger.run_id)
+    with pytest.raises(DbtCloudJobRunFailed):
+        life.resume(trigger)
+    results = life.ti.xcoms["run_results"]
+    assert results["nodes"][0]["status"] == "error"
+    assert "Error" in results["nodes"][0]["message"]
+    assert results["counts"]["skipped"] > 0
+    # The seeds are in both steps.
+    seeds = [node for node in results["nodes"] if node["unique_id"] == "seed.jaffle_shop.raw_orders"]
+    assert len(seeds) == 2
+    assert all(node["started_at"] for node in seeds)
+    assert results["left_out"] == 0
+    # dbt's manifest tells who may wait for whom. The first step is seeds, none of which waits for another.
+    parents = cloud.client.get(f"runs/{trigger.run_id}/artifacts/manifest.json").json()["parent_map"]
+    critical = sorted(
+        (one for one in results["nodes"] if one.get("critical")), key=lambda one: one["started_at"]
+    )
+    first, *second = [one["unique_id"] for one in critical]
+    assert first.startswith("seed.")
+    assert len(second) > 4
+    for one, other in pairwise(second):
+        waited_for = {*parents[other]}
+        if other.startswith("unit_test."):
+            waited_for = {grandparent for parent in parents[other] for grandparent in parents[parent]}
+        assert one in waited_for or other in parents[one] or waited_for & {*parents[one]}, (one, other)
+    assert results["nodes"][0]["message"] in capsys.readouterr().out

@@ -1,0 +1,91 @@
+"""The sensor: as patient as the operator, with the same errors, and without a claim on the run."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+
+from include.dbt_cloud.errors import (
+    DbtCloudJobRunNotSucceeded,
+    DbtCloudJobRunTimedOut,
+    DbtCloudRefused,
+)
+from include.dbt_cloud.sensor import DbtCloudJobRunSensor
+from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
+from local_dbt_cloud.database import RunStatus
+from tests.integration.life import TaskInstance, end
+from tests.running_cloud import RunningCloud
+
+
+def sensor(run_id: Any, **more: Any) -> DbtCloudJobRunSensor:
+    arguments = {"dbt_cloud_conn_id": "dbt_conn", "deferrable": True, "poke_interval": 0.05, **more}
+    return DbtCloudJobRunSensor(task_id="wait_for_job", run_id=run_id, **arguments)
+
+
+def deferred(of: DbtCloudJobRunSensor) -> DbtCloudRunJobTrigger:
+    with pytest.raises(TaskDeferred) as deferral:
+        of.execute({})
+    _, arguments = deferral.value.trigger.serialize()
+    return DbtCloudRunJobTrigger(**json.loads(json.dumps(arguments)))
+
+
+# Templates render numbers as text.
+@pytest.mark.parametrize("kind", [int, str])
+def test_it_waits_for_the_run(cloud: RunningCloud, kind: type) -> None:
+    run_id = cloud.add_run(RunStatus.RUNNING)
+    trigger = deferred(sensor(kind(run_id)))
+    cloud.post(f"{cloud.api_url}/local/faults", {"path": "/runs", "status": 503, "times": 3})
+    end(cloud)
+    event = asyncio.run(trigger.wait()).payload
+    assert sensor(kind(run_id)).execute_complete({}, event) == run_id
+
+
+@pytest.mark.parametrize("status", [RunStatus.ERROR, RunStatus.CANCELLED])
+def test_a_bad_end_is_not_waited_for_again(cloud: RunningCloud, status: RunStatus) -> None:
+    run_id = cloud.add_run(RunStatus.RUNNING)
+    trigger = deferred(sensor(run_id))
+    end(cloud, status)
+    told = rf"Run {run_id} of dbt Cloud ended: {status.name.capitalize()}.*See it at http"
+    with pytest.raises(DbtCloudJobRunNotSucceeded, match=told) as error:
+        sensor(run_id).execute_complete({}, asyncio.run(trigger.wait()).payload)
+    assert isinstance(error.value, AirflowFailException)
+    for is_deferrable in (True, False):
+        with pytest.raises(DbtCloudJobRunNotSucceeded, match=told):
+            sensor(run_id, deferrable=is_deferrable).execute({"ti": TaskInstance()})
+
+
+def test_its_timeout_and_its_end_leave_the_run_alone(cloud: RunningCloud) -> None:
+    run_id = cloud.add_run(RunStatus.RUNNING)
+    trigger = deferred(sensor(run_id, timeout=0.5))
+    with pytest.raises(DbtCloudJobRunTimedOut):
+        sensor(run_id).execute_complete({}, asyncio.run(trigger.wait()).payload)
+    asyncio.run(trigger.on_kill())
+    assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Running"
+
+
+@pytest.mark.parametrize("trouble", [{"status": 404}, {"run_status": 42}, {"html": True}], ids=str)
+@pytest.mark.parametrize("is_deferrable", [True, False])
+def test_a_first_look_that_shows_nothing_is_no_failure(
+    cloud: RunningCloud, is_deferrable: bool, trouble: dict[str, Any]
+) -> None:
+    run_id = cloud.add_run()
+    cloud.post(f"{cloud.api_url}/local/faults", {"path": f"/runs/{run_id}", **trouble})
+    waiting = sensor(run_id, deferrable=is_deferrable)
+    if is_deferrable:
+        assert asyncio.run(deferred(waiting).wait()).payload["status"] == "success"
+    else:
+        waiting.execute({"ti": TaskInstance()})
+
+
+@pytest.mark.parametrize("status", [401, 403, 400])
+def test_a_request_that_is_refused_is_not_made_again(cloud: RunningCloud, status: int) -> None:
+    run_id = cloud.add_run(RunStatus.RUNNING)
+    cloud.post(f"{cloud.api_url}/local/faults", {"path": f"/runs/{run_id}", "status": status, "times": 9})
+    with pytest.raises(DbtCloudRefused, match=str(status)):
+        sensor(run_id, deferrable=False).execute({"ti": TaskInstance()})
+
+
+def test_a_run_that_has_ended_is_not_waited_for(cloud: RunningCloud) -> None:
+    assert sensor(cloud.add_run()).execute({}) is None

@@ -1,0 +1,237 @@
+"""Two hundred lives of a task under random faults: never two runs, none left behind, no wrong verdict."""
+
+import asyncio
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from include.dbt_cloud.errors import (
+    DbtCloudJobRunCancelled,
+    DbtCloudJobRunFailed,
+    DbtCloudJobRunLost,
+    DbtCloudJobRunTimedOut,
+    DbtCloudNoAnswer,
+    DbtCloudRefused,
+)
+from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
+from local_dbt_cloud.database import ACTIVE, Run, RunStatus
+from local_dbt_cloud.fault_injection import Fault
+from local_dbt_cloud.trigger_request import TriggerRequest
+from tests.integration.life import Killed, Life, TaskInstance
+from tests.running_cloud import RunningCloud
+
+pytestmark = pytest.mark.end_to_end
+
+LIVES, PARTS = 200, 4
+SEED = 20261122
+RETRIES = 3
+CUT_SHORT = (Killed, DbtCloudJobRunLost, DbtCloudNoAnswer, DbtCloudRefused)
+
+# What may meet the request that starts a run, and what the requests that ask after it.
+STARTS: list[dict[str, Any]] = [
+    {"drop": "before"},
+    {"drop": "after"},
+    {"status": 503},
+    {"status": 503, "acts": True},
+    {"status": 429, "retry_after": 0},
+    {"html": True, "acts": True},
+    {"html": True},
+]
+POLLS: list[dict[str, Any]] = [
+    {"drop": "before"},
+    {"drop": "after"},
+    {"status": 503},
+    {"status": 404},
+    {"status": 429, "retry_after": 0},
+    {"html": True},
+    {"run_status": 42},
+    {"hide_new_runs": 0.3},
+    {"delay": 0.1},
+]
+# How a run can end by itself: the second way is its job's time limit.
+ENDS: list[tuple[RunStatus, str | None]] = [
+    (RunStatus.ERROR, None),
+    (RunStatus.CANCELLED, "This run timed out after running for 1 minute."),
+    *4 * [(RunStatus.SUCCESS, None)],
+]
+
+
+@dataclass
+class Fate:
+    """What befalls a life."""
+
+    random: random.Random
+    events: list[str] = field(default_factory=list)
+    # Of the last try.
+    error: BaseException | None = None
+
+    def befalls(self, event: str, probability: float) -> bool:
+        """Decide whether something happens, and note it."""
+        happens = self.random.random() < probability
+        if happens:
+            self.events.append(event)
+        return happens
+
+
+def own_runs(cloud: RunningCloud, life: Life) -> list[Run]:
+    """Return the runs of a life, oldest first, as they are in the store."""
+    with cloud.service.sessions() as session:
+        runs = session.query(Run).order_by(Run.id).all()
+    return [run for run in runs if f"/{life.ti.run_id}/" in run.trigger["cause"]]
+
+
+def active(cloud: RunningCloud, life: Life) -> list[int]:
+    """Return the ids of those that have not ended."""
+    return [run.id for run in own_runs(cloud, life) if run.status in ACTIVE]
+
+
+@contextmanager
+def dbt_at_work(cloud: RunningCloud, life: Life, seed: int) -> Iterator[None]:
+    """End the life's runs one after the other, some badly, while the block runs."""
+    stop, chance = threading.Event(), random.Random(seed)
+
+    def work() -> None:
+        while not stop.wait(chance.uniform(0.02, 0.3)):
+            for run_id in active(cloud, life)[:1]:
+                with cloud.service.sessions.begin() as session:
+                    run = session.get_one(Run, run_id)
+                    if run.status in ACTIVE:
+                        run.status, run.status_message = chance.choice(ENDS)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def one_try(cloud: RunningCloud, life: Life, fate: Fate) -> str:
+    """Live through one try under random faults; return success, failed, retry or clear."""
+    faults, fate.error = cloud.service.faults, None
+    faults.clear()
+    for path, method, troubles in (("/run$", "POST", STARTS), ("/runs", "GET", POLLS)):
+        if fate.befalls(f"{method} in trouble", 0.5):
+            trouble = fate.random.choice(troubles)
+            fate.events.append(str(trouble))
+            faults.add(Fault(method=method, path=path, times=fate.random.randint(1, 4), **trouble))
+    killed_at = None
+    if fate.befalls("the worker is killed", 0.3):
+        killed_at = fate.random.choice(["start", "answer", "job_run_url", "job_run_id", "run_results"])
+        fate.events.append(killed_at)
+    try:
+        waiting = life.execute(killed_at)
+        if isinstance(waiting, int):
+            return "success"
+        if fate.befalls("the triggerer restarts", 0.2):
+            abandon(waiting)
+        if fate.befalls("somebody cancels the run", 0.05):
+            cloud.client.post(f"runs/{waiting.run_id}/cancel/")
+        if fate.befalls("somebody clears the task", 0.1):
+            asyncio.run(waiting.on_kill())
+            assert active(cloud, life) == [], fate.events
+            return "clear"
+        if fate.befalls("somebody marks the task failed", 0.05):
+            asyncio.run(waiting.on_kill())
+            assert active(cloud, life) == [], fate.events
+            return "failed"
+        life.resume(waiting, killed_at)
+        return "success"
+    except (Killed, AirflowException) as error:
+        fate.events.append(f"{type(error).__name__}: {error}")
+        fate.error = error
+        may_retry = not isinstance(error, AirflowFailException) and life.ti.try_number <= life.ti.max_tries
+        if may_retry and fate.befalls("somebody clears the task between two tries", 0.2):
+            return "clear"
+        return "retry" if may_retry else "failed"
+
+
+def abandon(trigger: DbtCloudRunJobTrigger) -> None:
+    """End the triggerer in the middle of the wait; the trigger is run anew by another."""
+
+    async def begin() -> None:
+        task = asyncio.create_task(trigger.wait())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(begin())
+
+
+def live(cloud: RunningCloud, number: int) -> tuple[Life, Fate, str]:
+    """Live one life to its end."""
+    fate = Fate(random.Random(SEED + number))
+    life = Life(
+        ti=TaskInstance(run_id=f"life_{number}", max_tries=RETRIES),
+        retries=RETRIES,
+        patience=fate.random.choice([0.3, 30]),
+        execution_timeout=timedelta(seconds=fate.random.choice([0.2, 30, 30, 30])),
+        deferrable=fate.random.random() < 0.8,
+        check_interval=0.1,
+        hook_params={"retry_delay": 0.01, "timeout_seconds": 1},
+    )
+    with dbt_at_work(cloud, life, SEED + number):
+        while (outcome := one_try(cloud, life, fate)) in ("retry", "clear"):
+            life.clear() if outcome == "clear" else life.retry()
+    cloud.service.faults.clear()
+    return life, fate, outcome
+
+
+@pytest.fixture
+def doubled(held: RunningCloud, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Runs that were started while another of the same task instance was active or had succeeded."""
+    doubled: list[str] = []
+    trigger = held.service.scheduler.trigger
+
+    def spy(job_id: int, request: TriggerRequest, **more: Any) -> int:
+        with held.service.sessions() as session:
+            runs = session.query(Run).all()
+        # The mark up to the generation is that of the task instance; a clear begins another generation.
+        name, _ = request.cause.split("#")
+        doubled.extend(name for run in runs if run.trigger["cause"] == request.cause and run.status == 10)
+        doubled.extend(name for run in runs if name in run.trigger["cause"] and run.status in ACTIVE)
+        return trigger(job_id, request, **more)
+
+    monkeypatch.setattr(held.service.scheduler, "trigger", spy)
+    monkeypatch.setattr("include.dbt_cloud.operator.SECONDS_HIDDEN", 0.5)
+    return doubled
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_random_walk(held: RunningCloud, doubled: list[str], part: int) -> None:
+    outcomes, met = set(), set()
+    for number in range(part, LIVES, PARTS):
+        life, fate, outcome = live(held, number)
+        story = f"life {number}, {outcome}: {fate.events}"
+        *earlier, last = own_runs(held, life) or [None]
+        assert doubled == [], story
+        # Only a last try that ended before the run did can leave it behind: no other follows.
+        cut_short = isinstance(fate.error, CUT_SHORT)
+        assert all(run.status not in ACTIVE for run in earlier), story
+        assert last is None or last.status not in ACTIVE or cut_short, story
+        match outcome, fate.error:
+            case "success", _:
+                assert last.status == RunStatus.SUCCESS, story
+            case _, DbtCloudJobRunFailed():
+                assert last.status == RunStatus.ERROR, story
+            case _, DbtCloudJobRunCancelled():
+                assert last.status == RunStatus.CANCELLED, story
+                assert "somebody cancels the run" in fate.events, story
+            case _, DbtCloudJobRunTimedOut():
+                assert last.status == RunStatus.CANCELLED, story
+            case _:
+                assert cut_short or fate.events[-1] == "somebody marks the task failed", story
+        outcomes.add(outcome)
+        met |= {event.split(":")[0] for event in fate.events}
+    assert outcomes == {"success", "failed"}
+    # The walk went everywhere.
+    assert {"Killed", "DbtCloudJobRunFailed"} <= met
+    assert len(met) > 15
