@@ -20,7 +20,7 @@ DATA :=
 
 .DEFAULT_GOAL := help
 
--include scripts/commands.mk local-dbt-cloud/commands.mk dev/commands.mk
+include $(wildcard */commands.mk)
 
 .PHONY: test
 test: $(READY) $(ENVIRONMENTS:%=.make/environments/%/ready) ## Run all tests; PYTEST_ARGS=... goes to pytest
@@ -40,12 +40,12 @@ lock-project: $(READY)
 	@$(COMPILE) requirements-dev.in -c .make/constraints.txt -o requirements-dev.lock
 
 .PHONY: clean
-clean: ## Remove what the commands made: environments, caches, the data of Airflow and of the local dbt Cloud
+clean: ## Remove environments, caches, and the data of Airflow and dbt Cloud
 	rm -rf .make/venv .make/environments .pytest_cache .ruff_cache .hypothesis $(DATA)
 
 .PHONY: help
 help: ## Show the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sort
 
 $(READY): $(LOCKS) .make/set_up.sh
 	@$(SET_UP) $(VENV) $(LOCKS) $(PROJECTS:%=--editable %)

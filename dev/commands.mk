@@ -6,7 +6,7 @@ TESTS += dev/tests
 ENVIRONMENTS += astro_runtime
 
 .PHONY: faults
-faults: $(READY) ## Inject every fault in a real Airflow, with this project's operator and the provider's; write docs/faults.md
+faults: $(READY) ## Inject all faults, ours beside the provider; write docs/faults.md
 	@$(BIN)/python -m dev.faults
 
 .PHONY: bench

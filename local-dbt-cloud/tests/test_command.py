@@ -9,6 +9,7 @@ import sqlite3
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ def arguments(data_dir: Path, *more: str) -> list[str]:
 @contextmanager
 def started(data_dir: Path, *more: str, **environment: str) -> Iterator[Command]:
     process = subprocess.Popen(
-        arguments(data_dir, *more), cwd=data_dir.parent, env=os.environ | environment,
+        arguments(data_dir, *more), cwd=tempfile.gettempdir(), env=os.environ | environment,
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -70,7 +71,7 @@ def started(data_dir: Path, *more: str, **environment: str) -> Iterator[Command]
 def refusal(data_dir: Path, *more: str, **environment: str) -> str:
     """Run the command, which must end at once; return what it says."""
     done = subprocess.run(
-        arguments(data_dir, *more), cwd=data_dir.parent, env=os.environ | environment,
+        arguments(data_dir, *more), cwd=tempfile.gettempdir(), env=os.environ | environment,
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1

@@ -145,6 +145,7 @@ class Target:
                 session.execute(delete(table))
             for table in Base.metadata.sorted_tables:
                 session.execute(insert(table), self.stored[table.name])
+        write_artifact(self.cloud)
 
     def check_readable(self) -> None:
         """Read all that can be listed, and its pages: as it is, and when the runs have failed."""
@@ -163,7 +164,9 @@ class Target:
             )
             assert answer.status_code == 200, (path, answer.text)
         run_ids = [run["id"] for run in answer.json()["data"]]
-        for path in ("/", "/deploy/1/runs/", f"/deploy/1/projects/1/runs/{max(run_ids)}/"):
+        # After a reset there is none.
+        newest = [f"/deploy/1/projects/1/runs/{max(run_ids)}/"] if run_ids else []
+        for path in ("/", "/deploy/1/runs/", *newest):
             answer = self.client.get(self.cloud.service.pages_url + path)
             assert answer.status_code == 200, path
 
@@ -188,11 +191,16 @@ def fill(cloud: RunningCloud) -> None:
     cloud.add_run(RunStatus.CANCELLED, 4, **times)
     with cloud.service.sessions.begin() as session:
         session.add(RunStep(run_id=1, index=4, name="Invoke dbt with `dbt build`", status=RunStatus.ERROR))
-    artifacts = cloud.service.data.artifacts(1, 4)
-    artifacts.mkdir(parents=True)
-    (artifacts / "run_results.json").write_text("{}")
+    write_artifact(cloud)
     variable = {"name": "DBT_A", "type": "job", "job_definition_id": 1, "raw_value": "x"}
     cloud.post(f"{cloud.url}/api/v3/accounts/1/projects/1/environment-variables/", variable)
+
+
+def write_artifact(cloud: RunningCloud) -> None:
+    """Write the artifact of the first run's step."""
+    artifacts = cloud.service.data.artifacts(1, 4)
+    artifacts.mkdir(parents=True, exist_ok=True)
+    (artifacts / "run_results.json").write_text("{}")
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +261,8 @@ wild_json = st.recursive(
 EXAMPLES: dict[str, Any] = {
     "account_id": 1, "cause": "a test", "cost_optimization_features": [], "description": "text",
     "environment_id": 1, "execute_steps": ["dbt build"], "execution": {"timeout_seconds": 1}, "id": 1,
-    "job_definition_id": 1, "method": "PATCH", "name": "DBT_B", "path": "nowhere", "project_id": 1,
+    "job_definition_id": 1, "job_id": 1, "method": "PATCH", "name": "DBT_B", "path": "nowhere",
+    "paused": True, "project_id": 1,
     "raw_value": "x", "settings": {"threads": 1}, "status": 503,
     "steps_override": ["dbt run"], "times": 1, "type": "job",
 }  # fmt: skip
@@ -265,7 +274,9 @@ def good_body(endpoint: Endpoint) -> dict[str, Any]:
     # A job is changed by a body that repeats its id, which is no field of its definition.
     if "execute_steps" in names:
         names.add("id")
-    return {name: value for name, value in EXAMPLES.items() if name in names}
+    # Of a fault the status is one of HTTP.
+    status = {"status": 20} if endpoint.path.startswith("/local/runs") else {}
+    return {name: value for name, value in (EXAMPLES | status).items() if name in names}
 
 
 def put(body: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
@@ -403,6 +414,7 @@ def check_answer(target: Target, endpoint: Endpoint, request: dict[str, Any]) ->
             target.check_readable()
     finally:
         target.cloud.service.faults.clear()
+        target.cloud.service.scheduler.paused = False
         if target.contents() != target.stored:
             target.restore()
 

@@ -1,0 +1,47 @@
+"""docker-compose.override.yml of the project around: `astro dev start` runs the local dbt Cloud beside Airflow."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parents[2]
+OVERRIDE = PROJECT / "docker-compose.override.yml"
+
+if not OVERRIDE.is_file():
+    pytest.skip(f"there is no {OVERRIDE.name} here", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    return yaml.safe_load(OVERRIDE.read_text())["services"]
+
+
+def test_nothing_is_built_and_nothing_is_open_to_others(services: dict[str, Any]) -> None:
+    for service in services.values():
+        # The Astro CLI never builds what an override says.
+        assert "build" not in service
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_every_airflow_service_trusts_the_local_dbt_cloud_and_waits_for_it(services: dict[str, Any]) -> None:
+    for name in ("scheduler", "triggerer", "dag-processor", "api-server"):
+        service = services[name]
+        assert service["depends_on"] == {"local-dbt-cloud": {"condition": "service_healthy"}}
+        assert service["environment"]["SSL_CERT_FILE"] == service["environment"]["REQUESTS_CA_BUNDLE"]
+        assert service["volumes"] == ["local-dbt-cloud:/local-dbt-cloud-data:ro"]
+
+
+def test_the_settings_lead_to_that_service(services: dict[str, Any]) -> None:
+    settings = yaml.safe_load((PROJECT / "airflow_settings.yaml").read_text())["airflow"]
+    (connection,) = settings["connections"]
+    service = services["local-dbt-cloud"]
+    assert connection["conn_host"] == f"local-dbt-cloud:{service['environment']['LOCAL_DBT_CLOUD_API_PORT']}"
+    assert connection["conn_password"] == service["environment"]["LOCAL_DBT_CLOUD_TOKEN"]
+    assert service["networks"] == ["airflow"]
+
+
+def test_the_container_sees_only_its_own_folder_read_only(services: dict[str, Any]) -> None:
+    binds = [one for one in services["local-dbt-cloud"]["volumes"] if one.startswith(".")]
+    assert binds == ["./local-dbt-cloud:/local-dbt-cloud:ro,z"]

@@ -1,0 +1,149 @@
+"""The control API under /local/: tests decide the course of runs and see what was requested."""
+
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from local_dbt_cloud.database import RunStatus
+from running_cloud import RunningCloud
+
+RESULTS = {"metadata": {}, "results": []}
+
+
+def statuses(cloud: RunningCloud) -> list[str]:
+    return [run["status_humanized"] for run in cloud.runs()]
+
+
+def test_a_paused_queue_keeps_runs_until_it_is_resumed(cloud: RunningCloud) -> None:
+    cloud.pause()
+    run_id = cloud.trigger(101, steps_override=["dbt deps"])["id"]
+    time.sleep(0.3)
+    assert statuses(cloud) == ["Queued"]
+    cloud.resume()
+    cloud.wait(run_id, until=lambda run: run["status"] > RunStatus.QUEUED)
+
+
+@pytest.mark.parametrize("status", ["queued", "starting", "running", "success", "error", "cancelled"])
+def test_a_run_is_created_in_any_status_with_the_times_of_that_status(
+    cloud: RunningCloud, status: str
+) -> None:
+    run_id = cloud.create_run(status, status_message="Because.", cause="a reason")
+    run = cloud.get(f"runs/{run_id}/", include_related="trigger")
+    assert run["status_humanized"].lower() == status
+    assert (run["status_message"], run["trigger"]["cause"]) == ("Because.", "a reason")
+    assert bool(run["dequeued_at"]) is (status not in ("queued", "cancelled"))
+    assert bool(run["started_at"]) is (status in ("running", "success", "error"))
+    assert bool(run["finished_at"]) is (status in ("success", "error", "cancelled"))
+
+
+def test_a_run_is_held_in_a_status_until_it_is_ended(cloud: RunningCloud) -> None:
+    cloud.pause()
+    run_id = cloud.trigger(101)["id"]
+    cloud.set_run(run_id, "running")
+    # Neither dispatching nor another trigger of the job ends it.
+    cloud.resume()
+    blocked = cloud.trigger(101)["id"]
+    time.sleep(0.3)
+    assert statuses(cloud) == ["Running", "Queued"]
+    assert cloud.get(f"runs/{blocked}/")["blocked_by"] == [run_id]
+    cloud.pause()
+    cloud.set_run(run_id, "error", "It broke.")
+    assert cloud.get(f"runs/{run_id}/")["status_message"] == "It broke."
+
+
+def test_a_held_run_can_be_canceled_by_a_user(cloud: RunningCloud) -> None:
+    run_id = cloud.create_run("running")
+    assert cloud.cancel(run_id)["status_message"] == "Cancelled by user."
+
+
+def test_all_active_runs_are_ended_at_once(cloud: RunningCloud) -> None:
+    for status in ("queued", "running", "error"):
+        cloud.create_run(status)
+    cloud.end_active_runs("success")
+    assert statuses(cloud) == ["Success", "Success", "Error"]
+
+
+def test_steps_bring_artifacts_and_make_a_failed_run_retryable(cloud: RunningCloud) -> None:
+    cloud.pause()
+    steps = [
+        {"command": "dbt seed", "artifacts": {"run_results.json": RESULTS, "compiled/a.json": {"a": 1}}},
+        {"command": "dbt build", "status": 20, "artifacts": {"run_results.json": {"results": [1]}}},
+    ]
+    run_id = cloud.create_run("error", steps=steps)
+    run = cloud.get(f"runs/{run_id}/", include_related="run_steps")
+    assert [(step["index"], step["name"], step["status"]) for step in run["run_steps"]] == [
+        (4, "Invoke dbt with `dbt seed`", 10),
+        (5, "Invoke dbt with `dbt build`", 20),
+    ]
+    assert cloud.client.get(f"runs/{run_id}/artifacts/run_results.json").json() == {"results": [1]}
+    assert cloud.client.get(f"runs/{run_id}/artifacts/compiled/a.json?step=4").json() == {"a": 1}
+    assert cloud.get(f"runs/{run_id}/retry/") == {"failed_step": "dbt build", "skipped_steps": []}
+    assert cloud.post(f"runs/{run_id}/retry/")["retrying_run_id"] == run_id
+
+
+@pytest.mark.parametrize("path", ["../state.sqlite", "/etc/passwd", "", "a/../../b", "a\x00b"])
+def test_an_artifact_stays_inside_its_target_directory(cloud: RunningCloud, path: str) -> None:
+    with pytest.raises(httpx.HTTPStatusError, match="400"):
+        cloud.create_run("success", steps=[{"artifacts": {path: {}}}])
+    assert cloud.runs() == []
+
+
+@pytest.mark.end_to_end
+def test_a_run_that_dbt_executes_is_not_taken_over(cloud: RunningCloud) -> None:
+    run_id = cloud.trigger(101)["id"]
+    cloud.wait(run_id, until=lambda run: run["status"] == RunStatus.RUNNING)
+    with pytest.raises(httpx.HTTPStatusError, match=f"dbt executes run {run_id} already: pause"):
+        cloud.set_run(run_id, "success")
+
+
+def test_requests_are_recorded_without_those_to_the_control_api(cloud: RunningCloud) -> None:
+    cloud.clear_requests()
+    cloud.get("runs/", status__in="[1, 2]")
+    cloud.create_run()
+    cloud.trigger(101)
+    recorded = [(one["method"], one["path"], one["query"]) for one in cloud.requests()]
+    assert recorded == [
+        ("GET", "/api/v2/accounts/1/runs", "status__in=%5B1%2C+2%5D"),
+        ("POST", "/api/v2/accounts/1/jobs/101/run", ""),
+    ]
+    assert cloud.token not in str(cloud.requests())
+
+
+def test_requests_that_meet_a_fault_are_recorded_too(cloud: RunningCloud) -> None:
+    cloud.clear_requests()
+    cloud.add_fault("/runs$", status=503)
+    assert cloud.client.get("runs/").status_code == 503
+    assert len(cloud.requests()) == 1
+
+
+def test_faults_do_not_apply_to_the_control_api(cloud: RunningCloud) -> None:
+    cloud.add_fault(".", status=503, times=None)
+    run_id = cloud.create_run("running")
+    assert [run["id"] for run in cloud.runs(101)] == [run_id]
+    assert cloud.runs(102) == []
+    cloud.clear_faults()
+    assert cloud.faults() == []
+
+
+def test_a_reset_is_the_state_of_a_first_start(cloud: RunningCloud) -> None:
+    cloud.pause()
+    cloud.trigger(101)
+    cloud.add_fault("/runs", status=503)
+    job: dict[str, Any] = {"name": "made by a test", "environment_id": 1, "execute_steps": ["dbt build"]}
+    cloud.post("jobs/", job)
+    cloud.reset()
+    assert (cloud.runs(), cloud.faults(), cloud.requests()) == ([], [], [])
+    assert [job["id"] for job in cloud.get("jobs/")] == [101, 102]
+    # Ids begin at 1 again, and the queue is dispatched.
+    assert cloud.trigger(101)["id"] == 1
+    cloud.wait(1, until=lambda run: run["status"] > RunStatus.QUEUED)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("path", ["faults", "runs", "scheduler", "requests", "reset"])
+def test_the_control_api_needs_the_token(cloud: RunningCloud, method: str, path: str) -> None:
+    answer = cloud.client.request(method, f"{cloud.url}/local/{path}", headers={"Authorization": "Token no"})
+    assert answer.status_code in (401, 405)
+    assert cloud.client.request("GET", f"{cloud.url}/local/runs", headers={"Authorization": ""}).is_error

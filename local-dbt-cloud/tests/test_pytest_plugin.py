@@ -1,0 +1,111 @@
+"""The pytest plugin, in pytest runs of its own, and the wheel in an environment of its own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+
+THREE_LINES = """\
+def test_the_demo_job_succeeds(local_dbt_cloud):
+    run = local_dbt_cloud.trigger(101)
+    assert local_dbt_cloud.wait(run["id"])["is_success"]
+"""
+
+
+def run_pytest(python: Path, directory: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        cwd=directory, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_fixtures_serve_control_and_reset(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("""
+import json, os, subprocess, sys
+
+def test_first(local_dbt_cloud):
+    local_dbt_cloud.pause()
+    assert local_dbt_cloud.trigger(101)["id"] == 1
+    connection = json.loads(local_dbt_cloud.connection)
+    assert (connection["login"], connection["password"]) == ("1", local_dbt_cloud.token)
+    # Another process trusts it with the environment that the fixture names.
+    script = "import httpx, sys; print(httpx.get(sys.argv[1]).status_code)"
+    command = [sys.executable, "-c", script, local_dbt_cloud.url]
+    environment = os.environ | local_dbt_cloud.environment | {"NO_PROXY": "*"}
+    assert subprocess.check_output(command, env=environment).strip() == b"200"
+
+def test_second_finds_nothing_of_the_first(local_dbt_cloud):
+    assert local_dbt_cloud.runs() == []
+""")
+    assert "2 passed" in run_pytest(Path(sys.executable), tmp_path)
+
+
+def test_an_account_of_yours_is_served_instead_of_the_demo(tmp_path: Path, tiny_account: Path) -> None:
+    account = tiny_account.read_text().replace("id: 1\n  name: Tests", "id: 7\n  name: Yours")
+    tiny_account.write_text(account)
+    (tmp_path / "test_it.py").write_text(f"""
+import pytest
+from pathlib import Path
+
+@pytest.fixture(scope="session")
+def local_dbt_cloud_account():
+    return Path({str(tiny_account)!r})
+
+def test_it(local_dbt_cloud):
+    assert local_dbt_cloud.account_id == 7
+    assert [job["id"] for job in local_dbt_cloud.get("jobs/")] == [1, 2, 3, 4]
+""")
+    assert "1 passed" in run_pytest(Path(sys.executable), tmp_path)
+
+
+def test_a_wrong_account_file_is_a_sentence(tmp_path: Path) -> None:
+    from local_dbt_cloud.testing import serve
+
+    (tmp_path / "account.yaml").write_text("account: {id: 1}")
+    with pytest.raises(RuntimeError, match=r"did not start: .*account.yaml is wrong at account.name"):
+        with serve(tmp_path / "data", tmp_path / "account.yaml"):
+            pass
+
+
+def test_the_plugin_imports_nothing_until_a_fixture_is_used(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import sys\n\ndef test_it():\n    assert not {'httpx', 'fastapi', 'trustme'} & sys.modules.keys()\n"
+    )
+    run_pytest(Path(sys.executable), tmp_path, "-p", "no:anyio", "-p", "no:hypothesispytest")
+
+
+@pytest.mark.end_to_end
+def test_the_wheel_alone_serves_the_demo_and_its_fixtures(tmp_path: Path) -> None:
+    # A copy: building leaves nothing in the tree.
+    source = tmp_path / "source"
+    shutil.copytree(PACKAGE / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(PACKAGE / name, source)
+    uv, environment = shutil.which("uv", path=f"{BIN}:{os.environ['PATH']}"), tmp_path / "environment"
+    assert uv
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
+    build += ["--directory", str(tmp_path / "dist")]
+    subprocess.run(build, cwd=source, check=True, capture_output=True, timeout=120)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    base = Path(getattr(sys, "_base_executable", sys.executable))
+    subprocess.run([base, "-m", "venv", "--without-pip", environment], check=True, timeout=120)
+    install = [uv, "pip", "install", "--quiet", "--python", str(environment / "bin" / "python")]
+    install += ["--constraint", str(PACKAGE / "requirements.lock"), f"{wheel}[pytest]"]
+    subprocess.run(install, check=True, timeout=300)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "test_three_lines.py").write_text(THREE_LINES)
+    assert "1 passed" in run_pytest(environment / "bin" / "python", outside)
+    shown = subprocess.run(
+        [environment / "bin" / "local-dbt-cloud", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert re.search(r"--account ACCOUNT", shown)
