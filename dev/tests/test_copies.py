@@ -91,46 +91,44 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 KEEPS = [(cloud, workflows) for cloud in (True, False) for workflows in (True, False)]
 
 
-class TestCopy:
-    @pytest.fixture(scope="class", params=KEEPS, ids=lambda keep: f"cloud={keep[0]},workflows={keep[1]}")
-    def answers(self, request: pytest.FixtureRequest) -> dict[str, bool]:
-        return dict(zip(NAMES, request.param, strict=True))
+@pytest.fixture(scope="module", params=KEEPS, ids=lambda keep: f"cloud={keep[0]},workflows={keep[1]}")
+def answers(request: pytest.FixtureRequest) -> dict[str, bool]:
+    return dict(zip(NAMES, request.param, strict=True))
 
-    @pytest.fixture(scope="class")
-    def copy(
-        self, answers: dict[str, bool], clean: Path, tmp_path_factory: pytest.TempPathFactory
-    ) -> Iterator[Path]:
-        directory = make_copy(tmp_path_factory.mktemp("copy") / "my-project", clean, **answers)
-        run(directory, "git", "init", "--quiet")
-        yield directory
-        shutil.rmtree(directory)
 
-    def test_it_has_what_was_kept_and_no_trace_of_the_rest(
-        self, copy: Path, answers: dict[str, bool]
-    ) -> None:
-        names = files(copy)
-        assert {name.split("/")[0] for name in names}.isdisjoint(OURS)
-        assert not [name for name in names if name.endswith(".jinja")]
-        assert ("local-dbt-cloud/pyproject.toml" in names) is answers["keep_local_dbt_cloud"]
-        assert ("scripts/run.py" in names) is answers["keep_local_dbt_cloud"]
-        assert (".github/workflows/test.yaml" in names) is answers["keep_github_workflows"]
-        for question in (question for question, kept in answers.items() if not kept):
-            for name in set(names) - MAY_NAME:
-                text = (copy / name).read_text(encoding="utf-8", errors="replace")
-                found = re.search(NAMES[question], text, re.IGNORECASE)
-                assert found is None, f"{name} names {found[0]}"
-        assert (copy / "README.md").read_text().startswith("# my-project\n")
-        assert (copy / ".astro/config.yaml").read_text() == "project:\n  name: my-project\n"
+@pytest.fixture(scope="module")
+def copy(answers: dict[str, bool], clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    directory = make_copy(tmp_path_factory.mktemp("copy") / "my-project", clean, **answers)
+    run(directory, "git", "init", "--quiet")
+    yield directory
+    shutil.rmtree(directory)
 
-    def test_lint_the_parse_test_and_the_tests_pass(self, copy: Path, answers: dict[str, bool]) -> None:
-        printed = lint_and_test(copy)
-        assert "error" not in printed.splitlines()[-1]
-        ran = re.search(r"(\d+) passed", printed)
-        assert ran
-        assert int(ran[1]) > (400 if answers["keep_local_dbt_cloud"] else 50)
-        assert "test_dag_integrity_default" in run(
-            copy, copy / ".make/venv/bin/python", "-m", "pytest", "--collect-only", "-q", ".astro"
-        )
+
+def test_it_has_what_was_kept_and_no_trace_of_the_rest(copy: Path, answers: dict[str, bool]) -> None:
+    names = files(copy)
+    assert {name.split("/")[0] for name in names}.isdisjoint(OURS)
+    assert not [name for name in names if name.endswith(".jinja")]
+    assert ("local-dbt-cloud/pyproject.toml" in names) is answers["keep_local_dbt_cloud"]
+    assert ("scripts/run.py" in names) is answers["keep_local_dbt_cloud"]
+    assert (".github/workflows/test.yaml" in names) is answers["keep_github_workflows"]
+    for question in (question for question, kept in answers.items() if not kept):
+        for name in set(names) - MAY_NAME:
+            text = (copy / name).read_text(encoding="utf-8", errors="replace")
+            found = re.search(NAMES[question], text, re.IGNORECASE)
+            assert found is None, f"{name} names {found[0]}"
+    assert (copy / "README.md").read_text().startswith("# my-project\n")
+    assert (copy / ".astro/config.yaml").read_text() == "project:\n  name: my-project\n"
+
+
+def test_lint_the_parse_test_and_the_tests_pass(copy: Path, answers: dict[str, bool]) -> None:
+    printed = lint_and_test(copy)
+    assert "error" not in printed.splitlines()[-1]
+    ran = re.search(r"(\d+) passed", printed)
+    assert ran
+    assert int(ran[1]) > (400 if answers["keep_local_dbt_cloud"] else 50)
+    assert "test_dag_integrity_default" in run(
+        copy, copy / ".make/venv/bin/python", "-m", "pytest", "--collect-only", "-q", ".astro"
+    )
 
 
 def test_the_image_of_a_copy_passes_its_tests(clean: Path, tmp_path: Path) -> None:
