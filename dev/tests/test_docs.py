@@ -1,36 +1,40 @@
-"""The README names what is there: links, commands, Dags, files, errors, sentences, versions."""
+"""The documents name what exists: links, commands, Dags, files, errors, sentences, versions."""
 
 import re
 import shlex
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROJECT
-
-README = PROJECT / "README.md"
-if not (PROJECT / "Makefile").is_file():
-    pytest.skip("this is the image: what the README speaks of is left out of it", allow_module_level=True)
-
-TEXT = README.read_text()
-CONTRIBUTING = (PROJECT / "CONTRIBUTING.md").read_text()
+PROJECT = Path(__file__).parents[2]
+TEXT = (PROJECT / "README.md").read_text()
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "AGENTS.md", "CHANGELOG.md", "local-dbt-cloud/README.md")
 
 
-@pytest.mark.parametrize("text", [TEXT, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
-def test_every_link_leads_to_a_file(text: str) -> None:
-    paths = re.findall(r"\]\((?!http)([^)#]+)", text)
-    assert paths
-    assert [path for path in paths if not (PROJECT / path).exists()] == []
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_link_leads_to_a_file(name: str) -> None:
+    paths = re.findall(r"\]\((?!http|#)([^)#]+)", (PROJECT / name).read_text())
+    assert [path for path in paths if not (PROJECT / name).parent.joinpath(path).exists()] == []
 
 
-@pytest.mark.parametrize("text", [TEXT, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
-def test_every_command_exists(text: str) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.M))
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_command_exists(name: str) -> None:
+    text = (PROJECT / name).read_text()
+    shown = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    targets = set(re.findall(r"^make ([a-z-]+)", shown, re.M))
     named = re.findall(r"make ([a-z][a-z-]+)`", text) + re.findall(r"^make ([a-z-]+)$", text, re.M)
-    assert named
     assert set(named) <= targets
-    for line in re.findall(r"\.venv/bin/pytest.*?(?=`|$)", text, re.M):
+    for line in re.findall(r"\.make/venv/bin/pytest.*?(?=`|$)", text, re.M):
         for word in shlex.split(line, comments=True):
-            assert not word.startswith("tests/") or (PROJECT / word).exists(), line
+            assert "/" not in word or word.startswith(".make") or (PROJECT / word).exists(), line
+
+
+def test_the_command_that_deletes_names_all_optional_parts() -> None:
+    (command,) = re.findall(r"^rm -r (.*)$", TEXT, re.M)
+    assert all((PROJECT / name).exists() for name in command.split())
+    optional = {path.parent.name for path in PROJECT.glob("*/commands.mk")}
+    assert optional <= set(command.split())
 
 
 def test_the_dags_are_those_of_the_table() -> None:
@@ -41,11 +45,11 @@ def test_the_dags_are_those_of_the_table() -> None:
 
 def test_the_layout_is_that_of_the_project() -> None:
     layout = re.search(r"## Layout\n\n```\n(.*?)```", TEXT, re.S)[1]
-    parent = ""
-    for line in layout.splitlines():
-        name = line.split()[0]
-        assert (PROJECT / (parent if line.startswith(" ") else "") / name).exists(), line
-        parent = parent if line.startswith(" ") else name
+    names = [line.split()[0] for line in layout.splitlines() if line]
+    assert [name for name in names if not (PROJECT / name).exists()] == []
+    tracked = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    folders = {path.split("/")[0] for path in tracked.stdout.splitlines() if "/" in path}
+    assert {name for name in folders if not name.startswith(".")} <= {name.split("/")[0] for name in names}
 
 
 def test_the_import_works() -> None:
@@ -56,7 +60,9 @@ def test_the_import_works() -> None:
 def test_errors_and_sentences_are_those_of_the_code() -> None:
     table = re.search(r"## When something goes wrong\n(.*?)\n## ", TEXT, re.S)[1]
     code = "".join(
-        path.read_text() for room in ("include", "scripts") for path in (PROJECT / room).rglob("*.py")
+        path.read_text()
+        for part in ("include", "scripts", "local-dbt-cloud/src")
+        for path in (PROJECT / part).rglob("*.py")
     )
     seen = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
     quoted = [part for cell in seen for part in re.findall(r"`(.+?)`", cell)]
@@ -77,4 +83,4 @@ def test_the_versions_are_those_that_are_installed() -> None:
     assert f"\napache-airflow=={airflow} " in lock
     assert tag.startswith(runtime)
     assert f"\napache-airflow-providers-dbt-cloud=={provider} " in lock
-    assert f"\ndbt-core=={dbt}." in lock
+    assert f"\ndbt-core=={dbt}." in (PROJECT / "local-dbt-cloud/requirements.lock").read_text()

@@ -12,11 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 
-THREE_LINES = """\
-def test_the_demo_job_succeeds(local_dbt_cloud):
-    run = local_dbt_cloud.trigger(101)
-    assert local_dbt_cloud.wait(run["id"])["is_success"]
-"""
+README = (PACKAGE / "README.md").read_text(encoding="utf-8")
+THREE_LINES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
 
 
 def run_pytest(python: Path, directory: Path, *arguments: str) -> str:

@@ -52,3 +52,21 @@ def test_the_example_of_a_fault_works(cloud: RunningCloud) -> None:
     run_id = cloud.add_run()
     assert cloud.client.get(f"runs/{run_id}/").status_code == 503
     assert cloud.client.get("runs/").status_code == 200
+
+
+def test_the_control_api_is_documented(cloud: RunningCloud) -> None:
+    served = {
+        (method, route.path)
+        for route in create_api(cloud.service).routes
+        if isinstance(route, APIRoute) and route.path.startswith("/local/")
+        for method in route.methods
+    }
+    rows = re.findall(r"^\| ([A-Z, ]+) \| (`/local/.+?`) \|", README, re.M)
+    documented = {
+        (method, path.split("?")[0])
+        for methods, paths in rows
+        for method in methods.split(", ")
+        for path in re.findall("`(.+?)`", paths)
+    }
+    assert served <= documented
+    assert {path for _, path in served} == {path for _, path in documented}
