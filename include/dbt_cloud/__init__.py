@@ -1,1 +1,1 @@
-"""What the Dags share to work with dbt Cloud: the provider's classes, and what this project adds to them."""
+"""The provider's dbt Cloud operator, sensor, trigger and hook, made durable."""

@@ -1,4 +1,4 @@
-"""The provider's hook, with a time limit, retries that double no run, and errors that are a sentence."""
+"""The provider's dbt Cloud hook with a time limit, safe retries, and errors that say what to do."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,28 +6,37 @@ from functools import cached_property
 from typing import Any
 
 import aiohttp
+from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudHook as ProviderHook
-from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunStatus
 from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowException
-from requests import Response, Session
+from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from urllib3.util import Retry
 
-from include.dbt_cloud.errors import check_connection, not_answered, not_understood, number, refused
+from include.dbt_cloud.exceptions import (
+    check_connection,
+    error_from_exception,
+    error_from_response,
+    parse_id,
+    unexpected_body,
+)
+from include.dbt_cloud.job_run import ACTIVE_STATUSES, JobRun
 
-ACTIVE = list(DbtCloudJobRunStatus.NON_TERMINAL_STATUSES.value)
-
-# After these the same GET may succeed: dbt Cloud, or a proxy before it, is busy, restarts or limits us.
-TRANSIENT = {429, *range(500, 600)}
-# Airflow gives a trigger 30 seconds to cancel its run.
-SECONDS_TO_CANCEL = 20
+DEFAULT_HOST = "cloud.getdbt.com"
+DEFAULT_TIMEOUT = 30
+# A GET is sent again after these: dbt Cloud, or a proxy before it, is overloaded or restarting.
+TRANSIENT_STATUSES = {429, *range(500, 600)}
+# Seconds. Airflow gives a trigger 30 to cancel its run.
+CANCEL_TIMEOUT = 20
 
 
 class _Retry(Retry):
+    """Retry any method after a 429, with which dbt Cloud says that it did not act."""
+
     def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
         return status_code == 429 or super().is_retry(method, status_code, has_retry_after)
 
@@ -36,16 +45,16 @@ class DbtCloudHook(ProviderHook):
     """Interact with dbt Cloud: the provider's hook, with the same arguments.
 
     A GET is sent again after a dropped connection, a timeout, a 5xx or a 429, whose Retry-After is obeyed. A
-    POST is sent again after a 429, or if it could not leave: otherwise it may have been acted on.
+    POST is sent again only if dbt Cloud did not act on it: after a 429, or when no connection was made.
 
-    :param dbt_cloud_conn_id: The ID of the dbt Cloud connection. Its extra may hold ``proxies``.
-    :param timeout_seconds: Seconds to wait for an answer, 30 by default.
-    :param retry_limit: How many times to send a GET again.
-    :param retry_delay: Seconds before the second of these times; they double from there, up to 30.
+    :param dbt_cloud_conn_id: ID of the dbt Cloud connection. Its extra may hold ``proxies``.
+    :param timeout_seconds: Seconds to wait for an answer. Default: 30.
+    :param retry_limit: How many times to send a GET again. Default: 5.
+    :param retry_delay: Seconds before the second of these; they double from there, up to 30. Default: 1.
     :param retry_args: Not used: tenacity would send a POST again too.
-    :raises DbtCloudRefused: dbt Cloud answered with an error.
-    :raises DbtCloudNoAnswer: No answer came.
-    :raises AirflowException: The connection cannot be right.
+    :raises DbtCloudResponseError: dbt Cloud answered with an error status.
+    :raises DbtCloudConnectionError: No answer of dbt Cloud arrived.
+    :raises AirflowException: The connection is incomplete or wrong.
     """
 
     def __init__(
@@ -56,85 +65,95 @@ class DbtCloudHook(ProviderHook):
         retry_delay: float = 1.0,
         retry_args: dict[Any, Any] | None = None,
     ) -> None:
-        super().__init__(dbt_cloud_conn_id, timeout_seconds=timeout_seconds or 30)
+        super().__init__(dbt_cloud_conn_id, timeout_seconds=timeout_seconds or DEFAULT_TIMEOUT)
         self.retries = _Retry(
             retry_limit,
-            # An untrusted certificate stays so.
+            # An untrusted certificate stays untrusted.
             other=0,
             backoff_factor=retry_delay,
             backoff_max=30,
-            status_forcelist=TRANSIENT,
+            status_forcelist=TRANSIENT_STATUSES,
             allowed_methods=["GET"],
             raise_on_status=False,
         )
 
-    def get_conn(self, headers: Any = None, extra_options: dict[str, Any] | None = None) -> Session:
-        """Return a session that retries and keeps its connection, with the time limit and the proxies."""
-        # HttpHook takes the time limit from here; the provider's get_conn never fills it.
-        self.merged_extra = extra_options or {}
-        self._kept_session.proxies = self.merged_extra.get("proxies", {})
-        return self._kept_session
+    @cached_property
+    def connection(self) -> Connection:
+        """The connection, validated. Not for the triggerer's event loop: see ``load_connection``."""
+        return check_connection(self.get_connection(self.dbt_cloud_conn_id), self.dbt_cloud_conn_id)
+
+    async def load_connection(self) -> Connection:
+        """Read the connection again, which may have changed, without blocking the event loop."""
+        connection = await get_async_connection(self.dbt_cloud_conn_id)
+        self.connection = check_connection(connection, self.dbt_cloud_conn_id)
+        return self.connection
+
+    @property
+    def host(self) -> str:
+        """The host of the connection that was read last."""
+        return self.connection.host or DEFAULT_HOST
+
+    @property
+    def account_id(self) -> int:
+        """The account ID of the connection that was read last; raises AirflowException if it has none."""
+        if not self.connection.login:
+            raise AirflowException(
+                f"The connection {self.dbt_cloud_conn_id!r} has no account id: set its login to it."
+            )
+        return int(self.connection.login)
 
     @cached_property
-    def _kept_session(self) -> Session:
+    def _session(self) -> Session:
         session = super().get_conn()
+        session.proxies = self.connection.extra_dejson.get("proxies") or {}
         session.mount("https://", HTTPAdapter(max_retries=self.retries))
         return session
 
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
-        """Open an asynchronous session below ``/api/v2/accounts/``, which keeps its connections.
+    def get_conn(self, *args: Any, **kwargs: Any) -> Session:
+        """Return the session of this hook, which retries and keeps its connections open."""
+        return self._session
 
-        Unlike the provider's asynchronous calls, each of which opens a connection of its own. It cannot use a
-        SOCKS proxy.
+    def run_and_check(
+        self, session: Session, prepped_request: PreparedRequest, extra_options: dict[Any, Any]
+    ) -> Response:
+        """Send a request within the time limit, and translate what goes wrong into this package's errors."""
+        settings = session.merge_environment_settings(
+            prepped_request.url, session.proxies, session.stream, session.verify, session.cert
+        )
+        try:
+            response = session.send(prepped_request, timeout=self.timeout_seconds, **settings)
+        except RequestException as error:
+            request = f"{prepped_request.method} {prepped_request.path_url.partition('?')[0]}"
+            # Not chained: the text of a proxy error can hold the proxy's password.
+            raise error_from_exception(error, request, self.host, self.dbt_cloud_conn_id) from None
+        self.check_response(response)
+        return response
+
+    def check_response(self, response: Response) -> None:
+        """Raise DbtCloudResponseError if the status is an error."""
+        if not response.ok:
+            raise error_from_response(response, self.dbt_cloud_conn_id)
+
+    @asynccontextmanager
+    async def async_session(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Open an asynchronous session below ``/api/v2/accounts/`` that keeps its connections open.
+
+        The provider's asynchronous calls open one each. SOCKS proxies are not supported.
         """
-        # Read anew: it may have been changed since it was read last.
-        self.__dict__.pop("connection", None)
-        headers, tenant = await self.get_headers_tenants_from_connection()
-        proxies = self._get_proxies(await self._resolve_connection_async())
-        # Where the connection names none, the environment may, as for requests.
-        proxy = select_proxy(f"https://{tenant}", proxies or get_environ_proxies(f"https://{tenant}"))
+        connection = await self.load_connection()
+        url = f"https://{self.host}"
+        # As requests does: the environment's proxy applies where the connection names none.
+        proxy = select_proxy(url, connection.extra_dejson.get("proxies") or get_environ_proxies(url))
         async with aiohttp.ClientSession(
-            f"https://{tenant}/api/v2/accounts/",
-            headers=headers,
+            f"{url}/api/v2/accounts/",
+            headers={"Authorization": f"Token {connection.password}", "Content-Type": "application/json"},
             timeout=aiohttp.ClientTimeout(total=self.timeout_seconds),
             proxy=proxy and prepend_scheme_if_needed(proxy, "http"),
         ) as session:
             yield session
 
-    def cancel_job_run(self, run_id: int, account_id: int | None = None) -> None:
-        """Cancel a run. Unlike any other POST this one may be sent again: to cancel twice is to cancel.
-
-        :param run_id: The ID of a dbt Cloud job run.
-        :param account_id: Optional. The ID of a dbt Cloud account.
-        """
-        patiently = Retrying(
-            retry=retry_if_exception(lambda error: getattr(error, "may_pass", False)),
-            wait=wait_fixed(min(1, self.retries.backoff_factor)),
-            stop=stop_after_delay(SECONDS_TO_CANCEL),
-            reraise=True,
-        )
-        patiently(super().cancel_job_run, run_id, account_id)
-
-    def check_response(self, response: Response) -> None:
-        """Raise DbtCloudRefused, with a sentence that says what to do, if the answer is an error."""
-        if not response.ok:
-            raise refused(response, self.dbt_cloud_conn_id)
-
-    def test_connection(self) -> tuple[bool, str]:
-        """Ask for the account, which a wrong host, token or account id does not survive."""
-        connection = f"The connection {self.dbt_cloud_conn_id!r}"
-        try:
-            hook = type(self)(self.dbt_cloud_conn_id, timeout_seconds=10, retry_limit=0)
-            name = hook.get_account().json()["data"]["name"]
-        except (ValueError, KeyError, TypeError):
-            return False, f"{connection} leads to something that is not dbt Cloud: check its host."
-        except AirflowException as error:
-            return False, str(error)
-        return True, f"Successfully connected to dbt Cloud, account {name!r}."
-
     def check_job_is_not_running(self, job_id: int | str, account_id: int | None = None) -> bool:
-        """Return whether no run of the job is active; if one is, log which, since when and where to see it.
+        """Return whether the job has no active run, and log which one it has.
 
         A job that never ran is not running. Takes and raises what ``get_active_job_run`` does.
         """
@@ -142,61 +161,83 @@ class DbtCloudHook(ProviderHook):
         if run is None:
             self.log.info("Job %s has no active run.", job_id)
             return True
-        which = f"run {run['id']}, {run['status_humanized'].lower()}, created {run['created_at']}"
-        self.log.info("Job %s has an active run: %s. See it at %s", job_id, which, run["href"])
+        status = run.status_humanized.lower()
+        self.log.info(
+            "Job %s has an active run: run %s, %s, created %s. See %s",
+            job_id, run.id, status, run.created_at, run.href,
+        )  # fmt: skip
         return False
 
     def get_active_job_run(
         self, job_id: int | str, account_id: int | None = None, order_by: str = "-id"
-    ) -> dict[str, Any] | None:
+    ) -> JobRun | None:
         """Return the job's newest run that is queued, starting or running; None if there is none.
 
         One request for one run, however long the job's history is.
 
-        :param job_id: The ID of a dbt Cloud job, as a number or, as templates render it, in digits.
-        :param account_id: Optional. The ID of a dbt Cloud account, by default the connection's.
-        :param order_by: ``id`` for the oldest of these runs instead.
-        :return: The run as dbt Cloud's API writes it: ``id``, ``status``, ``created_at``, ``href``...
+        :param job_id: ID of the job, as a number or, as templates render it, in digits.
+        :param account_id: ID of the account. Default: the connection's.
+        :param order_by: ``id`` for the oldest of these runs.
         """
-        query = {"job_definition_id": number(job_id, "job"), "status__in": str(ACTIVE)}
-        response = self.get_job_runs(account_id, query | {"order_by": order_by, "limit": 1})
-        runs = self.runs_in(response)
-        # A proxy or another service can answer too: what it says must not pass for "no run is active".
-        if any(run["status"] not in ACTIVE for run in runs):
-            raise not_understood(response, self.dbt_cloud_conn_id)
+        query = {"job_definition_id": parse_id(job_id, "job"), "status__in": str(list(ACTIVE_STATUSES))}
+        response = self.get_job_runs(
+            account_id or self.account_id, query | {"order_by": order_by, "limit": 1}
+        )
+        runs = self.parse_runs(response)
+        # A proxy or another service can answer too: that must not pass for "no active run".
+        if any(not run.is_active for run in runs):
+            raise unexpected_body(response, self.dbt_cloud_conn_id)
         return runs[0] if runs else None
 
-    def retry_job_run(self, run_id: int, account_id: int | None = None) -> Response:
-        """Start a run that goes on from the point where a run failed, if that is its job's newest one."""
-        account_id = account_id or self._resolve_account_id()
-        return self._run_and_get_response(method="POST", endpoint=f"{account_id}/runs/{run_id}/retry/")
+    def get_run(self, run_id: int, account_id: int | None = None, related: list[str] | None = None) -> JobRun:
+        """Return a run; ``related`` may name ``trigger`` and ``run_steps``."""
+        return self.parse_runs(self.get_job_run(run_id, account_id or self.account_id, related))[0]
 
-    def runs_in(self, response: Response) -> list[dict[str, Any]]:
-        """Return the runs, or the one, in an answer; raise DbtCloudNoAnswer if it is not dbt Cloud's."""
+    def list_newest_runs(self, job_id: int, account_id: int) -> list[JobRun]:
+        """Return the newest 100 runs of a job with their causes, newest first."""
+        query = {"job_definition_id": job_id, "order_by": "-id", "include_related": '["trigger"]'}
+        return self.parse_runs(self.get_job_runs(account_id, query))
+
+    def trigger_run(self, job_id: int, account_id: int, cause: str, **overrides: Any) -> JobRun:
+        """Start a run; ``overrides`` are those of ``trigger_job_run``."""
+        response = self.trigger_job_run(job_id=job_id, account_id=account_id, cause=cause, **overrides)
+        return self.parse_runs(response)[0]
+
+    def retry_run(self, run_id: int, account_id: int) -> JobRun:
+        """Start a run that continues from the point where a run failed, if that is its job's newest one."""
+        self.method = "POST"
+        return self.parse_runs(self.run(f"api/v2/accounts/{account_id}/runs/{run_id}/retry/"))[0]
+
+    def cancel_job_run(self, run_id: int, account_id: int | None = None) -> None:
+        """Cancel a run. Unlike other POST requests it is sent again after a failure: it is idempotent.
+
+        :param run_id: ID of the run.
+        :param account_id: ID of the account. Default: the connection's.
+        """
+        retrying = Retrying(
+            retry=retry_if_exception(lambda error: getattr(error, "retryable", False)),
+            wait=wait_fixed(min(1, self.retries.backoff_factor)),
+            stop=stop_after_delay(CANCEL_TIMEOUT),
+            reraise=True,
+        )
+        retrying(super().cancel_job_run, run_id, account_id or self.account_id)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask for the account: fails with a wrong host, token or account ID."""
+        connection = f"The connection {self.dbt_cloud_conn_id!r}"
+        try:
+            hook = type(self)(self.dbt_cloud_conn_id, timeout_seconds=10, retry_limit=0)
+            name = hook.get_account(hook.account_id).json()["data"]["name"]
+        except (ValueError, KeyError, TypeError):
+            return False, f"{connection} does not lead to dbt Cloud: check its host."
+        except AirflowException as error:
+            return False, str(error)
+        return True, f"Successfully connected to dbt Cloud, account {name!r}."
+
+    def parse_runs(self, response: Response) -> list[JobRun]:
+        """Return the runs, or the one, in a response; raise DbtCloudConnectionError if it has none."""
         try:
             data = response.json()["data"]
-            runs = data if isinstance(data, list) else [data]
-            if all(isinstance(run["id"], int) and isinstance(run["status"], int) for run in runs):
-                return runs
+            return [JobRun.from_api(run) for run in (data if isinstance(data, list) else [data])]
         except (ValueError, KeyError, TypeError):
-            pass
-        raise not_understood(response, self.dbt_cloud_conn_id)
-
-    def _run_and_get_response(self, *, method: str = "GET", endpoint: str | None = None, **more: Any) -> Any:
-        try:
-            return super()._run_and_get_response(method=method, endpoint=endpoint, **more)
-        except RequestException as error:
-            host = self._get_tenant_domain(self.connection)
-            raise not_answered(f"{method} {endpoint}", error, host, self.dbt_cloud_conn_id) from error
-
-    def _resolve_account_id(self) -> int:
-        if not self.connection.login:
-            raise AirflowException(
-                f"The connection {self.dbt_cloud_conn_id!r} has no account id: set its login to it."
-            )
-        return int(self.connection.login)
-
-    def _require_password(self, conn: Connection) -> Connection:
-        # Whoever reads the connection, in synchronous and asynchronous code, passes here.
-        check_connection(conn, self.dbt_cloud_conn_id)
-        return conn
+            raise unexpected_body(response, self.dbt_cloud_conn_id) from None

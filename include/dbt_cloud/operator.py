@@ -1,101 +1,90 @@
-"""Runs a dbt Cloud job: the provider's operator, which starts no run twice, loses none, misjudges none."""
+"""Run a dbt Cloud job exactly once per task instance and report its real outcome."""
 
 import asyncio
 import time
 from functools import cached_property
-from threading import Thread
 from typing import Any
 
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
 from airflow.providers.dbt.cloud.operators.dbt import DbtCloudRunJobOperator as ProviderOperator
 from airflow.providers.dbt.cloud.utils.openlineage import inject_parent_job_information_into_dbt_cloud_cause
 from airflow.sdk import Asset, Context
-from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
-from requests import Response
+from airflow.sdk.exceptions import AirflowTaskTimeout
 
-from include.dbt_cloud.errors import (
-    RUN_ERRORS,
-    DbtCloudJobRunCancelled,
-    DbtCloudJobRunLost,
-    DbtCloudRefused,
-    DbtCloudRequestError,
-    number,
-)
+from include.dbt_cloud.checkpoint import Checkpoint
+from include.dbt_cloud.exceptions import RUN_ERRORS, DbtCloudJobRunUnreachable, parse_id
 from include.dbt_cloud.hook import DbtCloudHook
-from include.dbt_cloud.own_runs import cause_with, mark_of, newest_own_run
-from include.dbt_cloud.results import first_failed, read_run_results, table_of
-from include.dbt_cloud.trigger import DbtCloudRunJobTrigger, end_of, outcome_of
-
-# How often to start a run while no answer arrives and no run is to be seen.
-STARTS = 3
-# For so long dbt Cloud may hide a run that it has just started.
-SECONDS_HIDDEN = 60
-# The key in task_state_store of what later tries must know: the last start with its mark, and the run that
-# the task itself cancelled.
-NOTE = "dbt_cloud_run"
+from include.dbt_cloud.job_run import JobRun
+from include.dbt_cloud.results import first_failed, format_results, read_run_results
+from include.dbt_cloud.run_tags import run_tag
+from include.dbt_cloud.submitter import JobRunSubmitter, cancel_run
+from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 
 
 class DbtCloudRunJobOperator(ProviderOperator):
-    """Execute a dbt Cloud job: the provider's operator, with the same arguments and one more.
+    """Execute a dbt Cloud job: the provider's operator, with the same arguments and the following.
 
-    Every run carries the mark of its task instance in its cause. A later try, or one whose request to start a
-    run got no answer, looks for the run with its mark before it starts another: it waits for an active one,
-    takes one that succeeded as its own, and goes on from one that failed (``retry_from_failure``) or starts
-    afresh. A task that was cleared cancels what it left behind and starts anew. With ``reuse_existing_run``
-    it joins an active run of somebody else instead of queueing behind it; what it joined it never cancels.
+    A retry reattaches to the run of the try before it: it waits for an active run, succeeds with one that
+    succeeded, and otherwise starts a new one, or continues the failed one with ``retry_from_failure``. A
+    clear cancels the run that was left behind and starts a new one. With ``reuse_existing_run`` the task
+    joins an active run that somebody else started, and never cancels it.
 
-    :param check_interval: Seconds between two requests; each asks after all runs that tasks wait for.
-    :param patience: For how many seconds to wait for a run that is out of sight, also in a worker for that of
-        an earlier try.
+    .. code-block:: python
+
+        DbtCloudRunJobOperator(task_id="run_dbt", dbt_cloud_conn_id="dbt_conn", job_id=101, deferrable=True)
+
+    :param check_interval: Seconds between two polls. One poll covers all waiting tasks. Default: 5.
+    :param outage_tolerance: Seconds for which dbt Cloud may be unreachable, or not know the run, before the
+        task fails. Default: 1800.
+    :param cancel_on_kill: Whether to cancel the run when somebody marks the running or deferred task failed
+        or successful, or clears it. Default: True.
     :raises DbtCloudJobRunFailed: dbt failed.
-    :raises DbtCloudJobRunCancelled: Somebody cancelled the run; the task is not retried.
-    :raises DbtCloudJobRunTimedOut: ``timeout`` passed, or ``execution_timeout``: then the run is cancelled.
-    :raises DbtCloudJobRunLost: The run was out of sight for too long, and may go on.
+    :raises DbtCloudJobRunCancelled: A user canceled the run; not retried.
+    :raises DbtCloudJobRunTimedOut: ``timeout`` passed, or ``execution_timeout``, which cancels the run.
+    :raises DbtCloudJobRunUnreachable: The outage tolerance was exceeded; the run may still be active.
     """
 
-    def __init__(self, *, check_interval: int = 5, patience: float = 1800, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        check_interval: int = 5,
+        outage_tolerance: float = 1800,
+        cancel_on_kill: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(check_interval=check_interval, **kwargs)
-        self.patience = patience
-        self.cancel_on_kill = True
-        self.killed = False
-        self.cancelled_run: int | None = None
-        self.state: Any = None
+        self.outage_tolerance = outage_tolerance
+        self.cancel_on_kill = cancel_on_kill
+        self._checkpoint = Checkpoint(None)
+        self._submitter: JobRunSubmitter | None = None
+        # Whether self.run_id is this task instance's own run, and not known to have ended.
+        self._owned = False
+        self._killed = False
 
     @cached_property
     def hook(self) -> DbtCloudHook:
-        """The hook, made from ``hook_params``."""
+        """The hook, created with ``hook_params``."""
         return DbtCloudHook(self.dbt_cloud_conn_id, **self.hook_params)
 
     def execute(self, context: Context) -> int:
-        """Start a run, or find the one to wait for; wait for it, in the triggerer if ``deferrable``."""
-        ti, self.state = context["ti"], context.get("task_state_store")
-        self.mark = mark_of(ti)
-        # Here, not in the triggerer, where an error ends the task without its reason.
-        self.account_id = number(self.account_id or self.hook._resolve_account_id(), "account")
-        self.job_id = number(self._resolve_job_id(), "job")
-        run = self._earlier_run(ti) or self._start_or_join(ti)
-        self.run_id = run["id"]
-        if self.killed and self.cancel_on_kill:
-            self._cancel(self.run_id)
-            raise DbtCloudJobRunException(f"The task was killed while it started run {run['id']}.")
-        self.log.info("Run %s of dbt Cloud: %s", run["id"], run["href"])
-        ti.xcom_push(key="job_run_url", value=run["href"])
-        ti.xcom_push(key="job_run_id", value=run["id"])
+        """Submit a run or reattach to one, and wait for it; in the triggerer if ``deferrable``."""
+        ti = context["ti"]
+        self._checkpoint = Checkpoint(context.get("task_state_store"))
+        self._submitter = self._create_submitter(ti)
+        run, owned = self._submitter.reattach(ti.try_number), True
+        if run is None:
+            run, owned = self._submitter.submit_or_join()
+        self.run_id, self._owned = run.id, owned
+        if self._killed and self.cancel_on_kill and owned:
+            self._submitter.cancel(run.id)
+            raise DbtCloudJobRunException(f"The task was killed while it started dbt Cloud run {run.id}.")
+        self.log.info("dbt Cloud run %s: %s", run.id, run.href)
+        ti.xcom_push(key="job_run_url", value=run.href)
+        ti.xcom_push(key="job_run_id", value=run.id)
         if not self.wait_for_termination:
-            return self.run_id
-        limit = self.execution_timeout
-        trigger = DbtCloudRunJobTrigger(
-            conn_id=self.dbt_cloud_conn_id,
-            run_id=self.run_id,
-            end_time=time.time() + self.timeout,
-            execution_deadline=time.time() + limit.total_seconds() if limit else None,
-            account_id=self.account_id,
-            poll_interval=self.check_interval,
-            hook_params=self.hook_params,
-            patience=self.patience,
-            cancel_on_kill=self.cancel_on_kill,
-        )
-        if self.deferrable and outcome_of(run) is None:
+            return run.id
+        trigger = self._create_trigger(run)
+        if self.deferrable and run.outcome is None:
             self.defer(trigger=trigger, method_name="execute_complete")
         try:
             event = asyncio.run(trigger.wait())
@@ -104,190 +93,111 @@ class DbtCloudRunJobOperator(ProviderOperator):
         return self.execute_complete(context, event.payload)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> int:
-        """Log and push the results of a run; return its id if it succeeded, or raise what became of it."""
+        """Log and push the results of the run; return its ID if it succeeded, else raise its outcome."""
         if event is None or event.get("status") not in {"success", *RUN_ERRORS}:
-            raise DbtCloudJobRunLost(f"Not known how the run goes on: the trigger said {event!r}.")
-        self.run_id, self.state = event["run_id"], context.get("task_state_store")
-        status, message, is_own = event["status"], event["message"], event.get("cancel", True)
-        if status == "timeout" and is_own:
-            message += "" if self._cancel(self.run_id) else " It could not be cancelled: cancel it there."
-        # From here on there is nothing left to cancel.
-        self.cancel_on_kill = False
-        try:
-            answer = self.hook.get_job_run(self.run_id, self.account_id or None, ["run_steps"])
-            run = self.hook.runs_in(answer)[0]
-            outcome = outcome_of(run)
-            # It may have ended after all, just then, or while nothing was seen of it: that is the verdict.
-            if outcome and status != "success" and not (outcome == "cancelled" and status == "timeout"):
-                status, message = outcome, end_of(run)
-            failed = outcome and self._publish_results(context, run)
-            if failed and status == "error":
-                message += f" First: {failed['unique_id']}: {failed['message']}"
-        except (Exception, AirflowTaskTimeout) as error:
-            # What became of the run matters more.
-            self.log.warning("The results of run %s cannot be shown: %s", self.run_id, error)
+            raise DbtCloudJobRunUnreachable(f"Unexpected trigger event: {event!r}.")
+        self._checkpoint = Checkpoint(context.get("task_state_store"))
+        # An event of the provider's trigger has no ownership: that one waits for the task's own run.
+        self.run_id, owned = event["run_id"], event.get("owned", True)
+        status, message = event["status"], event["message"]
+        if status == "timeout" and owned and not self._cancel(self.run_id):
+            message += " It could not be canceled: cancel it there."
+        # From here on there is nothing for a kill to cancel.
+        self._owned = False
+        status, message = self._confirm(context, status, message)
         if status == "success":
             self.log.info(message)
             return self.run_id
-        if status == "cancelled" and not is_own:
-            raise DbtCloudJobRunException(f"{message} Somebody else had started it; a retry starts another.")
-        if status == "cancelled" and self._has_cancelled(self.run_id):
-            raise DbtCloudJobRunException(f"{message} This task itself had asked for that.")
+        if status == "cancelled" and not owned:
+            raise DbtCloudJobRunException(f"{message} Somebody else started it; a retry starts another run.")
+        if status == "cancelled" and self._checkpoint.is_canceled_by_task(self.run_id):
+            raise DbtCloudJobRunException(f"{message} The task canceled it.")
         raise RUN_ERRORS[status](message)
 
     def on_kill(self) -> None:
         """Cancel the run of a task that is killed while it holds a worker."""
-        self.killed = True
-        if self.run_id and self.cancel_on_kill:
-            self._cancel(self.run_id)
+        self._killed = True
+        submitted = self._submitter.submitted if self._submitter else None
+        run_id = self.run_id if self._owned else submitted and not self.run_id and submitted.id
+        if run_id and self.cancel_on_kill:
+            self._cancel(run_id)
 
-    def _earlier_run(self, ti: Any) -> dict[str, Any] | None:
-        """Return the run that an earlier try started, if this one can take it over."""
-        # What an earlier try ended with: the next run is newer, and goes on from it if it failed.
-        note, self.ended_run = self._recall(), None
-        # Without a note, where Airflow keeps none, the mark alone tells.
-        if ti.try_number == 1 or (self.state and not note.get("mark")):
-            return None
-        mark = note.get("mark") or self.mark
-        visible_by = note.get("at", 0) + self.hook.timeout_seconds + SECONDS_HIDDEN
-        run = self._look(mark, note.get("after", 0), visible_by)
-        if run is None:
-            return None
-        outcome = outcome_of(run)
-        if mark == self.mark:
-            if outcome in (None, "success"):
-                self.log.info("An earlier try of this task started run %s of dbt Cloud.", run["id"])
-                return run
-            if outcome == "cancelled" and not self._has_cancelled(run["id"]):
-                raise DbtCloudJobRunCancelled(f"{end_of(run)} An earlier try of this task had started it.")
-        elif outcome is None and not self._cancel(run["id"]):
-            # Somebody cleared the task: what it has left behind ends before another begins.
-            raise DbtCloudJobRunException(
-                f"Run {run['id']} of dbt Cloud could not be cancelled, and may go on: see {run['href']}"
-            )
-        if mark == self.mark or outcome == "error":
-            self.ended_run = run
-        return None
-
-    def _start_or_join(self, ti: Any) -> dict[str, Any]:
-        """Start a run; with ``reuse_existing_run`` join the first active one, also if it came between."""
-        run = self._first_active_run() if self.reuse_existing_run else None
-        if run is None:
-            reason = self.additional_run_config.get("cause") or self.trigger_reason
-            if self.openlineage_inject_parent_job_info:
-                reason = inject_parent_job_information_into_dbt_cloud_cause(reason, ti)
-            ours = self._start(cause_with(self.mark, reason or "Triggered via Apache Airflow"))
-            self.run_id = ours["id"]
-            try:
-                run = self._first_active_run() if self.reuse_existing_run else None
-            except AirflowException as error:
-                self.log.warning("Whether others started the job too is not known: %s", error)
-            if run is None or run["id"] >= ours["id"] or not self._cancel(ours["id"]):
-                return ours
-        self.cancel_on_kill = False
-        self.log.info("Joining run %s of dbt Cloud, which somebody else started.", run["id"])
-        return run
-
-    def _first_active_run(self) -> dict[str, Any] | None:
-        # The oldest: dbt Cloud runs it first.
-        run = self.hook.get_active_job_run(self.job_id, self.account_id, order_by="id")
-        return None if run and run["id"] == self.cancelled_run else run
-
-    def _start(self, cause: str) -> dict[str, Any]:
-        after = self.ended_run["id"] if self.ended_run else 0
-        earlier = {"mark": "", "after": 0, "at": 0} | self._recall()
-        for _ in range(STARTS):
-            # Noted first: whatever happens from here on, a later try looks for the run.
-            self._note(mark=self.mark, after=after, at=time.time())
-            try:
-                return self.hook.runs_in(self._post(cause))[0]
-            except AirflowException as failure:
-                if not getattr(failure, "may_have_been_done", False):
-                    # So there is nothing that a later try could look for.
-                    self._note(**earlier)
-                    raise
-                error, earlier = failure, self._recall()
-            self.log.warning("%s Looking for %s seconds whether a run was started.", error, SECONDS_HIDDEN)
-            run = self._look(self.mark, after, time.time() + SECONDS_HIDDEN)
-            if run and run["id"] > after:
-                return run
-        raise error
-
-    def _post(self, cause: str) -> Response:
-        if self.retry_from_failure and self.ended_run and outcome_of(self.ended_run) == "error":
-            try:
-                return self.hook.retry_job_run(self.ended_run["id"], self.account_id)
-            except DbtCloudRefused as error:
-                if error.may_have_been_done:
-                    raise
-                self.log.warning("Starting afresh, for a retry from the failure is refused: %s", error)
-        return self.hook.trigger_job_run(
+    def _create_submitter(self, ti: Any) -> JobRunSubmitter:
+        # Resolved here: in the triggerer an error would end the task without its reason.
+        self.account_id = parse_id(self.account_id or self.hook.account_id, "account")
+        if self.job_id is None:
+            names = {name: getattr(self, name) for name in ("project_name", "environment_name", "job_name")}
+            self.job_id = self.hook.get_job_by_name(**names, account_id=self.account_id)["id"]
+        self.job_id = parse_id(self.job_id, "job")
+        reason = self.additional_run_config.get("cause") or self.trigger_reason
+        if self.openlineage_inject_parent_job_info:
+            reason = inject_parent_job_information_into_dbt_cloud_cause(reason, ti)
+        names = ("steps_override", "schema_override", "additional_run_config")
+        return JobRunSubmitter(
+            hook=self.hook,
             account_id=self.account_id,
             job_id=self.job_id,
-            cause=cause,
-            steps_override=self.steps_override,
-            schema_override=self.schema_override,
-            additional_run_config=self.additional_run_config | {"cause": cause},
+            tag=run_tag(ti),
+            reason=reason or "Triggered via Apache Airflow",
+            checkpoint=self._checkpoint,
+            log=self.log,
+            overrides={name: getattr(self, name) for name in names},
+            reuse_existing_run=self.reuse_existing_run,
+            retry_from_failure=self.retry_from_failure,
+            poll_interval=self.check_interval,
+            outage_tolerance=self.outage_tolerance,
         )
 
-    def _look(self, mark: str, after: int, until: float) -> dict[str, Any] | None:
-        """Return the newest run with a mark; until a time, wait for one that is newer than a run.
-
-        While dbt Cloud cannot say, be as patient as with a run that is out of sight.
-        """
-        give_up = max(until, time.time() + self.patience)
-        query = {"job_definition_id": self.job_id, "order_by": "-id", "include_related": '["trigger"]'}
-        while True:
-            try:
-                runs = self.hook.runs_in(self.hook.get_job_runs(self.account_id, query))
-                run = newest_own_run(runs, mark, after)
-                if (run and run["id"] > after) or time.time() >= until:
-                    return run
-            except DbtCloudRequestError as error:
-                if not error.may_pass or time.time() >= give_up:
-                    raise
-                self.log.warning("Not known which runs were started: %s", error)
-            time.sleep(min(self.check_interval, 5))
+    def _create_trigger(self, run: JobRun) -> DbtCloudRunJobTrigger:
+        limit = self.execution_timeout
+        return DbtCloudRunJobTrigger(
+            conn_id=self.dbt_cloud_conn_id,
+            run_id=run.id,
+            end_time=time.time() + self.timeout,
+            execution_deadline=time.time() + limit.total_seconds() if limit else None,
+            account_id=self.account_id,
+            poll_interval=self.check_interval,
+            hook_params=self.hook_params,
+            outage_tolerance=self.outage_tolerance,
+            cancel_on_kill=self.cancel_on_kill,
+            owned=self._owned,
+        )
 
     def _cancel(self, run_id: int) -> bool:
-        """Cancel a run, and note that it was us; return whether dbt Cloud has heard it."""
-        self.cancelled_run = run_id
-        # In a thread: the signal to end may have come while Airflow's own request holds a lock.
-        noting = Thread(target=self._note, kwargs={"cancelled": run_id}, daemon=True)
-        noting.start()
+        return cancel_run(self.hook, run_id, self.account_id or None, self._checkpoint, self.log)
+
+    def _confirm(self, context: Context, status: str, message: str) -> tuple[str, str]:
+        """Publish the results; return the event's status and message, or dbt Cloud's if the run has ended."""
         try:
-            self.hook.cancel_job_run(run_id, self.account_id or None)
-            self.log.info("Cancelled run %s of dbt Cloud.", run_id)
-        except Exception as error:
-            self.log.warning("Run %s of dbt Cloud could not be cancelled: %s", run_id, error)
-            return False
-        finally:
-            noting.join(1)
-        return True
+            run = self.hook.get_run(self.run_id, self.account_id or None, ["run_steps"])
+            # It may have ended just after the event, or while it could not be polled: dbt Cloud decides.
+            if (
+                run.outcome
+                and status != "success"
+                and not (run.outcome == "cancelled" and status == "timeout")
+            ):
+                status, message = run.outcome, run.summary
+            failed = run.outcome and self._publish_results(context, run)
+            if failed and status == "error":
+                message += f" First: {failed['unique_id']}: {failed['message']}"
+        except (Exception, AirflowTaskTimeout) as error:
+            # The verdict matters more than the results.
+            self.log.warning("Could not read the results of dbt Cloud run %s: %s", self.run_id, error)
+        return status, message
 
-    def _has_cancelled(self, run_id: int) -> bool:
-        return run_id in (self.cancelled_run, self._recall().get("cancelled"))
-
-    def _publish_results(self, context: Context, run: dict[str, Any]) -> dict[str, Any] | None:
-        """Log and push what became of the nodes; return the one to look at first if the run failed."""
-        succeeded, failed = outcome_of(run) == "success", None
+    def _publish_results(self, context: Context, run: JobRun) -> dict[str, Any] | None:
+        """Log and push the results of the nodes; return the first failed one."""
+        failed = None
         try:
             results = read_run_results(self.hook, run)
             failed = first_failed(results)
         finally:
-            if not (succeeded or failed):
-                # It failed before dbt came to a node, or after, or its nodes cannot be read.
-                self.hook.log_job_run_failure_details(run["id"], job_run=run)
-        self.log.info("Run %s of dbt Cloud: %s", run["id"], table_of(results))
+            if run.outcome != "success" and not failed:
+                # It failed outside of any node, or its nodes cannot be read: dbt's log says why.
+                self.hook.log_job_run_failure_details(run.id, self.account_id or None)
+        self.log.info("dbt Cloud run %s: %s", run.id, format_results(results))
         context["ti"].xcom_push(key="run_results", value=results)
-        for outlet in self.outlets if succeeded else ():
+        for outlet in self.outlets if run.outcome == "success" else ():
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra = results
         return failed
-
-    def _note(self, **facts: Any) -> None:
-        if self.state is not None:
-            self.state.set(NOTE, self._recall() | facts)
-
-    def _recall(self) -> dict[str, Any]:
-        return (self.state.get(NOTE) if self.state is not None else None) or {}

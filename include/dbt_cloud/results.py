@@ -1,4 +1,4 @@
-"""Reads what dbt says of each node that a run built: as a table for the log, as JSON for an XCom."""
+"""Read the results of a run's nodes: a table for the log, JSON for an XCom."""
 
 import json
 from collections import Counter
@@ -8,37 +8,38 @@ from typing import Any
 from tabulate import tabulate
 
 from include.dbt_cloud.critical_path import critical_path, started_at
-from include.dbt_cloud.errors import DbtCloudRefused
+from include.dbt_cloud.exceptions import DbtCloudResponseError
 from include.dbt_cloud.hook import DbtCloudHook
+from include.dbt_cloud.job_run import JobRun
 
-# What to look at first. Any other status is good.
+# Statuses that need attention, the most important first. Any other status is good.
 RANKS = {"error": 0, "runtime error": 0, "fail": 0, "partial success": 0, "warn": 1, "skipped": 2}
 GOOD = 3
-GOOD_ONES_IN_TABLE = 10
-LONGEST_MESSAGE = 200
-# What fits into an XCom of every database that Airflow runs on.
-MOST_BYTES = 48_000
-# Commands that write run_results.json although they build and test nothing.
-BUILD_NOTHING = ("compile", "generate", "list", "parse", "show")
+MAX_GOOD_ROWS = 10
+MAX_MESSAGE_LENGTH = 200
+# Bytes that fit into an XCom of every database that Airflow supports.
+MAX_NODES_SIZE = 48_000
+# Commands that write run_results.json without building or testing anything.
+NOT_BUILDING = ("compile", "generate", "list", "parse", "show")
 
 
-def read_run_results(hook: DbtCloudHook, run: dict[str, Any]) -> dict[str, Any]:
-    """Return what became of the nodes of all dbt steps of a run that has ended.
+def read_run_results(hook: DbtCloudHook, run: JobRun) -> dict[str, Any]:
+    """Return the results of all dbt steps of a run that has ended.
 
-    :param run: The run with its ``run_steps``.
-    :return: ``run_id``; ``href``, the run's page; ``counts``, nodes by status; ``seconds``, of all steps;
-        ``nodes``, the most important first; ``left_out``, how many nodes were too many. A node has dbt's
-        ``unique_id``, ``status``, ``execution_time`` (seconds), ``thread_id`` and ``started_at`` (ISO 8601 in
-        UTC, or None), ``critical`` if it is on the critical path, and if it is not good the first line of its
-        ``message``.
-    :raises AirflowException: dbt Cloud could not be asked. That a step has no results is none.
+    :param run: The run with its steps.
+    :return: ``run_id``; ``href``, the run's page; ``counts``, nodes by status; ``seconds`` of all steps;
+        ``nodes``, the most important first; ``left_out``, the number of nodes beyond the size limit. A node
+        has dbt's ``unique_id``, ``status``, ``execution_time`` (seconds), ``thread_id`` and ``started_at``
+        (ISO 8601 in UTC, or None), ``critical`` if it is on the critical path, and ``message`` if it is not
+        good.
+    :raises DbtCloudRequestError: dbt Cloud could not be reached. A step without results is no error.
     """
     nodes, seconds, seen = [], 0.0, set()
-    for step in run["run_steps"]:
-        results = _results_of(hook, run, step) if "dbt " in step["name"] else {}
-        # A step can show what an earlier one left behind.
+    for step in run.steps:
+        results = _read_step(hook, run, step) if "dbt " in step["name"] else {}
+        # A step can show the file of an earlier one.
         invocation = results.get("metadata", {}).get("invocation_id")
-        if not results or invocation in seen or results.get("args", {}).get("which") in BUILD_NOTHING:
+        if not results or invocation in seen or results.get("args", {}).get("which") in NOT_BUILDING:
             continue
         seen.add(invocation)
         seconds += results["elapsed_time"]
@@ -47,21 +48,21 @@ def read_run_results(hook: DbtCloudHook, run: dict[str, Any]) -> dict[str, Any]:
     nodes.sort(key=lambda node: (RANKS.get(node["status"], GOOD), -node["execution_time"]))
     counts = dict(Counter(node["status"] for node in nodes))
     sizes = accumulate(len(json.dumps(node)) + 2 for node in nodes)
-    kept = [node for node, size in zip(nodes, sizes, strict=True) if size <= MOST_BYTES]
-    facts = {"run_id": run["id"], "href": run["href"], "counts": counts, "seconds": round(seconds, 2)}
+    kept = [node for node, size in zip(nodes, sizes, strict=True) if size <= MAX_NODES_SIZE]
+    facts = {"run_id": run.id, "href": run.href, "counts": counts, "seconds": round(seconds, 2)}
     return facts | {"nodes": kept, "left_out": len(nodes) - len(kept)}
 
 
 def first_failed(results: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the node that failed and is to be looked at first, None if none failed."""
+    """Return the most important node that failed, None if none did."""
     return next((node for node in results["nodes"][:1] if RANKS.get(node["status"]) == 0), None)
 
 
-def table_of(results: dict[str, Any]) -> str:
-    """Return the counts and an aligned table: all that is not good, then the slowest of what is."""
+def format_results(results: dict[str, Any]) -> str:
+    """Return the counts and an aligned table: all nodes that are not good, then the slowest of the others."""
     counts = ", ".join(f"{number} {status}" for status, number in results["counts"].items()) or "nothing"
     bad = sum(node["status"] in RANKS for node in results["nodes"])
-    shown = results["nodes"][: bad + GOOD_ONES_IN_TABLE]
+    shown = results["nodes"][: bad + MAX_GOOD_ROWS]
     rows = [
         (node["status"], node["execution_time"], _name(node["unique_id"]), node.get("message", ""))
         for node in shown
@@ -71,11 +72,11 @@ def table_of(results: dict[str, Any]) -> str:
     return f"{counts}, in {results['seconds']} seconds\n{table}" + (f"\nand {more} more" if more else "")
 
 
-def _results_of(hook: DbtCloudHook, run: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
-    where = {"run_id": run["id"], "account_id": run["account_id"], "step": step["index"]}
+def _read_step(hook: DbtCloudHook, run: JobRun, step: dict[str, Any]) -> dict[str, Any]:
+    where = {"run_id": run.id, "account_id": run.account_id, "step": step["index"]}
     try:
         return hook.get_job_run_artifact(path="run_results.json", **where).json()
-    except DbtCloudRefused as error:
+    except DbtCloudResponseError as error:
         if error.status_code != 404:
             raise
         return {}
@@ -89,11 +90,11 @@ def _node(result: dict[str, Any], is_critical: bool) -> dict[str, Any]:
     if node["status"] in RANKS:
         first, *more = [line.strip() for line in (result["message"] or "").strip().splitlines()] or [""]
         if more and " Error in " in first:
-            # Which only names the node, as in "Database Error in model orders (models/orders.sql)".
+            # The first line only names the node: "Database Error in model orders (models/orders.sql)".
             first = f"{first.split(' in ')[0]}: {more[0]}"
-            # A Python model's reason is the last line of a traceback.
+            # For a Python model the reason is the last line of a traceback.
             first += f" {more[-1]}" if first.endswith(":") else ""
-        node["message"] = first[:LONGEST_MESSAGE]
+        node["message"] = first[:MAX_MESSAGE_LENGTH]
     return node
 
 

@@ -1,0 +1,73 @@
+"""A dbt Cloud job run, as the Administrative API returns it."""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunStatus
+
+ACTIVE_STATUSES: tuple[int, ...] = DbtCloudJobRunStatus.NON_TERMINAL_STATUSES.value
+OUTCOMES = {
+    DbtCloudJobRunStatus.SUCCESS.value: "success",
+    DbtCloudJobRunStatus.ERROR.value: "error",
+    DbtCloudJobRunStatus.CANCELLED.value: "cancelled",
+}
+
+
+@dataclass(frozen=True)
+class JobRun:
+    """A run of a dbt Cloud job.
+
+    ``cause`` and ``steps`` are empty unless the request asked for them with ``include_related``.
+    ``created_at`` is in UTC, as dbt Cloud writes it.
+    """
+
+    id: int
+    status: int
+    href: str = ""
+    status_humanized: str = ""
+    status_message: str = ""
+    account_id: int | None = None
+    created_at: str = ""
+    cause: str = ""
+    retrying_run_id: int | None = None
+    steps: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def from_api(cls, data: Any) -> Self:
+        """Return the run in an API object.
+
+        :raises ValueError: It is not a run.
+        """
+        if not isinstance(data, dict) or not all(isinstance(data.get(key), int) for key in ("id", "status")):
+            raise ValueError("not a run of dbt Cloud")
+        return cls(
+            id=data["id"],
+            status=data["status"],
+            href=data.get("href") or "",
+            status_humanized=data.get("status_humanized") or str(data["status"]),
+            status_message=data.get("status_message") or "",
+            account_id=data.get("account_id"),
+            created_at=data.get("created_at") or "",
+            cause=(data.get("trigger") or {}).get("cause") or "",
+            retrying_run_id=data.get("retrying_run_id"),
+            steps=data.get("run_steps") or [],
+        )
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is queued, starting or running."""
+        return self.status in ACTIVE_STATUSES
+
+    @property
+    def outcome(self) -> str | None:
+        """How it ended: success, error, cancelled, or expired (its job's time limit); None before that."""
+        # dbt Cloud reports a run that exceeded its job's time limit as canceled.
+        expired = self.status_message.startswith("This run timed out")
+        outcome = OUTCOMES.get(self.status)
+        return "expired" if outcome == "cancelled" and expired else outcome
+
+    @property
+    def summary(self) -> str:
+        """How it ended, in a sentence with its ID, reason and link."""
+        reason = f" {self.status_message}" if self.status_message else ""
+        return f"dbt Cloud run {self.id} ended: {self.status_humanized}.{reason} See {self.href}"

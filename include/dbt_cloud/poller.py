@@ -1,0 +1,152 @@
+"""Poll all the runs that a triggerer waits for, a hundred in one request."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import Any, ClassVar
+
+import aiohttp
+
+from include.dbt_cloud.hook import DbtCloudHook
+from include.dbt_cloud.job_run import JobRun
+
+# The most that dbt Cloud returns in one list.
+BATCH_SIZE = 100
+# With these dbt Cloud, or a proxy, says that it does not filter by IDs.
+FILTER_NOT_SUPPORTED = (400, 404, 405, 501)
+
+
+class Subscription:
+    """The newest known state of one run.
+
+    :param poll_interval: Seconds between two polls that the subscriber asks for.
+    """
+
+    def __init__(self, poll_interval: float) -> None:
+        self.poll_interval = poll_interval
+        # None until the run was seen.
+        self.run: JobRun | None = None
+        # Of the monotonic clock.
+        self.updated_at = time.monotonic()
+        # Why the last poll did not show the run; empty if it did.
+        self.last_error = "not polled yet"
+        self.ended = asyncio.Event()
+
+    def update(self, run: JobRun) -> None:
+        """Take over a state of the run."""
+        if not run.is_active and run.outcome is None:
+            self.last_error = f"unknown status {run.status}"
+            return
+        self.run, self.updated_at, self.last_error = run, time.monotonic(), ""
+        if run.outcome:
+            self.ended.set()
+
+
+class RunPoller:
+    """Polls runs of one account for all triggers of a triggerer that wait for one.
+
+    It starts with the first subscription and ends with the last. Failed polls are reported to the
+    subscriptions and repeated.
+    """
+
+    # By event loop, connection and account: a triggerer has one loop.
+    _pollers: ClassVar[dict[Any, "RunPoller"]] = {}
+
+    def __init__(self, hook: DbtCloudHook, account_id: int) -> None:
+        self.hook = hook
+        self.account_id = account_id
+        self.subscriptions: dict[int, list[Subscription]] = {}
+        self.task: asyncio.Task[None] | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def subscribe(
+        cls, hook: DbtCloudHook, account_id: int, run_id: int, poll_interval: float
+    ) -> AsyncIterator[Subscription]:
+        """Keep a run's state up to date while the block runs; the shortest ``poll_interval`` counts."""
+        key = (asyncio.get_running_loop(), hook.dbt_cloud_conn_id, account_id)
+        poller = cls._pollers.setdefault(key, cls(hook, account_id))
+        # A shorter interval than all others starts at once instead of after their pause.
+        restart = not poller.subscriptions or poll_interval < poller._poll_interval()
+        poller.subscriptions.setdefault(run_id, []).append(subscription := Subscription(poll_interval))
+        if restart:
+            poller._stop()
+            poller.task = asyncio.create_task(poller._poll(), name=f"dbt Cloud runs of {key[1]}")
+        try:
+            yield subscription
+        finally:
+            poller.subscriptions[run_id].remove(subscription)
+            if not poller.subscriptions[run_id]:
+                del poller.subscriptions[run_id]
+            if not poller.subscriptions:
+                del cls._pollers[key]
+                poller._stop()
+
+    def _poll_interval(self) -> float:
+        return min(one.poll_interval for of_run in self.subscriptions.values() for one in of_run)
+
+    def _stop(self) -> None:
+        if self.task:
+            self.task.cancel()
+
+    async def _poll(self) -> None:
+        while True:
+            try:
+                async with self.hook.async_session() as session:
+                    # After a failure with a new session: the token or the host may have changed.
+                    while await self._poll_once(session):
+                        continue
+            except Exception as error:
+                # The connection cannot be read, or is wrong.
+                self._publish_error(self.subscriptions, error)
+                await asyncio.sleep(self._poll_interval())
+
+    async def _poll_once(self, session: aiohttp.ClientSession) -> bool:
+        """Request all runs, then pause; return whether no request failed."""
+        remaining, answered = iter(sorted(self.subscriptions)), True
+        while run_ids := set(islice(remaining, BATCH_SIZE)):
+            try:
+                await self._fetch_batch(session, run_ids)
+            except Exception as error:
+                answered = False
+                self._publish_error(run_ids, error)
+        await asyncio.sleep(self._poll_interval())
+        return answered
+
+    async def _fetch_batch(self, session: aiohttp.ClientSession, run_ids: set[int]) -> None:
+        query, missing = {"pk__in": str(sorted(run_ids)), "limit": BATCH_SIZE}, set(run_ids)
+        try:
+            for run in await self._get(session, "runs/", query):
+                missing.discard(self._publish(run))
+        except aiohttp.ClientResponseError as error:
+            if error.status not in FILTER_NOT_SUPPORTED:
+                raise
+        # A run that the list leaves out is requested by itself before it counts as missing.
+        for run_id in sorted(missing):
+            try:
+                self._publish(await self._get(session, f"runs/{run_id}/"))
+            except aiohttp.ClientResponseError as error:
+                # A rejected token fails for every run, anything else for this one.
+                if error.status == 401:
+                    raise
+                self._publish_error([run_id], error)
+
+    async def _get(self, session: aiohttp.ClientSession, path: str, query: Any = None) -> Any:
+        async with session.get(f"{self.account_id}/{path}", params=query) as response:
+            response.raise_for_status()
+            return (await response.json())["data"]
+
+    def _publish(self, data: Any) -> int:
+        run = JobRun.from_api(data)
+        for subscription in self.subscriptions.get(run.id, []):
+            subscription.update(run)
+        return run.id
+
+    def _publish_error(self, run_ids: Iterable[int], error: Exception) -> None:
+        # Without the URL, or the message about a wrong one: that of a proxy may hold a password.
+        message = "" if isinstance(error, ValueError) else str(error).partition(", url=")[0]
+        for run_id in run_ids:
+            for subscription in self.subscriptions.get(run_id, []):
+                subscription.last_error = message or type(error).__name__
