@@ -50,8 +50,8 @@ POLLS: list[dict[str, Any]] = [
     {"status": 429, "retry_after": 0},
     {"html": True},
     {"run_status": 42},
-    {"hide_new_runs": 0.3},
-    {"delay": 0.1},
+    {"hide_new_runs": 0.15},
+    {"delay": 0.05},
 ]
 # How a run can end by itself: the second way is its job's time limit.
 ENDS: list[tuple[Status, str | None]] = [
@@ -120,7 +120,7 @@ def dbt_at_work(cloud: LocalDbtCloud, life: Life, seed: int) -> Iterator[None]:
     stop, chance = threading.Event(), random.Random(seed)
 
     def work() -> None:
-        while not stop.wait(chance.uniform(0.02, 0.3)):
+        while not stop.wait(chance.uniform(0.01, 0.15)):
             for run_id in active(cloud, life)[:1]:
                 cloud.set_run(run_id, *chance.choice(ENDS), only_if_active=True)
 
@@ -178,7 +178,7 @@ def abandon(trigger: DbtCloudRunJobTrigger) -> None:
 
     async def begin() -> None:
         task = asyncio.create_task(trigger.wait())
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.025)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -191,11 +191,11 @@ def live(cloud: LocalDbtCloud, number: int) -> tuple[Life, Fate, str]:
     life = Life(
         ti=TaskInstance(run_id=f"life_{number}", max_tries=RETRIES),
         retries=RETRIES,
-        patience=fate.random.choice([0.3, 30]),
-        execution_timeout=timedelta(seconds=fate.random.choice([0.2, 30, 30, 30])),
+        patience=fate.random.choice([0.15, 30]),
+        execution_timeout=timedelta(seconds=fate.random.choice([0.1, 30, 30, 30])),
         deferrable=fate.random.random() < 0.8,
-        check_interval=0.1,
-        hook_params={"retry_delay": 0.01, "timeout_seconds": 1},
+        check_interval=0.05,
+        hook_params={"retry_delay": 0.01, "timeout_seconds": 0.5},
     )
     with dbt_at_work(cloud, life, SEED + number):
         while (outcome := one_try(cloud, life, fate)) in ("retry", "clear"):
@@ -205,7 +205,9 @@ def live(cloud: LocalDbtCloud, number: int) -> tuple[Life, Fate, str]:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_random_walk(held: LocalDbtCloud, part: int) -> None:
+def test_a_random_walk(held: LocalDbtCloud, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Longer than a fault hides a new run.
+    monkeypatch.setattr("include.dbt_cloud.operator.SECONDS_HIDDEN", 0.25)
     outcomes, met = set(), set()
     for number in range(part, LIVES, PARTS):
         life, fate, outcome = live(held, number)
