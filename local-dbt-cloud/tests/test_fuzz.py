@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from sqlalchemy import delete, insert, select, update
 
 from local_dbt_cloud.api import create_api
-from local_dbt_cloud.api.middleware import MAX_BODY_BYTES
+from local_dbt_cloud.api.middleware import MAX_BODY_BYTES, MAX_CONTROL_BODY_BYTES
 from local_dbt_cloud.cli import DEMO_ACCOUNT
 from local_dbt_cloud.database import ACTIVE, Base, Run, RunStatus, RunStep, now
 from local_dbt_cloud.job_definition import JobDefinition
@@ -498,12 +498,13 @@ def test_a_good_body_is_taken(target: Target) -> None:
 def test_a_body_that_is_too_large_is_refused_by_every_endpoint_that_reads_one(
     target: Target, chunked: bool
 ) -> None:
-    large = b" " * (MAX_BODY_BYTES + 1)
     headers = {"Authorization": GOOD_TOKEN, "Content-Type": "application/json"}
     reading = [endpoint for endpoint in target.endpoints if endpoint.body is not None]
     assert reading
     for endpoint in reading:
         path = endpoint.target(["1"] * len(endpoint.parameters))
+        limit = MAX_CONTROL_BODY_BYTES if path.startswith("/local/") else MAX_BODY_BYTES
+        large = b" " * (limit + 1)
         content = [large] if chunked else large
         response = target.send(endpoint, path=path, headers=headers, content=content)
         assert response.status_code == 413, endpoint

@@ -1,1 +1,1 @@
-"""Tests that need the local dbt Cloud."""
+"""Tests of include/dbt_cloud against a local dbt Cloud."""

@@ -1,28 +1,25 @@
-"""A connection to a local dbt Cloud whose runs the tests put there."""
+"""Connect the tests to a local dbt Cloud whose runs they control."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.connection import connect
-
 if TYPE_CHECKING:
-    from tests.running_cloud import RunningCloud
+    from local_dbt_cloud.testing import LocalDbtCloud
 
 
 @pytest.fixture
-def cloud(shared_cloud: RunningCloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningCloud]:
-    connect(monkeypatch, f"localhost:{shared_cloud.api_port}")
-    yield shared_cloud
-    shared_cloud.reset()
+def cloud(local_dbt_cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch) -> LocalDbtCloud:
+    """A local dbt Cloud that the connection ``dbt_conn`` points to."""
+    monkeypatch.setenv("AIRFLOW_CONN_DBT_CONN", local_dbt_cloud.connection)
+    return local_dbt_cloud
 
 
 @pytest.fixture
-def held(cloud: RunningCloud, monkeypatch: pytest.MonkeyPatch) -> RunningCloud:
-    """A dbt Cloud that starts no run of its queue: tests say what becomes of each."""
-    monkeypatch.setattr(cloud.service.scheduler, "_dispatch", lambda: None)
+def held(cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch) -> LocalDbtCloud:
+    """A local dbt Cloud that leaves triggered runs in the queue: the test decides how each one ends."""
+    cloud.pause()
     monkeypatch.setattr("include.dbt_cloud.operator.SECONDS_HIDDEN", 0.5)
     return cloud

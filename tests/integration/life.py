@@ -3,19 +3,14 @@
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from airflow.sdk.exceptions import TaskDeferred
 
 from include.dbt_cloud.operator import NOTE, DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from local_dbt_cloud.database import ACTIVE, Run, RunStatus
-from tests.running_cloud import RunningCloud
-
-
-class Killed(BaseException):
-    """The worker is killed: nothing of the operator goes on, not even what handles errors."""
+from local_dbt_cloud.testing import LocalDbtCloud
+from tests.task_instance import Killed, TaskInstance
 
 
 class Store:
@@ -29,25 +24,6 @@ class Store:
 
     def set(self, key: str, value: Any) -> None:
         self.values[key] = json.dumps(value)
-
-
-@dataclass
-class TaskInstance:
-    """What the operator asks of Airflow's."""
-
-    dag_id: str = "a_dag"
-    run_id: str = "manual__2026-01-01T00:00:00+00:00"
-    task_id: str = "trigger_job"
-    map_index: int = -1
-    try_number: int = 1
-    max_tries: int = 2
-    killed_at: str | None = None
-    xcoms: dict[str, Any] = field(default_factory=dict)
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        if key == self.killed_at:
-            raise Killed(key)
-        self.xcoms[key] = json.loads(json.dumps(value))
 
 
 class Life:
@@ -134,16 +110,6 @@ def _kill_at(operator: DbtCloudRunJobOperator, moment: str) -> None:
     operator.hook._run_and_get_response = die
 
 
-def runs(cloud: RunningCloud, job_id: int = 101) -> list[tuple[int, str]]:
-    """Return the ids and statuses of a job's runs."""
-    found = cloud.get("runs/", job_definition_id=job_id)
-    return [(run["id"], run["status_humanized"]) for run in found]
-
-
-def end(cloud: RunningCloud, status: RunStatus = RunStatus.SUCCESS, **fields: Any) -> None:
-    """End all active runs, as if dbt had."""
-    with cloud.service.sessions.begin() as session:
-        for run in session.query(Run).where(Run.status.in_(ACTIVE)):
-            run.status = status
-            for name, value in fields.items():
-                setattr(run, name, value)
+def runs(cloud: LocalDbtCloud, job_id: int = 101) -> list[tuple[int, str]]:
+    """Return the IDs and statuses of a job's runs, oldest first."""
+    return [(run["id"], run["status_humanized"]) for run in cloud.runs(job_id)]

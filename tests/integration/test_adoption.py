@@ -20,39 +20,25 @@ from include.dbt_cloud.errors import (
 )
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from local_dbt_cloud.api.fault_middleware import FaultInjectionMiddleware
-from local_dbt_cloud.database import RunStatus
+from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.connection import connect
-from tests.integration.life import Killed, Life, TaskInstance, end, runs
-from tests.running_cloud import RunningCloud
+from tests.integration.life import Life, runs
+from tests.integration.run_results import result, step
+from tests.task_instance import Killed, TaskInstance
 from tests.waiting import wait_until
 
 
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The methods and paths of the requests that reach the local dbt Cloud's runs and jobs."""
-    seen: list[str] = []
-    call = FaultInjectionMiddleware.__call__
-
-    async def spy(self: FaultInjectionMiddleware, scope: Any, receive: Any, send: Any) -> None:
-        if "/accounts/" in scope.get("path", ""):
-            seen.append(f"{scope['method']} {scope['path'].split('/accounts/1/', 1)[1]}")
-        await call(self, scope, receive, send)
-
-    monkeypatch.setattr(FaultInjectionMiddleware, "__call__", spy)
-    return seen
+def asked(cloud: LocalDbtCloud) -> list[str]:
+    """Return the methods and paths of the recorded requests, the paths below the account's."""
+    return [f"{one['method']} {one['path'].partition('/accounts/1/')[2]}" for one in cloud.requests()]
 
 
-def fault(cloud: RunningCloud, **fields: Any) -> None:
-    cloud.post(f"{cloud.api_url}/local/faults", fields)
-
-
-def test_a_first_try_posts_once_and_looks_for_nothing(held: RunningCloud, asked: list[str]) -> None:
+def test_a_first_try_posts_once_and_looks_for_nothing(held: LocalDbtCloud) -> None:
     assert isinstance(Life().execute(), DbtCloudRunJobTrigger)
-    assert asked == ["POST jobs/101/run"]
+    assert asked(held) == ["POST jobs/101/run"]
 
 
-def test_the_run_says_whose_it_is(held: RunningCloud) -> None:
+def test_the_run_says_whose_it_is(held: LocalDbtCloud) -> None:
     Life(trigger_reason="Nightly").execute()
     (run,) = held.get("runs/", include_related='["trigger"]')
     assert (
@@ -62,21 +48,23 @@ def test_the_run_says_whose_it_is(held: RunningCloud) -> None:
 
 @pytest.mark.parametrize("killed_at", ["answer", "job_run_url", "job_run_id"])
 def test_the_next_try_takes_over_the_run_of_a_worker_that_was_killed(
-    held: RunningCloud, asked: list[str], killed_at: str
+    held: LocalDbtCloud, killed_at: str
 ) -> None:
     life = Life()
     with pytest.raises(Killed):
         life.execute(killed_at)
-    asked.clear()
+    held.clear_requests()
     trigger = life.retry().execute()
     # One request: the newest runs of the job with their triggers.
-    assert asked == ["GET runs"]
-    end(held)
+    assert asked(held) == ["GET runs"]
+    held.end_active_runs()
     assert life.resume(trigger) == 1
     assert runs(held) == [(1, "Success")]
 
 
-def test_a_worker_that_was_killed_before_it_started_a_run_leaves_none_to_wait_for(held: RunningCloud) -> None:
+def test_a_worker_that_was_killed_before_it_started_a_run_leaves_none_to_wait_for(
+    held: LocalDbtCloud,
+) -> None:
     life = Life()
     with pytest.raises(Killed):
         life.execute("start")
@@ -85,46 +73,46 @@ def test_a_worker_that_was_killed_before_it_started_a_run_leaves_none_to_wait_fo
     assert runs(held) == [(1, "Queued")]
 
 
-def test_a_run_that_succeeded_meanwhile_is_the_tasks_own_success(held: RunningCloud) -> None:
+def test_a_run_that_succeeded_meanwhile_is_the_tasks_own_success(held: LocalDbtCloud) -> None:
     life = Life()
     life.execute()
-    end(held)
+    held.end_active_runs()
     assert life.retry().execute() == 1
     assert runs(held) == [(1, "Success")]
 
 
-def test_a_run_that_failed_is_followed_by_another(held: RunningCloud) -> None:
+def test_a_run_that_failed_is_followed_by_another(held: LocalDbtCloud) -> None:
     life = Life()
     with pytest.raises(DbtCloudJobRunFailed):
-        life.run(lambda: end(held, RunStatus.ERROR))
-    assert life.retry().run(lambda: end(held)) == 2
+        life.run(lambda: held.end_active_runs("error"))
+    assert life.retry().run(held.end_active_runs) == 2
     assert runs(held) == [(1, "Error"), (2, "Success")]
 
 
-def test_a_run_whose_job_took_too_long_is_followed_by_another(held: RunningCloud) -> None:
+def test_a_run_whose_job_took_too_long_is_followed_by_another(held: LocalDbtCloud) -> None:
     message = "This run timed out after running for 1 minute."
     life = Life()
     with pytest.raises(DbtCloudJobRunTimedOut, match=message):
-        life.run(lambda: end(held, RunStatus.CANCELLED, status_message=message))
-    assert life.retry().run(lambda: end(held)) == 2
+        life.run(lambda: held.end_active_runs("cancelled", message))
+    assert life.retry().run(held.end_active_runs) == 2
 
 
 @pytest.mark.parametrize("trouble", [{"drop": "before"}, {"drop": "after"}], ids=str)
 def test_a_start_without_an_answer_is_not_taken_for_the_run_before(
-    held: RunningCloud, trouble: dict[str, Any]
+    held: LocalDbtCloud, trouble: dict[str, Any]
 ) -> None:
     message = "This run timed out after running for 1 minute."
     life = Life()
     with pytest.raises(DbtCloudJobRunTimedOut):
-        life.run(lambda: end(held, RunStatus.CANCELLED, status_message=message))
-    fault(held, method="POST", path="/run$", **trouble)
-    fault(held, method="GET", path="/runs$", hide_new_runs=0.2, times=None)
-    assert life.retry().run(lambda: end(held)) == 2
-    held.service.faults.clear()
+        life.run(lambda: held.end_active_runs("cancelled", message))
+    held.add_fault("/run$", method="POST", **trouble)
+    held.add_fault("/runs$", method="GET", hide_new_runs=0.2, times=None)
+    assert life.retry().run(held.end_active_runs) == 2
+    held.clear_faults()
     assert runs(held) == [(1, "Cancelled"), (2, "Success")]
 
 
-def test_a_run_that_somebody_cancelled_while_nobody_watched_is_not_started_again(held: RunningCloud) -> None:
+def test_a_run_that_somebody_cancelled_while_nobody_watched_is_not_started_again(held: LocalDbtCloud) -> None:
     life = Life()
     life.execute()
     held.cancel(1)
@@ -133,21 +121,21 @@ def test_a_run_that_somebody_cancelled_while_nobody_watched_is_not_started_again
     assert runs(held) == [(1, "Cancelled")]
 
 
-def test_a_run_that_the_task_itself_cancelled_is_followed_by_another(held: RunningCloud) -> None:
+def test_a_run_that_the_task_itself_cancelled_is_followed_by_another(held: LocalDbtCloud) -> None:
     life = Life(execution_timeout=timedelta(seconds=0.5))
     with pytest.raises(DbtCloudJobRunTimedOut, match="execution_timeout"):
         life.run()
     assert runs(held) == [(1, "Cancelled")]
-    assert life.retry().run(lambda: end(held)) == 2
+    assert life.retry().run(held.end_active_runs) == 2
 
 
-def test_sight_that_was_lost_is_found_again(held: RunningCloud) -> None:
+def test_sight_that_was_lost_is_found_again(held: LocalDbtCloud) -> None:
     life = Life(patience=0.3)
-    fault(held, method="GET", path="/runs", status=503, times=None)
+    held.add_fault("/runs", method="GET", status=503, times=None)
     with pytest.raises(DbtCloudJobRunLost):
         life.run()
-    held.service.faults.clear()
-    assert life.retry().run(lambda: end(held)) == 1
+    held.clear_faults()
+    assert life.retry().run(held.end_active_runs) == 1
 
 
 TROUBLES = [
@@ -163,64 +151,64 @@ TROUBLES = [
 
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=str)
-def test_a_start_without_an_answer_is_one_start(held: RunningCloud, trouble: dict[str, Any]) -> None:
-    fault(held, method="POST", path="/run$", **trouble)
-    assert Life().run(lambda: end(held)) == 1
+def test_a_start_without_an_answer_is_one_start(held: LocalDbtCloud, trouble: dict[str, Any]) -> None:
+    held.add_fault("/run$", method="POST", **trouble)
+    assert Life().run(held.end_active_runs) == 1
     assert runs(held) == [(1, "Success")]
 
 
-def test_a_run_that_is_hidden_at_first_is_not_started_again(held: RunningCloud) -> None:
-    fault(held, method="POST", path="/run$", drop="after")
-    fault(held, method="GET", path="/runs", hide_new_runs=0.2, times=None)
-    assert Life().run(lambda: end(held)) == 1
+def test_a_run_that_is_hidden_at_first_is_not_started_again(held: LocalDbtCloud) -> None:
+    held.add_fault("/run$", method="POST", drop="after")
+    held.add_fault("/runs", method="GET", hide_new_runs=0.2, times=None)
+    assert Life().run(held.end_active_runs) == 1
 
 
-def test_a_later_try_waits_for_a_run_that_is_hidden_at_first(held: RunningCloud) -> None:
+def test_a_later_try_waits_for_a_run_that_is_hidden_at_first(held: LocalDbtCloud) -> None:
     life = Life()
     with pytest.raises(Killed):
         life.execute("answer")
-    fault(held, method="GET", path="/runs", hide_new_runs=0.2, times=None)
+    held.add_fault("/runs", method="GET", hide_new_runs=0.2, times=None)
     life.retry().execute()
     assert len(runs(held)) == 1
 
 
-def test_dbt_cloud_that_stays_away_is_an_error_and_no_run(held: RunningCloud) -> None:
-    fault(held, method="POST", path="/run$", status=503, times=None)
+def test_dbt_cloud_that_stays_away_is_an_error_and_no_run(held: LocalDbtCloud) -> None:
+    held.add_fault("/run$", method="POST", status=503, times=None)
     with pytest.raises(DbtCloudRefused, match="503"):
         Life().execute()
     assert runs(held) == []
 
 
-def test_a_start_that_is_refused_is_not_tried_again(held: RunningCloud, asked: list[str]) -> None:
+def test_a_start_that_is_refused_is_not_tried_again(held: LocalDbtCloud) -> None:
     with pytest.raises(DbtCloudRefused, match="knows no job 999 in account 1"):
         Life(job_id=999).execute()
-    assert asked == ["POST jobs/999/run"]
+    assert asked(held) == ["POST jobs/999/run"]
 
 
-def test_a_clear_starts_a_run_of_its_own(held: RunningCloud) -> None:
+def test_a_clear_starts_a_run_of_its_own(held: LocalDbtCloud) -> None:
     life = Life()
-    assert life.run(lambda: end(held)) == 1
-    assert life.clear().run(lambda: end(held)) == 2
+    assert life.run(held.end_active_runs) == 1
+    assert life.clear().run(held.end_active_runs) == 2
     # And its tries stay with it.
     assert life.retry().run() == 2
 
 
-def test_a_clear_while_nobody_waits_leaves_no_run_behind(held: RunningCloud) -> None:
+def test_a_clear_while_nobody_waits_leaves_no_run_behind(held: LocalDbtCloud) -> None:
     life = Life()
     with pytest.raises(Killed):
         life.execute("answer")
-    assert life.clear().run(lambda: end(held)) == 2
+    assert life.clear().run(held.end_active_runs) == 2
     assert runs(held) == [(1, "Cancelled"), (2, "Success")]
 
 
 @pytest.fixture
-def cancels_fail(held: RunningCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def cancels_fail(held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("include.dbt_cloud.hook.SECONDS_TO_CANCEL", 0.1)
-    fault(held, method="POST", path="/cancel$", status=503, times=None)
+    held.add_fault("/cancel$", method="POST", status=503, times=None)
 
 
 @pytest.mark.usefixtures("cancels_fail")
-def test_a_clear_starts_no_run_while_the_one_left_behind_goes_on(held: RunningCloud) -> None:
+def test_a_clear_starts_no_run_while_the_one_left_behind_goes_on(held: LocalDbtCloud) -> None:
     life = Life()
     with pytest.raises(Killed):
         life.execute("answer")
@@ -229,14 +217,14 @@ def test_a_clear_starts_no_run_while_the_one_left_behind_goes_on(held: RunningCl
     ):
         life.clear().execute()
     assert runs(held) == [(1, "Queued")]
-    held.service.faults.clear()
-    assert life.retry().run(lambda: end(held)) == 2
+    held.clear_faults()
+    assert life.retry().run(held.end_active_runs) == 2
     assert runs(held) == [(1, "Cancelled"), (2, "Success")]
 
 
 @pytest.mark.usefixtures("cancels_fail")
 def test_who_lost_a_race_and_cannot_cancel_waits_for_the_own_run(
-    held: RunningCloud, monkeypatch: pytest.MonkeyPatch
+    held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     life = Life(reuse_existing_run=True)
     operator = life.operator()
@@ -245,7 +233,7 @@ def test_who_lost_a_race_and_cannot_cancel_waits_for_the_own_run(
     monkeypatch.setattr(life, "operator", lambda _: operator)
     trigger = life.execute()
     assert (trigger.run_id, trigger.cancel_on_kill) == (2, True)
-    held.service.faults.clear()
+    held.clear_faults()
     asyncio.run(trigger.on_kill())
     assert runs(held) == [(1, "Queued"), (2, "Cancelled")]
 
@@ -262,13 +250,13 @@ def test_who_lost_a_race_and_cannot_cancel_waits_for_the_own_run(
 )
 @pytest.mark.parametrize("account_id", [1, None])
 def test_where_nothing_can_have_been_started_no_try_looks_for_it(
-    held: RunningCloud,
+    held: LocalDbtCloud,
     account_id: int | None,
     wrong: dict[str, str],
     sentence: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    host = f"localhost:{held.api_port}"
+    host = held.host
     life = Life(account_id=account_id, hook_params={"retry_limit": 0})
     monkeypatch.setattr(DbtCloudRunJobOperator, "_look", lambda *_: pytest.fail("it looked"))
     for _ in range(2):
@@ -277,13 +265,13 @@ def test_where_nothing_can_have_been_started_no_try_looks_for_it(
             life.execute()
         life.retry()
     connect(monkeypatch, host)
-    assert life.run(lambda: end(held)) == 1
+    assert life.run(held.end_active_runs) == 1
 
 
 def test_what_can_never_be_asked_is_not_waited_for(
-    held: RunningCloud, monkeypatch: pytest.MonkeyPatch
+    held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect(monkeypatch, f"localhost:{held.api_port}", extra={"proxies": {"https": "http://"}})
+    connect(monkeypatch, held.host, extra={"proxies": {"https": "http://"}})
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
     with pytest.raises(DbtCloudNoAnswer, match="InvalidProxyURL"):
@@ -292,19 +280,19 @@ def test_what_can_never_be_asked_is_not_waited_for(
 
 
 def test_what_may_have_been_started_is_looked_for_although_the_next_start_is_refused(
-    held: RunningCloud,
+    held: LocalDbtCloud,
 ) -> None:
-    fault(held, method="GET", path="/runs$", hide_new_runs=1, times=None)
-    fault(held, method="POST", path="/run$", drop="after")
-    fault(held, method="POST", path="/run$", status=403)
+    held.add_fault("/runs$", method="GET", hide_new_runs=1, times=None)
+    held.add_fault("/run$", method="POST", drop="after")
+    held.add_fault("/run$", method="POST", status=403)
     life = Life()
     with pytest.raises(DbtCloudRefused, match="403"):
         life.execute()
-    assert life.retry().run(lambda: end(held)) == 1
+    assert life.retry().run(held.end_active_runs) == 1
 
 
 def test_a_kill_while_the_run_is_started_cancels_it(
-    held: RunningCloud, monkeypatch: pytest.MonkeyPatch
+    held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     life = Life()
     operator = life.operator()
@@ -321,31 +309,31 @@ def test_a_kill_while_the_run_is_started_cancels_it(
     "trouble", [{"status": 503}, {"status": 429}, {"drop": "before"}, {"html": True}], ids=str
 )
 def test_the_look_after_a_lost_answer_is_patient(
-    held: RunningCloud, trouble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    held: LocalDbtCloud, trouble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Not for so long, but for as long as a run may be out of sight.
     monkeypatch.setattr("include.dbt_cloud.operator.SECONDS_HIDDEN", 0)
-    fault(held, method="POST", path="/run$", drop="after")
-    fault(held, method="GET", path="/runs$", times=8, **trouble)
+    held.add_fault("/run$", method="POST", drop="after")
+    held.add_fault("/runs$", method="GET", times=8, **trouble)
     life = Life(hook_params={"retry_delay": 0.01, "retry_limit": 1, "timeout_seconds": 3})
-    assert life.run(lambda: end(held)) == 1
+    assert life.run(held.end_active_runs) == 1
     assert len(runs(held)) == 1
 
 
-def test_the_providers_default_of_no_time_limit_is_ours(held: RunningCloud) -> None:
+def test_the_providers_default_of_no_time_limit_is_ours(held: LocalDbtCloud) -> None:
     life = Life(hook_params={"timeout_seconds": None})
     with pytest.raises(Killed):
         life.execute("answer")
     assert life.retry().execute().run_id == 1
 
 
-def test_a_cause_in_the_run_config_is_the_reason(held: RunningCloud) -> None:
+def test_a_cause_in_the_run_config_is_the_reason(held: LocalDbtCloud) -> None:
     Life(additional_run_config={"cause": "Backfill"}, trigger_reason="Nightly").execute()
     (run,) = held.get("runs/", include_related='["trigger"]')
     assert run["trigger"]["cause"].startswith("Backfill [airflow ")
 
 
-def test_a_run_of_somebody_else_is_not_taken_over(held: RunningCloud) -> None:
+def test_a_run_of_somebody_else_is_not_taken_over(held: LocalDbtCloud) -> None:
     held.trigger(101)
     other = Life(ti=TaskInstance(run_id="another"))
     other.execute()
@@ -356,14 +344,14 @@ def test_a_run_of_somebody_else_is_not_taken_over(held: RunningCloud) -> None:
     assert len(runs(held)) == 3
 
 
-def test_another_airflow_with_the_same_names_keeps_its_runs(held: RunningCloud) -> None:
+def test_another_airflow_with_the_same_names_keeps_its_runs(held: LocalDbtCloud) -> None:
     Life().execute()
     life = Life()
     life.retry().execute()
     assert len(runs(held)) == 2
 
 
-def test_without_airflows_notes_the_mark_alone_tells(held: RunningCloud) -> None:
+def test_without_airflows_notes_the_mark_alone_tells(held: LocalDbtCloud) -> None:
     life = Life()
     life.store = None
     life.execute()
@@ -371,7 +359,7 @@ def test_without_airflows_notes_the_mark_alone_tells(held: RunningCloud) -> None
     assert len(runs(held)) == 1
 
 
-def test_each_mapped_task_instance_has_its_own_run(held: RunningCloud) -> None:
+def test_each_mapped_task_instance_has_its_own_run(held: LocalDbtCloud) -> None:
     lives = [Life(ti=TaskInstance(map_index=index)) for index in range(2)]
     for life in lives:
         life.execute()
@@ -379,87 +367,86 @@ def test_each_mapped_task_instance_has_its_own_run(held: RunningCloud) -> None:
 
 
 class TestRetryFromFailure:
-    def failed(self, held: RunningCloud, **arguments: Any) -> Life:
+    def fail(self, held: LocalDbtCloud) -> None:
+        """End the active runs as dbt Cloud lets them be retried: with the results of the step that failed."""
+        failed_step = step([result("model.shop.orders", "error")]) | {"status": 20}
+        held.end_active_runs("error", steps=[failed_step])
+
+    def failed(self, held: LocalDbtCloud, **arguments: Any) -> Life:
         life = Life(retry_from_failure=True, **arguments)
         with pytest.raises(DbtCloudJobRunFailed):
-            life.run(lambda: end(held, RunStatus.ERROR))
+            life.run(lambda: self.fail(held))
         return life.retry()
 
-    @pytest.fixture(autouse=True)
-    def all_can_be_retried(self, held: RunningCloud, monkeypatch: pytest.MonkeyPatch) -> None:
-        # What may be retried and what that runs is the local dbt Cloud's to test; no dbt ran for these runs.
-        monkeypatch.setattr("local_dbt_cloud.api.serializers.retry_refusal", lambda *_: None)
-        monkeypatch.setattr("local_dbt_cloud.scheduler.steps_of_retry", lambda *_: None)
-
-    def test_the_run_goes_on_from_its_failure(self, held: RunningCloud, asked: list[str]) -> None:
+    def test_the_run_goes_on_from_its_failure(self, held: LocalDbtCloud) -> None:
         life = self.failed(held)
-        asked.clear()
-        assert life.run(lambda: end(held)) == 2
-        assert "POST runs/1/retry" in asked
+        held.clear_requests()
+        assert life.run(held.end_active_runs) == 2
+        assert "POST runs/1/retry" in asked(held)
         assert held.get("runs/2/")["retrying_run_id"] == 1
 
     @pytest.mark.parametrize("trouble", TROUBLES[:4], ids=str)
-    def test_a_retry_without_an_answer_is_found(self, held: RunningCloud, trouble: dict[str, Any]) -> None:
+    def test_a_retry_without_an_answer_is_found(self, held: LocalDbtCloud, trouble: dict[str, Any]) -> None:
         life = self.failed(held)
-        fault(held, method="POST", path="/retry$", **trouble)
-        assert life.run(lambda: end(held)) == 2
+        held.add_fault("/retry$", method="POST", **trouble)
+        assert life.run(held.end_active_runs) == 2
 
-    def test_a_retry_is_taken_over_like_any_other_run(self, held: RunningCloud) -> None:
+    def test_a_retry_is_taken_over_like_any_other_run(self, held: LocalDbtCloud) -> None:
         life = self.failed(held)
         with pytest.raises(Killed):
             life.execute("answer")
-        assert life.retry().run(lambda: end(held)) == 2
+        assert life.retry().run(held.end_active_runs) == 2
         assert len(runs(held)) == 2
 
-    def test_a_clear_goes_on_from_the_failure_too(self, held: RunningCloud) -> None:
+    def test_a_clear_goes_on_from_the_failure_too(self, held: LocalDbtCloud) -> None:
         life = Life(retry_from_failure=True)
         with pytest.raises(DbtCloudJobRunFailed):
-            life.run(lambda: end(held, RunStatus.ERROR))
-        assert life.clear().run(lambda: end(held)) == 2
+            life.run(lambda: self.fail(held))
+        assert life.clear().run(held.end_active_runs) == 2
         assert held.get("runs/2/")["retrying_run_id"] == 1
 
     @pytest.mark.parametrize("status", [400, 404])
-    def test_where_it_is_refused_all_of_it_runs(self, held: RunningCloud, status: int) -> None:
+    def test_where_it_is_refused_all_of_it_runs(self, held: LocalDbtCloud, status: int) -> None:
         life = self.failed(held)
-        fault(held, method="POST", path="/retry$", status=status)
-        assert life.run(lambda: end(held)) == 2
+        held.add_fault("/retry$", method="POST", status=status)
+        assert life.run(held.end_active_runs) == 2
         assert held.get("runs/2/")["retrying_run_id"] is None
 
 
 class TestReuseExistingRun:
-    def test_an_active_run_of_somebody_else_is_joined(self, held: RunningCloud) -> None:
+    def test_an_active_run_of_somebody_else_is_joined(self, held: LocalDbtCloud) -> None:
         held.trigger(101)
-        assert Life(reuse_existing_run=True).run(lambda: end(held)) == 1
+        assert Life(reuse_existing_run=True).run(held.end_active_runs) == 1
         assert len(runs(held)) == 1
 
-    def test_it_is_not_cancelled_with_the_task(self, held: RunningCloud) -> None:
+    def test_it_is_not_cancelled_with_the_task(self, held: LocalDbtCloud) -> None:
         held.trigger(101)
         life = Life(reuse_existing_run=True)
         asyncio.run(life.execute().on_kill())
         assert runs(held) == [(1, "Queued")]
 
-    def test_its_end_by_somebody_is_no_reason_not_to_try_again(self, held: RunningCloud) -> None:
+    def test_its_end_by_somebody_is_no_reason_not_to_try_again(self, held: LocalDbtCloud) -> None:
         held.trigger(101)
         life = Life(reuse_existing_run=True)
         with pytest.raises(DbtCloudJobRunException) as error:
             life.run(lambda: held.cancel(1))
         assert not isinstance(error.value, AirflowFailException)
-        assert life.retry().run(lambda: end(held)) == 2
+        assert life.retry().run(held.end_active_runs) == 2
 
-    def test_a_cleared_task_does_not_join_the_run_that_it_left_behind(self, held: RunningCloud) -> None:
+    def test_a_cleared_task_does_not_join_the_run_that_it_left_behind(self, held: LocalDbtCloud) -> None:
         life = Life(reuse_existing_run=True)
         life.execute()
-        assert life.clear().run(lambda: end(held)) == 2
+        assert life.clear().run(held.end_active_runs) == 2
         assert runs(held) == [(1, "Cancelled"), (2, "Success")]
 
-    def test_not_to_know_of_others_is_no_failure(self, held: RunningCloud) -> None:
+    def test_not_to_know_of_others_is_no_failure(self, held: LocalDbtCloud) -> None:
         life = Life(reuse_existing_run=True, hook_params={"retry_limit": 0})
         operator = life.operator()
         start = operator._start
 
         def start_then_fail(cause: str) -> Any:
             run = start(cause)
-            fault(held, method="GET", path="/runs$", status=503)
+            held.add_fault("/runs$", method="GET", status=503)
             return run
 
         operator._start = start_then_fail
@@ -467,7 +454,7 @@ class TestReuseExistingRun:
         assert life.execute().run_id == 1
 
     def test_the_loser_of_a_race_joins_the_winner(
-        self, held: RunningCloud, monkeypatch: pytest.MonkeyPatch
+        self, held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         life = Life(reuse_existing_run=True)
         operator = life.operator()
@@ -480,7 +467,7 @@ class TestReuseExistingRun:
         assert not trigger.cancel_on_kill
         assert runs(held) == [(1, "Queued"), (2, "Cancelled")]
 
-    def test_two_that_race_agree_on_the_winner(self, held: RunningCloud) -> None:
+    def test_two_that_race_agree_on_the_winner(self, held: LocalDbtCloud) -> None:
         lives = [
             Life(ti=TaskInstance(run_id=f"run_{number}"), reuse_existing_run=True) for number in range(6)
         ]
@@ -513,26 +500,26 @@ class TestWithoutTheTriggerer:
     @pytest.mark.parametrize(
         ("status", "expected"),
         [
-            (RunStatus.SUCCESS, int),
-            (RunStatus.ERROR, DbtCloudJobRunFailed),
-            (RunStatus.CANCELLED, DbtCloudJobRunCancelled),
+            ("success", int),
+            ("error", DbtCloudJobRunFailed),
+            ("cancelled", DbtCloudJobRunCancelled),
         ],
     )
-    def test_it_waits_and_judges_alike(self, held: RunningCloud, status: RunStatus, expected: type) -> None:
+    def test_it_waits_and_judges_alike(self, held: LocalDbtCloud, status: Status, expected: type) -> None:
         # Some status that nobody knows goes before the verdict.
-        fault(held, method="GET", path="/runs", run_status=42, times=5)
+        held.add_fault("/runs", method="GET", run_status=42, times=5)
         outcome = self.live(Life(deferrable=False))
         wait_until(lambda: runs(held))
-        end(held, status)
+        held.end_active_runs(status)
         wait_until(lambda: outcome)
         assert isinstance(outcome[0], expected)
 
-    def test_sight_can_be_lost(self, held: RunningCloud) -> None:
-        fault(held, method="GET", path="/runs", status=503, times=None)
+    def test_sight_can_be_lost(self, held: LocalDbtCloud) -> None:
+        held.add_fault("/runs", method="GET", status=503, times=None)
         with pytest.raises(DbtCloudJobRunLost):
             Life(deferrable=False, patience=0.3).execute()
 
-    def test_a_kill_cancels_the_run_and_the_next_try_starts_another(self, held: RunningCloud) -> None:
+    def test_a_kill_cancels_the_run_and_the_next_try_starts_another(self, held: LocalDbtCloud) -> None:
         life = Life(deferrable=False)
         operator = life.operator()
         life.operator = lambda _=None: operator
@@ -545,8 +532,8 @@ class TestWithoutTheTriggerer:
         assert not isinstance(outcome[0], AirflowFailException)
         del life.operator
         life.arguments["deferrable"] = True
-        assert life.retry().run(lambda: end(held)) == 2
+        assert life.retry().run(held.end_active_runs) == 2
 
-    def test_without_a_wait_a_later_try_starts_no_second_run(self, held: RunningCloud) -> None:
+    def test_without_a_wait_a_later_try_starts_no_second_run(self, held: LocalDbtCloud) -> None:
         life = Life(wait_for_termination=False, deferrable=False)
         assert [life.execute(), life.retry().execute()] == [1, 1]

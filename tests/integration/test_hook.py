@@ -5,16 +5,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import requests
 from airflow.sdk.exceptions import AirflowException
 
 from include.dbt_cloud.hook import DbtCloudHook
-from local_dbt_cloud.database import ACTIVE, RunStatus
-from tests.conftest import TEST_HOME
+from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.connection import connect
-from tests.running_cloud import RunningCloud
 
 
 @pytest.fixture
@@ -36,46 +36,46 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sent
 
 
-@pytest.mark.parametrize("status", RunStatus)
+@pytest.mark.parametrize("status", get_args(Status))
 def test_a_job_is_running_while_a_run_is_queued_starting_or_running(
-    cloud: RunningCloud, hook: DbtCloudHook, status: RunStatus
+    cloud: LocalDbtCloud, hook: DbtCloudHook, status: Status
 ) -> None:
-    cloud.add_run(status)
-    assert hook.check_job_is_not_running(101) is (status not in ACTIVE)
+    cloud.create_run(status)
+    assert hook.check_job_is_not_running(101) is (status not in ("queued", "starting", "running"))
 
 
-def test_a_job_that_never_ran_is_not_running(cloud: RunningCloud, hook: DbtCloudHook) -> None:
+def test_a_job_that_never_ran_is_not_running(cloud: LocalDbtCloud, hook: DbtCloudHook) -> None:
     assert hook.check_job_is_not_running(101)
 
 
-def test_another_jobs_run_does_not_count(cloud: RunningCloud, hook: DbtCloudHook) -> None:
-    cloud.add_run(RunStatus.RUNNING, job_id=102)
+def test_another_jobs_run_does_not_count(cloud: LocalDbtCloud, hook: DbtCloudHook) -> None:
+    cloud.create_run("running", job_id=102)
     assert hook.check_job_is_not_running(101)
 
 
-def test_an_active_run_is_found_behind_newer_finished_ones(cloud: RunningCloud, hook: DbtCloudHook) -> None:
-    active = cloud.add_run(RunStatus.RUNNING)
-    cloud.add_run(RunStatus.CANCELLED)
+def test_an_active_run_is_found_behind_newer_finished_ones(cloud: LocalDbtCloud, hook: DbtCloudHook) -> None:
+    active = cloud.create_run("running")
+    cloud.create_run("cancelled")
     assert hook.get_active_job_run(101)["id"] == active
 
 
-def test_the_newest_of_several_active_runs_is_named(cloud: RunningCloud, hook: DbtCloudHook) -> None:
-    cloud.add_run(RunStatus.RUNNING)
-    queued = cloud.add_run(RunStatus.QUEUED)
+def test_the_newest_of_several_active_runs_is_named(cloud: LocalDbtCloud, hook: DbtCloudHook) -> None:
+    cloud.create_run("running")
+    queued = cloud.create_run("queued")
     assert hook.get_active_job_run(101)["id"] == queued
 
 
-def test_one_request_whatever_the_history(cloud: RunningCloud, hook: DbtCloudHook, sent: list[str]) -> None:
+def test_one_request_whatever_the_history(cloud: LocalDbtCloud, hook: DbtCloudHook, sent: list[str]) -> None:
     for _ in range(250):
-        cloud.add_run()
+        cloud.create_run()
     assert hook.check_job_is_not_running(101)
     assert len(sent) == 1
 
 
 def test_the_log_names_the_active_run_since_when_and_where(
-    cloud: RunningCloud, hook: DbtCloudHook, capsys: pytest.CaptureFixture
+    cloud: LocalDbtCloud, hook: DbtCloudHook, capsys: pytest.CaptureFixture
 ) -> None:
-    run_id = cloud.add_run(RunStatus.RUNNING)
+    run_id = cloud.create_run("running")
     run = cloud.get(f"runs/{run_id}/")
     hook.check_job_is_not_running(101)
     assert (
@@ -86,9 +86,9 @@ def test_the_log_names_the_active_run_since_when_and_where(
 
 @pytest.mark.parametrize("job_id", ["101", " 101\n"])
 def test_the_job_id_may_be_text_as_templates_render_it(
-    cloud: RunningCloud, hook: DbtCloudHook, job_id: str
+    cloud: LocalDbtCloud, hook: DbtCloudHook, job_id: str
 ) -> None:
-    cloud.add_run(RunStatus.QUEUED)
+    cloud.create_run("queued")
     assert not hook.check_job_is_not_running(job_id)
 
 
@@ -101,9 +101,9 @@ def test_a_job_id_that_is_no_number_is_refused_in_a_sentence(hook: DbtCloudHook,
 
 
 def test_a_wrong_token_does_not_pass_for_idle(
-    cloud: RunningCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect(monkeypatch, f"localhost:{cloud.api_port}", token="wrong")
+    connect(monkeypatch, cloud.host, token="wrong")
     with pytest.raises(AirflowException, match="401"):
         hook.check_job_is_not_running(101)
 
@@ -125,16 +125,16 @@ def test_a_wrong_token_does_not_pass_for_idle(
     ],
 )
 def test_an_answer_that_makes_no_sense_does_not_pass_for_idle(
-    hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch, body: bytes
+    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
-    with answering(body) as port:
+    with answering(body, cloud.data_dir / "server.pem") as port:
         connect(monkeypatch, f"localhost:{port}")
         with pytest.raises(AirflowException, match="dbt Cloud answered something else"):
             hook.check_job_is_not_running(101)
 
 
 @contextmanager
-def answering(body: bytes) -> Iterator[int]:
+def answering(body: bytes, certificate: Path) -> Iterator[int]:
     """Answer every request with 200 and this body, over TLS; yields the port."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -149,7 +149,7 @@ def answering(body: bytes) -> Iterator[int]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(TEST_HOME / "certificates" / "server.pem")
+    context.load_cert_chain(certificate)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=[0.05]).start()
     try:

@@ -11,17 +11,13 @@ from airflow.sdk.exceptions import AirflowException
 
 from include.dbt_cloud.errors import DbtCloudNoAnswer, DbtCloudRefused
 from include.dbt_cloud.hook import DbtCloudHook
+from local_dbt_cloud.testing import LocalDbtCloud
 from tests.connection import connect
-from tests.running_cloud import RunningCloud
 
 
 @pytest.fixture
 def hook() -> DbtCloudHook:
     return DbtCloudHook("dbt_conn", timeout_seconds=1, retry_delay=0.01)
-
-
-def fault(cloud: RunningCloud, **fields: Any) -> None:
-    cloud.post(f"{cloud.api_url}/local/faults", fields)
 
 
 def trigger(hook: DbtCloudHook) -> None:
@@ -34,31 +30,31 @@ def trigger(hook: DbtCloudHook) -> None:
      {"drop": "after"}, {"delay": 30}],
 )  # fmt: skip
 def test_a_get_is_sent_again_until_it_is_answered(
-    cloud: RunningCloud, hook: DbtCloudHook, trouble: dict[str, Any]
+    cloud: LocalDbtCloud, hook: DbtCloudHook, trouble: dict[str, Any]
 ) -> None:
-    run_id = cloud.add_run()
-    fault(cloud, path="/runs/", times=1 if "delay" in trouble else 3, **trouble)
+    run_id = cloud.create_run()
+    cloud.add_fault("/runs/", times=1 if "delay" in trouble else 3, **trouble)
     assert hook.get_job_run(run_id).json()["data"]["id"] == run_id
-    assert cloud.service.faults.all() == []
+    assert cloud.faults() == []
 
 
 def test_retry_after_is_obeyed(
-    cloud: RunningCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
-    fault(cloud, path="/runs/", status=429, retry_after=7)
-    hook.get_job_run(cloud.add_run())
+    cloud.add_fault("/runs/", status=429, retry_after=7)
+    hook.get_job_run(cloud.create_run())
     assert 7 in waits
 
 
-def test_a_get_that_fails_for_too_long_is_a_sentence(cloud: RunningCloud, hook: DbtCloudHook) -> None:
-    run_id = cloud.add_run()
-    fault(cloud, path="/runs/", status=503, times=None)
+def test_a_get_that_fails_for_too_long_is_a_sentence(cloud: LocalDbtCloud, hook: DbtCloudHook) -> None:
+    run_id = cloud.create_run()
+    cloud.add_fault("/runs/", status=503, times=None)
     with pytest.raises(DbtCloudRefused, match=f"answered 503 .* to GET /api/v2/accounts/1/runs/{run_id}/"):
         hook.get_job_run(run_id)
-    cloud.service.faults.clear()
-    fault(cloud, path="/runs/", drop="before", times=None)
+    cloud.clear_faults()
+    cloud.add_fault("/runs/", drop="before", times=None)
     with pytest.raises(DbtCloudNoAnswer, match=f"did not answer GET 1/runs/{run_id}/"):
         hook.get_job_run(run_id)
 
@@ -72,22 +68,22 @@ def test_a_get_that_fails_for_too_long_is_a_sentence(cloud: RunningCloud, hook: 
     ],
 )
 def test_a_post_is_sent_once(
-    cloud: RunningCloud, hook: DbtCloudHook, trouble: dict[str, Any], runs: int, error: type[Exception]
+    cloud: LocalDbtCloud, hook: DbtCloudHook, trouble: dict[str, Any], runs: int, error: type[Exception]
 ) -> None:
-    fault(cloud, method="POST", path="/run$", **trouble)
+    cloud.add_fault("/run$", method="POST", **trouble)
     with pytest.raises(error):
         trigger(hook)
     found = cloud.get("runs/")
     assert len(found) == runs
-    assert cloud.service.faults.all() == []
+    assert cloud.faults() == []
     for run in found:
         cloud.cancel(run["id"])
 
 
 def test_a_post_that_is_refused_for_now_is_sent_again_when_dbt_cloud_says(
-    cloud: RunningCloud, hook: DbtCloudHook
+    cloud: LocalDbtCloud, hook: DbtCloudHook
 ) -> None:
-    fault(cloud, method="POST", path="/run$", status=429, retry_after=1)
+    cloud.add_fault("/run$", method="POST", status=429, retry_after=1)
     started = time.monotonic()
     trigger(hook)
     assert time.monotonic() - started >= 1
@@ -96,11 +92,11 @@ def test_a_post_that_is_refused_for_now_is_sent_again_when_dbt_cloud_says(
 
 
 def test_the_connections_proxies_are_used(
-    cloud: RunningCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nobody listens on port 1.
     proxies = {"proxies": {"https": "http://127.0.0.1:1"}}
-    connect(monkeypatch, f"localhost:{cloud.api_port}", extra=proxies)
+    connect(monkeypatch, cloud.host, extra=proxies)
     with pytest.raises(DbtCloudNoAnswer, match="ProxyError"):
         hook.get_account()
 
@@ -115,13 +111,13 @@ def test_the_connections_proxies_are_used(
     ],
 )
 def test_what_is_not_there_is_a_sentence(
-    cloud: RunningCloud, hook: DbtCloudHook, ask: Any, sentence: str
+    cloud: LocalDbtCloud, hook: DbtCloudHook, ask: Any, sentence: str
 ) -> None:
     with pytest.raises(DbtCloudRefused, match=sentence):
         ask(hook)
 
 
-def test_the_connection_test_names_the_account(cloud: RunningCloud, hook: DbtCloudHook) -> None:
+def test_the_connection_test_names_the_account(cloud: LocalDbtCloud, hook: DbtCloudHook) -> None:
     assert hook.test_connection() == (True, "Successfully connected to dbt Cloud, account 'Local account'.")
 
 
@@ -141,13 +137,13 @@ def test_the_connection_test_names_the_account(cloud: RunningCloud, hook: DbtClo
     ],
 )
 def test_the_connection_test_says_what_is_wrong(
-    cloud: RunningCloud,
+    cloud: LocalDbtCloud,
     hook: DbtCloudHook,
     monkeypatch: pytest.MonkeyPatch,
     change: dict[str, Any],
     sentence: str,
 ) -> None:
-    connect(monkeypatch, **{"host": f"localhost:{cloud.api_port}"} | change)
+    connect(monkeypatch, **{"host": cloud.host} | change)
     passed, said = hook.test_connection()
     assert not passed
     assert sentence in said
@@ -157,9 +153,9 @@ def test_the_connection_test_says_what_is_wrong(
 
 
 def test_a_token_in_the_wrong_field_is_not_said(
-    cloud: RunningCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect(monkeypatch, f"localhost:{cloud.api_port}", login="dbtc_secret", token="1")
+    connect(monkeypatch, cloud.host, login="dbtc_secret", token="1")
     with pytest.raises(AirflowException, match="has an account id that is not a number") as error:
         hook.check_job_is_not_running(101)
     assert "dbtc_secret" not in "".join(traceback.format_exception(error.value))
@@ -181,7 +177,7 @@ def test_a_handshake_that_breaks_off_is_no_certificate_that_is_not_trusted(
 
 
 def test_a_certificate_that_is_not_trusted_is_a_sentence(
-    cloud: RunningCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     passed, said = hook.test_connection()

@@ -10,59 +10,16 @@ from airflow.sdk import Asset
 from include.dbt_cloud.errors import DbtCloudJobRunFailed, DbtCloudRefused
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.results import MOST_BYTES, read_run_results, table_of
-from local_dbt_cloud.database import Run, RunStatus, RunStep, now
+from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.integration.life import Life
-from tests.running_cloud import RunningCloud
+from tests.integration.run_results import result, step
 
 
-def result(
-    name: str, status: str = "success", seconds: float = 1.0, message: str | None = "OK"
-) -> dict[str, Any]:
-    return {
-        "unique_id": name,
-        "status": status,
-        "execution_time": seconds,
-        "thread_id": "Thread-1",
-        "message": message,
-        "timing": [
-            {"name": "compile", "started_at": "2026-01-01T00:00:00Z", "completed_at": "2026-01-01T00:00:01Z"},
-            {"name": "execute", "started_at": "2026-01-01T00:00:01Z", "completed_at": "2026-01-01T00:00:02Z"},
-        ],
-    }
-
-
-def store(
-    cloud: RunningCloud, steps: list[list[dict[str, Any]] | None], status: RunStatus = RunStatus.SUCCESS
+def create_run(
+    cloud: LocalDbtCloud, steps: list[list[dict[str, Any]] | None], status: Status = "success"
 ) -> int:
-    """Store a run whose dbt steps have these results; None is a step without any."""
-    run_id = cloud.add_run(status)
-    for number, results in enumerate(steps):
-        index = number + 4
-        with cloud.service.sessions.begin() as session:
-            session.add(
-                RunStep(
-                    run_id=run_id,
-                    index=index,
-                    name="Invoke dbt with `dbt build`",
-                    status=RunStatus.SUCCESS,
-                    finished_at=now(),
-                )
-            )
-        if results is not None:
-            write(cloud, run_id, index, {"which": "build"}, results)
-    return run_id
-
-
-def write(cloud: RunningCloud, run_id: int, index: int, args: dict[str, Any], results: list[Any]) -> None:
-    target = cloud.service.data.artifacts(run_id, index)
-    target.mkdir(parents=True)
-    content = {
-        "metadata": {"invocation_id": f"{run_id}-{index}"},
-        "args": args,
-        "elapsed_time": 2.5,
-        "results": results,
-    }
-    (target / "run_results.json").write_text(json.dumps(content))
+    """Create a run whose dbt steps have these results; None is a step without any."""
+    return cloud.create_run(status, steps=[step(results) for results in steps])
 
 
 def read(run_id: int) -> dict[str, Any]:
@@ -71,8 +28,8 @@ def read(run_id: int) -> dict[str, Any]:
     return read_run_results(hook, run)
 
 
-def test_what_went_wrong_comes_first_then_what_took_longest(cloud: RunningCloud) -> None:
-    run_id = store(cloud, [
+def test_what_went_wrong_comes_first_then_what_took_longest(cloud: LocalDbtCloud) -> None:
+    run_id = create_run(cloud, [
         [
             result("model.shop.quick", seconds=0.1),
             result("model.shop.slow", seconds=30),
@@ -109,10 +66,10 @@ def test_what_went_wrong_comes_first_then_what_took_longest(cloud: RunningCloud)
     }
 
 
-def test_many_nodes_are_bounded_and_the_important_ones_are_kept(cloud: RunningCloud) -> None:
+def test_many_nodes_are_bounded_and_the_important_ones_are_kept(cloud: LocalDbtCloud) -> None:
     nodes = [result(f"model.shop.model_{number}", seconds=number) for number in range(5000)]
     bad = [result(f"model.shop.bad_{number}", "error", message="x" * 10_000) for number in range(20)]
-    results = read(store(cloud, [nodes + bad]))
+    results = read(create_run(cloud, [nodes + bad]))
     assert len(json.dumps(results)) < MOST_BYTES + 1000
     assert sum(results["counts"].values()) == len(results["nodes"]) + results["left_out"] == 5020
     assert all(node["status"] == "error" for node in results["nodes"][:20])
@@ -121,43 +78,38 @@ def test_many_nodes_are_bounded_and_the_important_ones_are_kept(cloud: RunningCl
     assert table[-1] == "and 4990 more"
 
 
-def test_a_run_without_results_has_none(cloud: RunningCloud) -> None:
-    results = read(store(cloud, [None, None]))
+def test_a_run_without_results_has_none(cloud: LocalDbtCloud) -> None:
+    results = read(create_run(cloud, [None, None]))
     assert (results["counts"], results["nodes"]) == ({}, [])
     assert table_of(results).startswith("nothing, in 0")
 
 
-def test_commands_that_build_nothing_do_not_count(cloud: RunningCloud) -> None:
-    run_id = store(cloud, [[result("model.shop.orders")], None])
-    write(cloud, run_id, 5, {"which": "generate"}, [result("model.shop.orders")])
+def test_commands_that_build_nothing_do_not_count(cloud: LocalDbtCloud) -> None:
+    orders = [result("model.shop.orders")]
+    run_id = cloud.create_run(steps=[step(orders), step(orders, which="generate")])
     assert read(run_id)["counts"] == {"success": 1}
 
 
-def test_what_an_earlier_step_left_behind_counts_once(cloud: RunningCloud) -> None:
-    run_id = store(cloud, [[result("model.shop.orders")], None])
-    target = cloud.service.data.artifacts(run_id, 5)
-    target.mkdir(parents=True)
-    (target / "run_results.json").write_bytes(
-        (cloud.service.data.artifacts(run_id, 4) / "run_results.json").read_bytes()
-    )
+def test_what_an_earlier_step_left_behind_counts_once(cloud: LocalDbtCloud) -> None:
+    run_id = cloud.create_run(steps=[step([result("model.shop.orders")])] * 2)
     assert read(run_id)["counts"] == {"success": 1}
 
 
-def test_only_a_missing_file_is_no_error(cloud: RunningCloud) -> None:
-    run_id = store(cloud, [[]])
-    cloud.post(f"{cloud.api_url}/local/faults", {"path": "/artifacts", "status": 403})
+def test_only_a_missing_file_is_no_error(cloud: LocalDbtCloud) -> None:
+    run_id = create_run(cloud, [[]])
+    cloud.add_fault("/artifacts", status=403)
     with pytest.raises(DbtCloudRefused, match="403"):
         read(run_id)
 
 
-def test_a_success_is_pushed_and_updates_the_tasks_assets(cloud: RunningCloud) -> None:
+def test_a_success_is_pushed_and_updates_the_tasks_assets(cloud: LocalDbtCloud) -> None:
     class Event:
         extra: Any = None
 
     asset = Asset("orders")
     life = Life(outlets=[asset])
     life.outlet_events = {asset: Event()}
-    run_id = store(cloud, [[result("model.shop.orders")]])
+    run_id = create_run(cloud, [[result("model.shop.orders")]])
     life.operator().execute_complete(
         life.context, {"status": "success", "run_id": run_id, "message": "Done."}
     )
@@ -167,11 +119,11 @@ def test_a_success_is_pushed_and_updates_the_tasks_assets(cloud: RunningCloud) -
 
 @pytest.mark.parametrize("trouble", [{"status": 404}, {"status": 403}, {"html": True}], ids=str)
 def test_results_that_cannot_be_read_change_no_verdict(
-    cloud: RunningCloud, trouble: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    cloud: LocalDbtCloud, trouble: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     life = Life()
-    run_id = store(cloud, [[result("model.shop.orders")]])
-    cloud.post(f"{cloud.api_url}/local/faults", {"path": f"/runs/{run_id}", "times": None, **trouble})
+    run_id = create_run(cloud, [[result("model.shop.orders")]])
+    cloud.add_fault(f"/runs/{run_id}", times=None, **trouble)
     event = {"run_id": run_id, "message": "It ended."}
     assert life.operator().execute_complete(life.context, event | {"status": "success"}) == run_id
     with pytest.raises(DbtCloudJobRunFailed, match="It ended"):
@@ -190,7 +142,7 @@ def test_results_that_cannot_be_read_change_no_verdict(
     ids=["a node failed", "something else failed", "nothing ran", "results cannot be read"],
 )
 def test_the_log_of_dbt_is_shown_where_no_node_says_why(
-    cloud: RunningCloud,
+    cloud: LocalDbtCloud,
     monkeypatch: pytest.MonkeyPatch,
     nodes: list[dict[str, Any]],
     trouble: dict[str, Any] | None,
@@ -202,10 +154,9 @@ def test_the_log_of_dbt_is_shown_where_no_node_says_why(
         told.append(run_id)
 
     monkeypatch.setattr(DbtCloudHook, "log_job_run_failure_details", show)
-    run_id = store(cloud, [nodes])
-    end(cloud, run_id)
+    run_id = create_run(cloud, [nodes], "error")
     if trouble:
-        cloud.post(f"{cloud.api_url}/local/faults", {"path": "/artifacts/", "times": None, **trouble})
+        cloud.add_fault("/artifacts/", times=None, **trouble)
     life = Life()
     with pytest.raises(DbtCloudJobRunFailed) as error:
         life.operator().execute_complete(
@@ -215,14 +166,9 @@ def test_the_log_of_dbt_is_shown_where_no_node_says_why(
     assert ("First: model.shop.orders: Bad." in str(error.value)) is not is_told
 
 
-def end(cloud: RunningCloud, run_id: int) -> None:
-    with cloud.service.sessions.begin() as session:
-        session.get_one(Run, run_id).status = RunStatus.ERROR
-
-
 @pytest.mark.end_to_end
 def test_dbts_own_results_of_a_run_that_failed(
-    cloud: RunningCloud, capsys: pytest.CaptureFixture[str]
+    cloud: LocalDbtCloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
     life = Life(job_id=102, steps_override=["dbt seed", "dbt build --vars '{break_one_model: true}'"])
     trigger = life.execute()

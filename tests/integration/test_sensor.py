@@ -14,9 +14,8 @@ from include.dbt_cloud.errors import (
 )
 from include.dbt_cloud.sensor import DbtCloudJobRunSensor
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from local_dbt_cloud.database import RunStatus
-from tests.integration.life import TaskInstance, end
-from tests.running_cloud import RunningCloud
+from local_dbt_cloud.testing import LocalDbtCloud, Status
+from tests.task_instance import TaskInstance
 
 
 def sensor(run_id: Any, **more: Any) -> DbtCloudJobRunSensor:
@@ -33,21 +32,21 @@ def deferred(of: DbtCloudJobRunSensor) -> DbtCloudRunJobTrigger:
 
 # Templates render numbers as text.
 @pytest.mark.parametrize("kind", [int, str])
-def test_it_waits_for_the_run(cloud: RunningCloud, kind: type) -> None:
-    run_id = cloud.add_run(RunStatus.RUNNING)
+def test_it_waits_for_the_run(cloud: LocalDbtCloud, kind: type) -> None:
+    run_id = cloud.create_run("running")
     trigger = deferred(sensor(kind(run_id)))
-    cloud.post(f"{cloud.api_url}/local/faults", {"path": "/runs", "status": 503, "times": 3})
-    end(cloud)
+    cloud.add_fault("/runs", status=503, times=3)
+    cloud.end_active_runs()
     event = asyncio.run(trigger.wait()).payload
     assert sensor(kind(run_id)).execute_complete({}, event) == run_id
 
 
-@pytest.mark.parametrize("status", [RunStatus.ERROR, RunStatus.CANCELLED])
-def test_a_bad_end_is_not_waited_for_again(cloud: RunningCloud, status: RunStatus) -> None:
-    run_id = cloud.add_run(RunStatus.RUNNING)
+@pytest.mark.parametrize("status", ["error", "cancelled"])
+def test_a_bad_end_is_not_waited_for_again(cloud: LocalDbtCloud, status: Status) -> None:
+    run_id = cloud.create_run("running")
     trigger = deferred(sensor(run_id))
-    end(cloud, status)
-    told = rf"Run {run_id} of dbt Cloud ended: {status.name.capitalize()}.*See it at http"
+    cloud.end_active_runs(status)
+    told = rf"Run {run_id} of dbt Cloud ended: {status.capitalize()}.*See it at http"
     with pytest.raises(DbtCloudJobRunNotSucceeded, match=told) as error:
         sensor(run_id).execute_complete({}, asyncio.run(trigger.wait()).payload)
     assert isinstance(error.value, AirflowFailException)
@@ -56,8 +55,8 @@ def test_a_bad_end_is_not_waited_for_again(cloud: RunningCloud, status: RunStatu
             sensor(run_id, deferrable=is_deferrable).execute({"ti": TaskInstance()})
 
 
-def test_its_timeout_and_its_end_leave_the_run_alone(cloud: RunningCloud) -> None:
-    run_id = cloud.add_run(RunStatus.RUNNING)
+def test_its_timeout_and_its_end_leave_the_run_alone(cloud: LocalDbtCloud) -> None:
+    run_id = cloud.create_run("running")
     trigger = deferred(sensor(run_id, timeout=0.5))
     with pytest.raises(DbtCloudJobRunTimedOut):
         sensor(run_id).execute_complete({}, asyncio.run(trigger.wait()).payload)
@@ -68,10 +67,10 @@ def test_its_timeout_and_its_end_leave_the_run_alone(cloud: RunningCloud) -> Non
 @pytest.mark.parametrize("trouble", [{"status": 404}, {"run_status": 42}, {"html": True}], ids=str)
 @pytest.mark.parametrize("is_deferrable", [True, False])
 def test_a_first_look_that_shows_nothing_is_no_failure(
-    cloud: RunningCloud, is_deferrable: bool, trouble: dict[str, Any]
+    cloud: LocalDbtCloud, is_deferrable: bool, trouble: dict[str, Any]
 ) -> None:
-    run_id = cloud.add_run()
-    cloud.post(f"{cloud.api_url}/local/faults", {"path": f"/runs/{run_id}", **trouble})
+    run_id = cloud.create_run()
+    cloud.add_fault(f"/runs/{run_id}", **trouble)
     waiting = sensor(run_id, deferrable=is_deferrable)
     if is_deferrable:
         assert asyncio.run(deferred(waiting).wait()).payload["status"] == "success"
@@ -80,12 +79,12 @@ def test_a_first_look_that_shows_nothing_is_no_failure(
 
 
 @pytest.mark.parametrize("status", [401, 403, 400])
-def test_a_request_that_is_refused_is_not_made_again(cloud: RunningCloud, status: int) -> None:
-    run_id = cloud.add_run(RunStatus.RUNNING)
-    cloud.post(f"{cloud.api_url}/local/faults", {"path": f"/runs/{run_id}", "status": status, "times": 9})
+def test_a_request_that_is_refused_is_not_made_again(cloud: LocalDbtCloud, status: int) -> None:
+    run_id = cloud.create_run("running")
+    cloud.add_fault(f"/runs/{run_id}", status=status, times=9)
     with pytest.raises(DbtCloudRefused, match=str(status)):
         sensor(run_id, deferrable=False).execute({"ti": TaskInstance()})
 
 
-def test_a_run_that_has_ended_is_not_waited_for(cloud: RunningCloud) -> None:
-    assert sensor(cloud.add_run()).execute({}) is None
+def test_a_run_that_has_ended_is_not_waited_for(cloud: LocalDbtCloud) -> None:
+    assert sensor(cloud.create_run()).execute({}) is None

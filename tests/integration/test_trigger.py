@@ -15,8 +15,8 @@ from include.dbt_cloud.errors import (
 )
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from local_dbt_cloud.database import RunStatus
-from tests.running_cloud import RunningCloud
+from local_dbt_cloud.testing import LocalDbtCloud, Status
+from tests.task_instance import TaskInstance
 
 
 def trigger_for(run_id: int, **more: Any) -> DbtCloudRunJobTrigger:
@@ -34,10 +34,6 @@ def event_of(trigger: DbtCloudRunJobTrigger) -> dict[str, Any]:
     return asyncio.run(asyncio.wait_for(fire(), 30))
 
 
-def fault(cloud: RunningCloud, **fields: Any) -> None:
-    cloud.post(f"{cloud.api_url}/local/faults", fields)
-
-
 @pytest.fixture
 def operator() -> DbtCloudRunJobOperator:
     return DbtCloudRunJobOperator(
@@ -53,23 +49,21 @@ def operator() -> DbtCloudRunJobOperator:
 @pytest.mark.parametrize(
     ("status", "name", "error"),
     [
-        (RunStatus.ERROR, "error", DbtCloudJobRunFailed),
-        (RunStatus.CANCELLED, "cancelled", DbtCloudJobRunCancelled),
+        ("error", "error", DbtCloudJobRunFailed),
+        ("cancelled", "cancelled", DbtCloudJobRunCancelled),
     ],
 )
 def test_a_run_that_ended_badly_fails_the_task_in_a_class_of_its_own(
-    cloud: RunningCloud,
+    cloud: LocalDbtCloud,
     operator: DbtCloudRunJobOperator,
-    status: RunStatus,
+    status: Status,
     name: str,
     error: type[Exception],
 ) -> None:
-    run_id = cloud.add_run(status, status_message="Because.")
+    run_id = cloud.create_run(status, status_message="Because.")
     event = event_of(trigger_for(run_id))
     assert event["status"] == name
-    with pytest.raises(
-        error, match=rf"Run {run_id} of dbt Cloud ended: {status.name.capitalize()}\. Because\."
-    ):
+    with pytest.raises(error, match=rf"Run {run_id} of dbt Cloud ended: {status.capitalize()}\. Because\."):
         operator.execute_complete({}, event)
 
 
@@ -79,35 +73,35 @@ def test_a_run_that_somebody_cancelled_is_not_retried() -> None:
 
 
 def test_a_run_that_succeeded_is_the_tasks_result(
-    cloud: RunningCloud, operator: DbtCloudRunJobOperator
+    cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
-    run_id = cloud.add_run()
+    run_id = cloud.create_run()
     assert operator.execute_complete({}, event_of(trigger_for(run_id))) == run_id
 
 
 def test_a_run_that_is_out_of_sight_for_too_long_is_lost_and_not_judged(
-    cloud: RunningCloud, operator: DbtCloudRunJobOperator
+    cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
-    run_id = cloud.add_run(RunStatus.RUNNING)
-    fault(cloud, path="/runs", status=503, times=None)
+    run_id = cloud.create_run("running")
+    cloud.add_fault("/runs", status=503, times=None)
     event = event_of(trigger_for(run_id, patience=0.5))
     assert event["status"] == "lost"
     with pytest.raises(DbtCloudJobRunLost, match=f"run {run_id} .* never seen: .*503.* may go on"):
         operator.execute_complete({}, event)
 
 
-def test_an_unknown_status_is_waited_out_and_then_named(cloud: RunningCloud) -> None:
-    run_id = cloud.add_run()
-    fault(cloud, path="/runs", run_status=42, times=5)
+def test_an_unknown_status_is_waited_out_and_then_named(cloud: LocalDbtCloud) -> None:
+    run_id = cloud.create_run()
+    cloud.add_fault("/runs", run_status=42, times=5)
     assert event_of(trigger_for(run_id))["status"] == "success"
-    fault(cloud, path="/runs", run_status=42, times=None)
+    cloud.add_fault("/runs", run_status=42, times=None)
     assert "its status is 42" in event_of(trigger_for(run_id, patience=0.5))["message"]
 
 
 def test_a_run_that_takes_too_long_is_cancelled_at_the_execution_timeout_alone(
-    cloud: RunningCloud, operator: DbtCloudRunJobOperator
+    cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
-    run_id = cloud.add_run(RunStatus.RUNNING)
+    run_id = cloud.create_run("running")
     waited = event_of(trigger_for(run_id, end_time=time.time() + 0.5))
     with pytest.raises(
         DbtCloudJobRunTimedOut, match="longer than the task's timeout, and may go on: it was running"
@@ -121,10 +115,10 @@ def test_a_run_that_takes_too_long_is_cancelled_at_the_execution_timeout_alone(
 
 
 def test_the_real_error_is_not_masked_by_another(
-    cloud: RunningCloud, operator: DbtCloudRunJobOperator
+    cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
-    event = event_of(trigger_for(cloud.add_run(RunStatus.ERROR)))
-    fault(cloud, path=".", status=404, times=None)
+    event = event_of(trigger_for(cloud.create_run("error")))
+    cloud.add_fault(".", status=404, times=None)
     with pytest.raises(DbtCloudJobRunFailed):
         operator.execute_complete({}, event)
 
@@ -135,37 +129,30 @@ def test_an_event_that_makes_no_sense_is_no_verdict(operator: DbtCloudRunJobOper
         operator.execute_complete({}, event)
 
 
-def test_whoever_kills_the_waiting_task_cancels_the_run(cloud: RunningCloud) -> None:
-    run_id = cloud.add_run(RunStatus.RUNNING)
-    fault(cloud, method="POST", path="/cancel$", status=503)
+def test_whoever_kills_the_waiting_task_cancels_the_run(cloud: LocalDbtCloud) -> None:
+    run_id = cloud.create_run("running")
+    cloud.add_fault("/cancel$", method="POST", status=503)
     asyncio.run(trigger_for(run_id).on_kill())
     assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Cancelled"
 
 
-class TaskInstance:
-    dag_id, run_id, task_id, map_index, try_number, max_tries = "a_dag", "a_run", "trigger_job", -1, 1, 0
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        pass
-
-
 def test_the_operator_defers_without_a_look_at_its_run(
-    cloud: RunningCloud, operator: DbtCloudRunJobOperator
+    cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
     # Which dbt Cloud may hide at first: the trigger is patient with that.
-    fault(cloud, method="GET", path="/runs", hide_new_runs=60, times=None)
+    cloud.add_fault("/runs", method="GET", hide_new_runs=60, times=None)
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute({"ti": TaskInstance()})
-    assert [one["times"] for one in cloud.service.faults.all()] == [None]
-    cloud.service.faults.clear()
+    assert [one["times"] for one in cloud.faults()] == [None]
+    cloud.clear_faults()
     assert isinstance(deferred.value.trigger, DbtCloudRunJobTrigger)
     (run,) = cloud.get("runs/")
     assert deferred.value.trigger.run_id == run["id"]
     cloud.cancel(run["id"])
 
 
-def test_patience_is_never_shorter_than_a_few_rounds(cloud: RunningCloud) -> None:
-    run_id = cloud.add_run(RunStatus.RUNNING)
+def test_patience_is_never_shorter_than_a_few_rounds(cloud: LocalDbtCloud) -> None:
+    run_id = cloud.create_run("running")
     event = event_of(trigger_for(run_id, poll_interval=0.3, patience=0.1, end_time=time.time() + 0.7))
     assert event["status"] == "waited"
 
@@ -174,25 +161,25 @@ def test_patience_is_never_shorter_than_a_few_rounds(cloud: RunningCloud) -> Non
     ("status", "event", "expected"),
     [
         # A run that ended while nothing was seen of it, or just before it was given up.
-        (RunStatus.SUCCESS, "lost", None),
-        (RunStatus.SUCCESS, "waited", None),
-        (RunStatus.SUCCESS, "timeout", None),
+        ("success", "lost", None),
+        ("success", "waited", None),
+        ("success", "timeout", None),
         # The stock trigger says error when only a poll failed.
-        (RunStatus.SUCCESS, "error", None),
-        (RunStatus.ERROR, "lost", DbtCloudJobRunFailed),
-        (RunStatus.CANCELLED, "lost", DbtCloudJobRunCancelled),
-        (RunStatus.RUNNING, "lost", DbtCloudJobRunLost),
-        (RunStatus.RUNNING, "waited", DbtCloudJobRunTimedOut),
+        ("success", "error", None),
+        ("error", "lost", DbtCloudJobRunFailed),
+        ("cancelled", "lost", DbtCloudJobRunCancelled),
+        ("running", "lost", DbtCloudJobRunLost),
+        ("running", "waited", DbtCloudJobRunTimedOut),
     ],
 )
 def test_the_verdict_is_dbt_clouds(
-    cloud: RunningCloud,
+    cloud: LocalDbtCloud,
     operator: DbtCloudRunJobOperator,
-    status: RunStatus,
+    status: Status,
     event: str,
     expected: type[Exception] | None,
 ) -> None:
-    run_id = cloud.add_run(status)
+    run_id = cloud.create_run(status)
     # As the provider's trigger writes it.
     facts = {"status": event, "run_id": run_id, "message": "It said so."}
     if expected is None:
@@ -203,30 +190,30 @@ def test_the_verdict_is_dbt_clouds(
 
 
 def test_a_cancel_that_fails_is_said(
-    cloud: RunningCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
+    cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("include.dbt_cloud.hook.SECONDS_TO_CANCEL", 0.2)
-    event = event_of(trigger_for(cloud.add_run(RunStatus.RUNNING), execution_deadline=time.time() + 0.5))
-    fault(cloud, method="POST", path="/cancel$", status=503, times=None)
+    event = event_of(trigger_for(cloud.create_run("running"), execution_deadline=time.time() + 0.5))
+    cloud.add_fault("/cancel$", method="POST", status=503, times=None)
     with pytest.raises(DbtCloudJobRunTimedOut, match=r"See it at http.* could not be cancelled"):
         operator.execute_complete({"ti": TaskInstance()}, event)
 
 
 def test_time_that_is_up_while_results_are_read_changes_no_verdict(
-    cloud: RunningCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
+    cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def too_late(*_: Any) -> None:
         raise AirflowTaskTimeout
 
     monkeypatch.setattr("include.dbt_cloud.operator.read_run_results", too_late)
-    event = event_of(trigger_for(cloud.add_run()))
+    event = event_of(trigger_for(cloud.create_run()))
     assert operator.execute_complete({"ti": TaskInstance()}, event) == event["run_id"]
 
 
 def test_a_run_that_ended_before_the_operator_could_wait_is_judged_at_once(
-    cloud: RunningCloud, operator: DbtCloudRunJobOperator
+    cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
-    fault(cloud, path="/run", run_status=20, times=None)
+    cloud.add_fault("/run", run_status=20, times=None)
     with pytest.raises(DbtCloudJobRunFailed):
         operator.execute({"ti": TaskInstance()})
     cloud.cancel(operator.run_id)
@@ -234,20 +221,20 @@ def test_a_run_that_ended_before_the_operator_could_wait_is_judged_at_once(
 
 @pytest.mark.parametrize("trouble", [{}, {"status": 503}, {"drop": "before"}, {"drop": "after"}])
 def test_a_task_that_is_killed_while_it_holds_a_worker_cancels_its_run(
-    cloud: RunningCloud, operator: DbtCloudRunJobOperator, trouble: dict[str, Any]
+    cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator, trouble: dict[str, Any]
 ) -> None:
-    operator.run_id = cloud.add_run(RunStatus.RUNNING)
+    operator.run_id = cloud.create_run("running")
     if trouble:
-        fault(cloud, method="POST", path="/cancel$", **trouble)
+        cloud.add_fault("/cancel$", method="POST", **trouble)
     operator.on_kill()
     assert cloud.get(f"runs/{operator.run_id}/")["status_humanized"] == "Cancelled"
 
 
 def test_a_kill_does_not_hang_when_dbt_cloud_is_gone(
-    cloud: RunningCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
+    cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("include.dbt_cloud.hook.SECONDS_TO_CANCEL", 0.2)
-    operator.run_id = cloud.add_run(RunStatus.RUNNING)
-    fault(cloud, method="POST", path="/cancel$", status=503, times=None)
+    operator.run_id = cloud.create_run("running")
+    cloud.add_fault("/cancel$", method="POST", status=503, times=None)
     operator.on_kill()
     assert cloud.get(f"runs/{operator.run_id}/")["status_humanized"] == "Running"

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,11 +21,9 @@ from include.dbt_cloud.errors import (
     DbtCloudRefused,
 )
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from local_dbt_cloud.database import ACTIVE, Run, RunStatus
-from local_dbt_cloud.fault_injection import Fault
-from local_dbt_cloud.trigger_request import TriggerRequest
-from tests.integration.life import Killed, Life, TaskInstance
-from tests.running_cloud import RunningCloud
+from local_dbt_cloud.testing import LocalDbtCloud, Status
+from tests.integration.life import Life
+from tests.task_instance import Killed, TaskInstance
 
 pytestmark = pytest.mark.end_to_end
 
@@ -52,14 +50,14 @@ POLLS: list[dict[str, Any]] = [
     {"status": 429, "retry_after": 0},
     {"html": True},
     {"run_status": 42},
-    {"hide_new_runs": 0.3},
-    {"delay": 0.1},
+    {"hide_new_runs": 0.15},
+    {"delay": 0.05},
 ]
 # How a run can end by itself: the second way is its job's time limit.
-ENDS: list[tuple[RunStatus, str | None]] = [
-    (RunStatus.ERROR, None),
-    (RunStatus.CANCELLED, "This run timed out after running for 1 minute."),
-    *4 * [(RunStatus.SUCCESS, None)],
+ENDS: list[tuple[Status, str | None]] = [
+    ("error", None),
+    ("cancelled", "This run timed out after running for 1 minute."),
+    *4 * [("success", None)],
 ]
 
 
@@ -80,30 +78,54 @@ class Fate:
         return happens
 
 
-def own_runs(cloud: RunningCloud, life: Life) -> list[Run]:
-    """Return the runs of a life, oldest first, as they are in the store."""
-    with cloud.service.sessions() as session:
-        runs = session.query(Run).order_by(Run.id).all()
-    return [run for run in runs if f"/{life.ti.run_id}/" in run.trigger["cause"]]
+def own_runs(cloud: LocalDbtCloud, life: Life) -> list[dict[str, Any]]:
+    """Return the runs of a life, oldest first."""
+    return [run for run in cloud.runs() if f"/{life.ti.run_id}/" in run["trigger"]["cause"]]
 
 
-def active(cloud: RunningCloud, life: Life) -> list[int]:
-    """Return the ids of those that have not ended."""
-    return [run.id for run in own_runs(cloud, life) if run.status in ACTIVE]
+def active(cloud: LocalDbtCloud, life: Life) -> list[int]:
+    """Return the IDs of the runs of a life that have not ended."""
+    return [run["id"] for run in own_runs(cloud, life) if run["in_progress"]]
+
+
+def doubled(runs: list[dict[str, Any]]) -> list[int]:
+    """Return the IDs of runs that should never have been created.
+
+    Such a run was created while another run of the same task instance was active, or after one with the same
+    cause had succeeded.
+
+    :param runs: Runs, oldest first.
+    """
+    return [
+        run["id"]
+        for index, run in enumerate(runs)
+        if any(was_active(earlier, run) or had_succeeded(earlier, run) for earlier in runs[:index])
+    ]
+
+
+def was_active(earlier: dict[str, Any], run: dict[str, Any]) -> bool:
+    """Return whether an earlier run of the same task instance was active when a run was created."""
+    # A tag up to the "#" names the task instance; behind it is the number that a clear changes.
+    name, _ = run["trigger"]["cause"].split("#")
+    ended, created = earlier["finished_at"], run["created_at"]
+    overlaps = ended is None or datetime.fromisoformat(ended) > datetime.fromisoformat(created)
+    return overlaps and name in earlier["trigger"]["cause"]
+
+
+def had_succeeded(earlier: dict[str, Any], run: dict[str, Any]) -> bool:
+    """Return whether an earlier run with the same cause succeeded, no matter when: see ``was_active``."""
+    return earlier["is_success"] and earlier["trigger"]["cause"] == run["trigger"]["cause"]
 
 
 @contextmanager
-def dbt_at_work(cloud: RunningCloud, life: Life, seed: int) -> Iterator[None]:
+def dbt_at_work(cloud: LocalDbtCloud, life: Life, seed: int) -> Iterator[None]:
     """End the life's runs one after the other, some badly, while the block runs."""
     stop, chance = threading.Event(), random.Random(seed)
 
     def work() -> None:
-        while not stop.wait(chance.uniform(0.02, 0.3)):
+        while not stop.wait(chance.uniform(0.01, 0.15)):
             for run_id in active(cloud, life)[:1]:
-                with cloud.service.sessions.begin() as session:
-                    run = session.get_one(Run, run_id)
-                    if run.status in ACTIVE:
-                        run.status, run.status_message = chance.choice(ENDS)
+                cloud.set_run(run_id, *chance.choice(ENDS), only_if_active=True)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -114,15 +136,15 @@ def dbt_at_work(cloud: RunningCloud, life: Life, seed: int) -> Iterator[None]:
         thread.join()
 
 
-def one_try(cloud: RunningCloud, life: Life, fate: Fate) -> str:
+def one_try(cloud: LocalDbtCloud, life: Life, fate: Fate) -> str:
     """Live through one try under random faults; return success, failed, retry or clear."""
-    faults, fate.error = cloud.service.faults, None
-    faults.clear()
+    fate.error = None
+    cloud.clear_faults()
     for path, method, troubles in (("/run$", "POST", STARTS), ("/runs", "GET", POLLS)):
         if fate.befalls(f"{method} in trouble", 0.5):
             trouble = fate.random.choice(troubles)
             fate.events.append(str(trouble))
-            faults.add(Fault(method=method, path=path, times=fate.random.randint(1, 4), **trouble))
+            cloud.add_fault(path, method=method, times=fate.random.randint(1, 4), **trouble)
     killed_at = None
     if fate.befalls("the worker is killed", 0.3):
         killed_at = fate.random.choice(["start", "answer", "job_run_url", "job_run_id", "run_results"])
@@ -159,74 +181,57 @@ def abandon(trigger: DbtCloudRunJobTrigger) -> None:
 
     async def begin() -> None:
         task = asyncio.create_task(trigger.wait())
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.025)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(begin())
 
 
-def live(cloud: RunningCloud, number: int) -> tuple[Life, Fate, str]:
+def live(cloud: LocalDbtCloud, number: int) -> tuple[Life, Fate, str]:
     """Live one life to its end."""
     fate = Fate(random.Random(SEED + number))
     life = Life(
         ti=TaskInstance(run_id=f"life_{number}", max_tries=RETRIES),
         retries=RETRIES,
-        patience=fate.random.choice([0.3, 30]),
-        execution_timeout=timedelta(seconds=fate.random.choice([0.2, 30, 30, 30])),
+        patience=fate.random.choice([0.15, 30]),
+        execution_timeout=timedelta(seconds=fate.random.choice([0.1, 30, 30, 30])),
         deferrable=fate.random.random() < 0.8,
-        check_interval=0.1,
-        hook_params={"retry_delay": 0.01, "timeout_seconds": 1},
+        check_interval=0.05,
+        hook_params={"retry_delay": 0.01, "timeout_seconds": 0.5},
     )
     with dbt_at_work(cloud, life, SEED + number):
         while (outcome := one_try(cloud, life, fate)) in ("retry", "clear"):
             life.clear() if outcome == "clear" else life.retry()
-    cloud.service.faults.clear()
+    cloud.clear_faults()
     return life, fate, outcome
 
 
-@pytest.fixture
-def doubled(held: RunningCloud, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Runs that were started while another of the same task instance was active or had succeeded."""
-    doubled: list[str] = []
-    trigger = held.service.scheduler.trigger
-
-    def spy(job_id: int, request: TriggerRequest, **more: Any) -> int:
-        with held.service.sessions() as session:
-            runs = session.query(Run).all()
-        # The mark up to the generation is that of the task instance; a clear begins another generation.
-        name, _ = request.cause.split("#")
-        doubled.extend(name for run in runs if run.trigger["cause"] == request.cause and run.status == 10)
-        doubled.extend(name for run in runs if name in run.trigger["cause"] and run.status in ACTIVE)
-        return trigger(job_id, request, **more)
-
-    monkeypatch.setattr(held.service.scheduler, "trigger", spy)
-    monkeypatch.setattr("include.dbt_cloud.operator.SECONDS_HIDDEN", 0.5)
-    return doubled
-
-
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_random_walk(held: RunningCloud, doubled: list[str], part: int) -> None:
+def test_a_random_walk(held: LocalDbtCloud, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Longer than a fault hides a new run.
+    monkeypatch.setattr("include.dbt_cloud.operator.SECONDS_HIDDEN", 0.25)
     outcomes, met = set(), set()
     for number in range(part, LIVES, PARTS):
         life, fate, outcome = live(held, number)
         story = f"life {number}, {outcome}: {fate.events}"
-        *earlier, last = own_runs(held, life) or [None]
-        assert doubled == [], story
+        runs = own_runs(held, life)
+        assert doubled(runs) == [], story
+        *earlier, last = runs or [None]
         # Only a last try that ended before the run did can leave it behind: no other follows.
         cut_short = isinstance(fate.error, CUT_SHORT)
-        assert all(run.status not in ACTIVE for run in earlier), story
-        assert last is None or last.status not in ACTIVE or cut_short, story
+        assert not any(run["in_progress"] for run in earlier), story
+        assert last is None or not last["in_progress"] or cut_short, story
         match outcome, fate.error:
             case "success", _:
-                assert last.status == RunStatus.SUCCESS, story
+                assert last["is_success"], story
             case _, DbtCloudJobRunFailed():
-                assert last.status == RunStatus.ERROR, story
+                assert last["is_error"], story
             case _, DbtCloudJobRunCancelled():
-                assert last.status == RunStatus.CANCELLED, story
+                assert last["is_cancelled"], story
                 assert "somebody cancels the run" in fate.events, story
             case _, DbtCloudJobRunTimedOut():
-                assert last.status == RunStatus.CANCELLED, story
+                assert last["is_cancelled"], story
             case _:
                 assert cut_short or fate.events[-1] == "somebody marks the task failed", story
         outcomes.add(outcome)

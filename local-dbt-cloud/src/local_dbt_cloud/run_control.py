@@ -53,6 +53,12 @@ class RunChange(BaseModel):
     steps: list[ControlledStep] = []
 
 
+class ExistingRunChange(RunChange):
+    """What becomes of an existing run; with ``only_if_active`` one that has ended stays as it is."""
+
+    only_if_active: bool = False
+
+
 class NewRun(RunChange):
     """A run that dbt never executes."""
 

@@ -172,19 +172,23 @@ class LocalDbtCloud:
         status: Status,
         message: str | None = None,
         steps: list[dict[str, Any]] | None = None,
+        *,
+        only_if_active: bool = False,
     ) -> None:
         """Hold a run in a status or end it; dbt never executes it from now on.
 
         :param steps: Finished steps with their artifacts, as in ``create_run``.
+        :param only_if_active: Leave a run that has ended, such as by a cancel just now, as it is.
         """
         body = {"status": STATUSES[status], "status_message": message, "steps": steps or []}
-        self._control("POST", f"runs/{run_id}", body)
+        self._control("POST", f"runs/{run_id}", body | {"only_if_active": only_if_active})
 
     def end_active_runs(self, status: Status = "success", message: str | None = None, **more: Any) -> None:
         """End every run that is queued, starting or running."""
         for run in self.runs():
             if run["in_progress"]:
-                self.set_run(run["id"], status, message, **more)
+                # It may end by itself, or be canceled, between the two requests.
+                self.set_run(run["id"], status, message, **more, only_if_active=True)
 
     def runs(self, job_id: int | None = None) -> list[dict[str, Any]]:
         """Return all runs with their triggers and steps, oldest first."""
@@ -270,6 +274,8 @@ def serve(
             raise RuntimeError(f"The local dbt Cloud did not start: {log.read_text().strip() or line}")
         cloud = LocalDbtCloud(addresses[1], addresses[2], data_dir, token)
         try:
+            # The first request asks for the account; later none is recorded that a test did not send.
+            cloud.clear_requests()
             yield cloud
         finally:
             cloud.close()

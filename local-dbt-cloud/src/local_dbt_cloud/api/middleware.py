@@ -6,6 +6,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from local_dbt_cloud.request_log import RequestLog
 
 MAX_BODY_BYTES = 1_000_000
+# A request to the control API may hold the artifacts of a run.
+MAX_CONTROL_BODY_BYTES = 10_000_000
 
 
 class IgnoreTrailingSlash:
@@ -44,13 +46,15 @@ class LimitBody:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, its body counted while it is read."""
         read = 0
+        control = scope["type"] == "http" and scope["path"].startswith("/local/")
+        limit = MAX_CONTROL_BODY_BYTES if control else MAX_BODY_BYTES
 
         async def counted() -> Message:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > MAX_BODY_BYTES:
-                raise HTTPException(413, f"The body is larger than {MAX_BODY_BYTES} bytes.")
+            if read > limit:
+                raise HTTPException(413, f"The body is larger than {limit} bytes.")
             return message
 
         await self.app(scope, counted, send)

@@ -12,11 +12,11 @@ from sqlalchemy.orm import selectinload
 from local_dbt_cloud.api.authentication import Id, RunDependency
 from local_dbt_cloud.api.envelope import envelope, refusal
 from local_dbt_cloud.api.serializers import Serializer
-from local_dbt_cloud.database import Run
+from local_dbt_cloud.database import ACTIVE, Run
 from local_dbt_cloud.dependencies import ServiceDependency, SessionDependency
 from local_dbt_cloud.fault_injection import Fault
 from local_dbt_cloud.job_store import active_job
-from local_dbt_cloud.run_control import NewRun, RunChange, change_run, create_run
+from local_dbt_cloud.run_control import ExistingRunChange, NewRun, change_run, create_run
 
 router = APIRouter(prefix="/local")
 
@@ -108,16 +108,17 @@ async def new_run(service: ServiceDependency, session: SessionDependency, new: N
 
 @router.post("/runs/{run_id}")
 async def set_run(
-    service: ServiceDependency, session: SessionDependency, run: RunDependency, change: RunChange
+    service: ServiceDependency, session: SessionDependency, run: RunDependency, change: ExistingRunChange
 ) -> JSONResponse:
     """Hold a run in a status, or end it; dbt never executes it from now on."""
-    try:
-        service.scheduler.take_control(run.id)
-    except ValueError as error:
-        raise refusal(400, {"run_id": f"{error}."}) from error
-    change_run(session, service.data, run, change)
-    session.commit()
-    session.expire(run)
+    if run.status in ACTIVE or not change.only_if_active:
+        try:
+            service.scheduler.take_control(run.id)
+        except ValueError as error:
+            raise refusal(400, {"run_id": f"{error}."}) from error
+        change_run(session, service.data, run, change)
+        session.commit()
+        session.expire(run)
     return envelope(Serializer(service, session, {"trigger", "run_steps"}).run(run))
 
 

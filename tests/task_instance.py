@@ -1,0 +1,29 @@
+"""A stand-in for Airflow's task instance, with what the operator and the run tags read from it."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Killed(BaseException):
+    """The worker was killed: no code of the operator runs after it, not even its error handling."""
+
+
+@dataclass
+class TaskInstance:
+    """A task instance that stores XComs as JSON; ``killed_at`` kills its worker at the XCom with that key."""
+
+    dag_id: str = "a_dag"
+    run_id: str = "manual__2026-01-01T00:00:00+00:00"
+    task_id: str = "trigger_job"
+    map_index: int = -1
+    try_number: int = 1
+    max_tries: int = 2
+    killed_at: str | None = None
+    xcoms: dict[str, Any] = field(default_factory=dict)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Store an XCom."""
+        if key == self.killed_at:
+            raise Killed(key)
+        self.xcoms[key] = json.loads(json.dumps(value))
