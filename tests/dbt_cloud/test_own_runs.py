@@ -1,16 +1,47 @@
 """The mark that a task leaves in its runs: whose it is, what it looks like, and who else has one."""
 
 import json
+import random
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from include.dbt_cloud.own_runs import cause_with, mark_of, newest_own_run
-from tests.integration.life import TaskInstance
 
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/[]# "), min_size=1, max_size=250)
+# The first and the last character of what encodes to one, two, three and four bytes in UTF-8.
+PLANES = ((0x00, 0x7F), (0x80, 0x7FF), (0x800, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x10FFFF))
+# Whitespace of all kinds, and what JSON and OpenLineage's cause are written with.
+SPECIAL = "\0\t\n\r\x1c\x85\xa0\u2028\u3000\ufeff \"'\\{}[]:,/#~"
+
+
+@dataclass
+class TaskInstance:
+    """What a mark is made of."""
+
+    dag_id: str = "a_dag"
+    run_id: str = "manual__2026-01-01T00:00:00+00:00"
+    task_id: str = "trigger_job"
+    map_index: int = -1
+    try_number: int = 1
+    max_tries: int = 2
+
+
+def random_text(rng: random.Random, shortest: int, longest: int, without: str = "") -> str:
+    """Return a text of any length and any characters, often an edge case of either."""
+    length = rng.choice([shortest, shortest + 1, longest, rng.randint(shortest, longest)])
+    special = [character for character in SPECIAL if character not in without]
+
+    def character() -> str:
+        if rng.random() < 0.3:
+            return rng.choice(special)
+        plane = rng.choice(PLANES)
+        drawn = chr(rng.choice([*plane, rng.randint(*plane)]))
+        return "x" if drawn in without else drawn
+
+    if rng.random() < 0.3:
+        return character() * length
+    return "".join(character() for _ in range(length))
 
 
 def test_a_mark_can_be_read() -> None:
@@ -19,11 +50,13 @@ def test_a_mark_can_be_read() -> None:
     assert mark_of(TaskInstance("sales", "r", "t")) == "[airflow sales/r/t #2]"
 
 
-@given(*[NAMES] * 3, st.integers(-1, 10_000), st.integers(0, 10_000), st.text(max_size=400))
-def test_a_cause_holds_its_mark_whole_however_long_the_names_are(
-    dag_id: str, run_id: str, task_id: str, map_index: int, max_tries: int, reason: str
-) -> None:
-    mark = mark_of(TaskInstance(dag_id, run_id, task_id, map_index, max_tries=max_tries))
+@pytest.mark.parametrize("seed", range(200))
+def test_a_cause_holds_its_mark_whole_however_long_the_names_are(seed: int) -> None:
+    rng = random.Random(seed)
+    names = [random_text(rng, 1, 250, without="/[]# ") for _ in range(3)]
+    map_index, max_tries = rng.choice([-1, 0, rng.randint(-1, 10_000)]), rng.randint(0, 10_000)
+    reason = random_text(rng, 0, 400)
+    mark = mark_of(TaskInstance(*names, map_index, max_tries=max_tries))
     cause = cause_with(mark, reason)
     assert len(cause) <= 255
     assert cause.endswith(mark)
