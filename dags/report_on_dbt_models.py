@@ -9,6 +9,7 @@ Dag, which finds in the asset's event what became of each model and test.
 **Change** `report`, and the schedule if it is to wait for other assets too.
 """
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +20,8 @@ from pendulum import datetime
 from include.dbt_cloud.results import table_of
 
 JOB_ASSET = Asset("dbt_cloud_job")
+# Printed lines take another route to the log, and may end up in a group that the UI collapses.
+log = logging.getLogger("airflow.task")
 
 
 @dag(
@@ -41,7 +44,7 @@ def report_on_dbt_models() -> None:
         results = events[-1].extra if events else {}
         if "nodes" not in results:
             raise AirflowFailException("No dbt results: they come with the asset, from the job's own Dag.")
-        print(f"Run {results['run_id']} of dbt Cloud, {results['href']}: {table_of(results)}")
+        log.info("Run %s of dbt Cloud, %s: %s", results["run_id"], results["href"], table_of(results))
         return results["counts"]
 
     report()

@@ -15,17 +15,14 @@ from airflow.sdk import Param, dag
 from pendulum import datetime
 
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
+from include.dbt_cloud.params import schema_param, selectors_param
 
-# dbt's selectors, separated by spaces or commas: orders+ tag:daily,+stg_* 2+path:models/marts @customers
-ONE = r"(\d*\+|@)?[\w*?\[][\w.*?:/\[\]-]*(\+\d*)?"
-SELECTOR = rf"^ *({ONE}([ ,]+{ONE})*)? *$"
-SCHEMA = r"^$|^[A-Za-z_]\w{0,62}$"
-# A test that needs a model which is not built here is left out; a name that dbt does not know is an error.
+# Skip tests whose parents are not selected; fail on unknown names.
 STEP = (
     "dbt build --indirect-selection buildable"
     """ --warn-error-options '{"error": ["NoNodesForSelectionCriteria"]}'"""
-    "{{ ' --select ' ~ params.select if params.select }}"
-    "{{ ' --exclude ' ~ params.exclude if params.exclude }}"
+    "{{ ' --select ' ~ params.select.strip() if (params.select or '').strip() }}"
+    "{{ ' --exclude ' ~ params.exclude.strip() if (params.exclude or '').strip() }}"
     "{{ ' --full-refresh' if params.full_refresh }}"
 )
 
@@ -35,12 +32,10 @@ STEP = (
     start_date=datetime(2026, 1, 1),
     catchup=False,
     params={
-        "select": Param(
-            "+orders", type="string", pattern=SELECTOR, description="dbt's selectors, as orders+ tag:daily"
-        ),
-        "exclude": Param("", type="string", pattern=SELECTOR, description="None if left empty"),
-        "full_refresh": Param(False, type="boolean", description="Build incremental models anew"),
-        "schema": Param("", type="string", pattern=SCHEMA, description="The environment's if left empty"),
+        "select": selectors_param("+orders", "dbt selectors, such as orders+ tag:daily; all models if empty"),
+        "exclude": selectors_param(None, "dbt selectors; nothing is excluded if empty"),
+        "full_refresh": Param(False, "Rebuild incremental models from scratch", type="boolean"),
+        "schema": schema_param(None, "The environment's own schema if empty"),
     },
     # An empty schema becomes None, not the text None.
     render_template_as_native_obj=True,
@@ -54,7 +49,7 @@ def run_selected_dbt_models() -> None:
         dbt_cloud_conn_id="dbt_conn",
         job_id="{{ var.value.dbt_cloud_job_id }}",
         steps_override=[STEP],
-        schema_override="{{ params.schema or None }}",
+        schema_override="{{ (params.schema or '').strip() or None }}",
         deferrable=True,
         execution_timeout=timedelta(hours=2),
     )

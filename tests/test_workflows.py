@@ -28,6 +28,19 @@ def test_a_workflow_may_read_and_nothing_else(path: Any) -> None:
     assert yaml.safe_load(path.read_text())["permissions"] == {"contents": "read"}
 
 
+def test_every_hook_is_pinned_by_its_commit() -> None:
+    revisions = re.findall(r"rev: (.*)", (PROJECT / ".pre-commit-config.yaml").read_text())
+    assert revisions
+    assert all(re.fullmatch(r"[0-9a-f]{40} # v[\d.]+", revision) for revision in revisions)
+
+
+def test_local_hooks_run_from_the_environment_of_make() -> None:
+    (venv,) = re.findall(r"^VENV := (.+)$", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    repos = yaml.safe_load((PROJECT / ".pre-commit-config.yaml").read_text())["repos"]
+    (local,) = [repo for repo in repos if repo["repo"] == "local"]
+    assert all(hook["entry"].startswith(f"{venv}/bin/") for hook in local["hooks"])
+
+
 def test_workflows_run_what_the_readme_says() -> None:
     steps = yaml.safe_load((PROJECT / ".github/workflows/test.yaml").read_text())["jobs"]["test"]["steps"]
     assert [step["run"] for step in steps if "run" in step] == ["make lint", "make test"]

@@ -1,4 +1,4 @@
-"""docker-compose.override.yml of the project around: `astro dev start` runs the local dbt Cloud beside Airflow."""
+"""docker-compose.override.yml, with which `astro dev start` runs the local dbt Cloud beside Airflow."""
 
 from pathlib import Path
 from typing import Any

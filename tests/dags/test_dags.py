@@ -1,6 +1,10 @@
 """The Dags: that they parse and follow the rules of the house, and are what the README says."""
 
+import copy
+import random
 import re
+import shlex
+import string
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,8 +12,8 @@ from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import Asset
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import Asset, ParamsDict
+from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
 from tests.conftest import PROJECT
 
@@ -84,6 +88,20 @@ def test_the_report_says_what_it_needs_if_no_results_came(dag_bag: DagBag, event
         report.python_callable(triggering_asset_events=events)
 
 
+@pytest.fixture
+def form(dag_bag: DagBag) -> ParamsDict:
+    return copy.deepcopy(dag_bag.dags["run_selected_dbt_models"].params)
+
+
+def render(dag_bag: DagBag, params: dict[str, Any]) -> tuple[str, str | None]:
+    """Return the dbt command and the schema that a filled form leads to."""
+    dag = dag_bag.dags["run_selected_dbt_models"]
+    task = dag.get_task("run_models")
+    fields = (task.steps_override, task.schema_override)
+    (step,), schema = task.render_template(fields, {"params": params}, dag.get_template_env())
+    return step, schema
+
+
 @pytest.mark.parametrize(
     ("text", "is_one"),
     [
@@ -91,14 +109,76 @@ def test_the_report_says_what_it_needs_if_no_results_came(dag_bag: DagBag, event
             "", " orders ", "orders+", "+orders", "2+orders+3", "@orders", "tag:nightly,+orders",
             "state:modified+", "stg_invoices+,stg_accounts+", "my_model?", "orders[1-3]",
             "path:models/marts *.sql", "a  b", "source:shop.orders+", "config.materialized:table",
+            None, "   ",
         )),
         *((text, False) for text in (
             "--vars x", "orders --full-refresh", "orders; dbt run", "$(id)", "'orders'", "orders|cat",
-            "a\nb", "-x",
+            "a\nb", "-x", "orders\n", "\n", "a\tb", "a,--vars", 'a"b', "a\\b", "`id`", "{{ 1 }}", "#a", "a=b",
         )),
     ],
 )  # fmt: skip
-def test_the_form_takes_what_dbt_takes(dag_bag: DagBag, text: str, is_one: bool) -> None:
-    pattern = dag_bag.dags["run_selected_dbt_models"].params.get_param("select").schema["pattern"]
-    # As JSON Schema's validators do.
-    assert bool(re.search(pattern, text)) is is_one
+@pytest.mark.parametrize("field", ["select", "exclude"])
+def test_the_form_takes_what_dbt_takes(form: ParamsDict, field: str, text: str | None, is_one: bool) -> None:
+    if is_one:
+        assert form.get_param(field).resolve(text) == text
+        return
+    with pytest.raises(ParamValidationError) as refusal:
+        form.get_param(field).resolve(text)
+    assert f"{text!r} is not one of ['dbt selectors separated by spaces or commas" in str(refusal.value)
+    assert "pattern" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        *((text, True) for text in (None, "", "  ", "trial", " _trial_2 ", "a" * 63)),
+        *((text, False) for text in ("1st", "a b", "a-b", "a;b", "a\n", "a" * 64)),
+    ],
+)  # fmt: skip
+def test_the_form_takes_names_of_schemas(form: ParamsDict, text: str | None, is_one: bool) -> None:
+    if is_one:
+        assert form.get_param("schema").resolve(text) == text
+        return
+    with pytest.raises(ParamValidationError, match=r"is not one of \['schema names of up to 63") as refusal:
+        form.get_param("schema").resolve(text)
+    assert "pattern" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("field", ["select", "exclude", "schema"])
+def test_the_sentence_of_a_refusal_is_refused_too(form: ParamsDict, field: str) -> None:
+    (sentence,) = form.get_param(field).schema["else"]["enum"]
+    with pytest.raises(ParamValidationError):
+        form.get_param(field).resolve(sentence)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_the_form_takes_is_passed_to_dbt_as_it_is(dag_bag: DagBag, form: ParamsDict, seed: int) -> None:
+    rng = random.Random(seed)
+    # Mostly what selectors are made of, so that some of the texts are accepted.
+    parts = ["orders", "tag:", *"+@*[] ,.-2é", *(seed % 2 * string.punctuation)]
+    for _ in range(100):
+        text = "".join(rng.choices(parts, k=rng.randint(1, 6)))
+        try:
+            form.get_param("select").resolve(text)
+        except ParamValidationError:
+            continue
+        step, _ = render(dag_bag, {"select": text, "exclude": None, "full_refresh": False, "schema": None})
+        words = shlex.split(step)
+        selectors = words[words.index("--select") + 1 :] if text.strip() else []
+        assert selectors == text.split()
+        assert not [word for word in selectors if word.startswith("-")]
+
+
+@pytest.mark.parametrize("empty", [None, "", "   "])
+def test_an_empty_or_blank_field_is_left_out(dag_bag: DagBag, empty: str | None) -> None:
+    fields = {"select": empty, "exclude": empty, "full_refresh": False, "schema": empty}
+    step, schema = render(dag_bag, fields)
+    assert re.fullmatch(r"dbt build --indirect-selection buildable --warn-error-options '[^']+'", step)
+    assert schema is None
+
+
+def test_a_filled_field_is_used_without_its_blanks(dag_bag: DagBag) -> None:
+    fields = {"select": " a  b+ ", "exclude": " c ", "full_refresh": True, "schema": " trial "}
+    step, schema = render(dag_bag, fields)
+    assert step.endswith("}' --select a  b+ --exclude c --full-refresh")
+    assert schema == "trial"

@@ -1,16 +1,17 @@
 """The mark that a task leaves in its runs: whose it is, what it looks like, and who else has one."""
 
 import json
+from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from include.dbt_cloud.own_runs import cause_with, mark_of, newest_own_run
-from tests.integration.life import TaskInstance
+from tests.task_instance import TaskInstance
 
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/[]# "), min_size=1, max_size=250)
+# What a name may not hold separates the parts of a mark; characters of one to four bytes, and control ones.
+NAME_CHARACTERS = "aZ09_-.:+~@{}\"\\'|\n\x00é\u07c0\u2028漢\ufffd😀\U0010ffff"
+REASONS = ["", " ", "\n", "0", "null", '"text"', "[]", "{}", '{"parent"', "[airflow a/b/c #2]", "x" * 400]
 
 
 def test_a_mark_can_be_read() -> None:
@@ -19,15 +20,24 @@ def test_a_mark_can_be_read() -> None:
     assert mark_of(TaskInstance("sales", "r", "t")) == "[airflow sales/r/t #2]"
 
 
-@given(*[NAMES] * 3, st.integers(-1, 10_000), st.integers(0, 10_000), st.text(max_size=400))
-def test_a_cause_holds_its_mark_whole_however_long_the_names_are(
-    dag_id: str, run_id: str, task_id: str, map_index: int, max_tries: int, reason: str
-) -> None:
-    mark = mark_of(TaskInstance(dag_id, run_id, task_id, map_index, max_tries=max_tries))
-    cause = cause_with(mark, reason)
-    assert len(cause) <= 255
-    assert cause.endswith(mark)
-    assert cause.removesuffix(mark).strip() == reason[: 254 - len(mark)].strip()
+def random_text(random: Random, characters: str, lengths: list[int]) -> str:
+    """Return a text whose length is one of the given bounds or lies between two of them."""
+    first, second = random.choices(lengths, k=2)
+    length = random.choice([first, random.randint(min(first, second), max(first, second))])
+    return "".join(random.choices(characters, k=length))
+
+
+def test_a_cause_holds_its_mark_whole_however_long_the_names_are() -> None:
+    random = Random(20261124)
+    for _ in range(2000):
+        dag_id, run_id, task_id = (random_text(random, NAME_CHARACTERS, [1, 40, 250]) for _ in range(3))
+        numbers = {"map_index": random.choice([-1, 0, 7, 10_000]), "max_tries": random.choice([0, 2, 10_000])}
+        reason = random.choice([*REASONS, random_text(random, NAME_CHARACTERS + " /[]#", [0, 100, 400])])
+        mark = mark_of(TaskInstance(dag_id, run_id, task_id, **numbers))
+        cause = cause_with(mark, reason)
+        assert len(cause) <= 255
+        assert cause.endswith(mark)
+        assert cause.removesuffix(mark).strip() == reason[: 254 - len(mark)].strip()
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,11 @@ from typing import Any
 import duckdb
 import httpx
 import pytest
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
+from include.dbt_cloud.results import table_of
 from scripts.airflow_api import AirflowApi
 from scripts.dbt_cloud_api import DbtCloudApi
 from scripts.processes import free_port
@@ -63,6 +66,19 @@ class Stack:
         """Return the state of a task."""
         return self.airflow.get_task_instances(dag_id, run_id)[task_id]["state"]
 
+    def log(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
+        """Return the entries of the log of a task's first try."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/1"
+        with httpx.Client(base_url=self.settings.airflow_url, timeout=30, trust_env=False) as client:
+            token = client.get("/auth/token").raise_for_status().json()["access_token"]
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = client.get(path, params={"full_content": True}, headers=headers).raise_for_status()
+        return [entry["event"] for entry in answer.json()["content"]]
+
+    def run_ids(self, dag_id: str) -> set[str]:
+        """Return the ids of a Dag's runs."""
+        return {run["dag_run_id"] for run in self.airflow.get_dag_runs(dag_id)}
+
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         return self.airflow.get_xcom(dag_id, run_id, task_id, key)
 
@@ -100,6 +116,81 @@ def test_the_form_as_it_stands_leaves_the_schema_alone(stack: Stack) -> None:
     run_id = stack.run("run_selected_dbt_models")
     dbt_run = stack.dbt_cloud.get_run(stack.xcom("run_selected_dbt_models", run_id, "run_models"))
     assert dbt_run["run_steps"][-1]["name"] == f"Invoke dbt with `{BUILD} --select +orders`"
+    assert dbt_run["trigger"]["schema_override"] is None
+
+
+def open_form(browser: Chrome, stack: Stack) -> None:
+    """Open the form of run_selected_dbt_models in Airflow's UI."""
+    browser.get(f"{stack.settings.airflow_url}/dags/run_selected_dbt_models")
+    wait_until(lambda: find(browser, "[data-testid='trigger-dag-button']"), 60)
+    find(browser, "[data-testid='trigger-dag-button']")[0].click()
+    wait_until(lambda: find(browser, "#element_schema"), 60)
+
+
+def find(browser: Chrome, css: str) -> list[Any]:
+    return browser.find_elements(By.CSS_SELECTOR, css)
+
+
+def fill(browser: Chrome, field: str, text: str) -> None:
+    """Replace the text of a field, key by key as a user does."""
+    (element,) = find(browser, f"#element_{field}")
+    element.send_keys(Keys.CONTROL, "a")
+    element.send_keys(Keys.DELETE, text)
+
+
+def can_be_submitted(browser: Chrome) -> bool:
+    (button,) = find(browser, "[data-testid='trigger-dag-submit']")
+    return button.is_enabled()
+
+
+def submit(browser: Chrome) -> None:
+    wait_until(lambda: can_be_submitted(browser), 10)
+    find(browser, "[data-testid='trigger-dag-submit']")[0].click()
+
+
+@needs_chromium
+def test_the_untouched_form_can_be_submitted(stack: Stack) -> None:
+    dag_id = "run_selected_dbt_models"
+    before = stack.run_ids(dag_id)
+    with chromium() as browser:
+        open_form(browser, stack)
+        submit(browser)
+        wait_until(lambda: stack.run_ids(dag_id) - before, 60)
+    (run_id,) = stack.run_ids(dag_id) - before
+    stack.succeeded(dag_id, run_id)
+    dbt_run = stack.dbt_cloud.get_run(stack.xcom(dag_id, run_id, "run_models"))
+    assert dbt_run["run_steps"][-1]["name"] == f"Invoke dbt with `{BUILD} --select +orders`"
+    assert dbt_run["trigger"]["schema_override"] is None
+
+
+@needs_chromium
+def test_a_refused_selector_is_explained_in_the_form(stack: Stack) -> None:
+    before = stack.run_ids("run_selected_dbt_models")
+    with chromium() as browser:
+        open_form(browser, stack)
+        fill(browser, "select", "orders; dbt run")
+        fill(browser, "exclude", "stores")
+        # A field that was filled and cleared is as good as an untouched one.
+        fill(browser, "exclude", "")
+        submit(browser)
+        sentence = "'orders; dbt run' is not one of ['dbt selectors separated by spaces or commas, such as"
+        wait_until(lambda: sentence in page_text(browser), 30)
+        assert "Invalid input for param select" in page_text(browser)
+        assert "pattern" not in page_text(browser)
+        # What was typed is still there to be corrected.
+        assert find(browser, "#element_select")[0].get_attribute("value") == "orders; dbt run"
+        assert can_be_submitted(browser)
+    assert stack.run_ids("run_selected_dbt_models") == before
+
+
+def page_text(browser: Chrome) -> str:
+    return browser.find_element(By.TAG_NAME, "body").text
+
+
+def test_a_blank_field_counts_as_empty(stack: Stack) -> None:
+    run_id = stack.run("run_selected_dbt_models", {"select": "  ", "exclude": " ", "schema": "   "})
+    dbt_run = stack.dbt_cloud.get_run(stack.xcom("run_selected_dbt_models", run_id, "run_models"))
+    assert dbt_run["run_steps"][-1]["name"] == f"Invoke dbt with `{BUILD}`"
     assert dbt_run["trigger"]["schema_override"] is None
 
 
@@ -159,6 +250,21 @@ def test_the_report_follows_a_run_of_the_job(stack: Stack) -> None:
     assert results["counts"]["success"] > 16
     report = stack.first_run("report_on_dbt_models")
     assert stack.xcom("report_on_dbt_models", report, "report") == results["counts"]
+    # The UI collapses groups: the table is the first entry outside of them.
+    assert table_of(results) in outside_of_groups(stack.log("report_on_dbt_models", report, "report"))[0]
+
+
+def outside_of_groups(entries: list[str]) -> list[str]:
+    """Return the entries of a log that Airflow's UI shows without a click."""
+    depth, shown = 0, []
+    for entry in entries:
+        if entry.startswith("::group::"):
+            depth += 1
+        elif entry.startswith("::endgroup::"):
+            depth -= 1
+        elif not depth:
+            shown.append(entry)
+    return shown
 
 
 @needs_chromium

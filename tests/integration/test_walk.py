@@ -89,29 +89,32 @@ def active(cloud: LocalDbtCloud, life: Life) -> list[int]:
 
 
 def doubled(runs: list[dict[str, Any]]) -> list[int]:
-    """Return the IDs of runs that should not have been created.
+    """Return the IDs of runs that should never have been created.
 
-    When such a run was created, another run of the same task instance was active, or one with the same cause
-    had succeeded.
+    Such a run was created while another run of the same task instance was active, or after one with the same
+    cause had succeeded.
 
     :param runs: Runs, oldest first.
     """
-    found = []
-    for index, run in enumerate(runs):
-        cause = run["trigger"]["cause"]
-        # A tag up to its generation is that of the task instance; a clear begins another generation.
-        name, _ = cause.split("#")
-        for earlier in runs[:index]:
-            earlier_cause, ended = earlier["trigger"]["cause"], earlier["finished_at"]
-            was_active = ended is None or moment(ended) > moment(run["created_at"])
-            # One that was active is found by its name, so a success with the same cause came before.
-            if (name in earlier_cause and was_active) or (earlier_cause == cause and earlier["is_success"]):
-                found.append(run["id"])
-    return found
+    return [
+        run["id"]
+        for index, run in enumerate(runs)
+        if any(was_active(earlier, run) or had_succeeded(earlier, run) for earlier in runs[:index])
+    ]
 
 
-def moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def was_active(earlier: dict[str, Any], run: dict[str, Any]) -> bool:
+    """Return whether an earlier run of the same task instance was active when a run was created."""
+    # A tag up to the "#" names the task instance; behind it is the number that a clear changes.
+    name, _ = run["trigger"]["cause"].split("#")
+    ended, created = earlier["finished_at"], run["created_at"]
+    overlaps = ended is None or datetime.fromisoformat(ended) > datetime.fromisoformat(created)
+    return overlaps and name in earlier["trigger"]["cause"]
+
+
+def had_succeeded(earlier: dict[str, Any], run: dict[str, Any]) -> bool:
+    """Return whether an earlier run with the same cause succeeded, no matter when: see ``was_active``."""
+    return earlier["is_success"] and earlier["trigger"]["cause"] == run["trigger"]["cause"]
 
 
 @contextmanager

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("selenium", reason="needs selenium, not installed here")
+
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 

@@ -1,11 +1,10 @@
 """Where the nodes of a run are drawn."""
 
+import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from plugins.dbt_results.timeline import LEFT, WIDTH, draw
 
@@ -47,9 +46,19 @@ def test_names_are_short() -> None:
     assert [bar.name for bar in draw([test, unit_test]).bars] == ["not_null_orders_id", "orders.adds_up"]
 
 
-@given(st.lists(st.tuples(st.floats(0, 3000), st.floats(0, 10_000), st.integers(1, 8)), min_size=1))
-def test_everything_is_inside_the_drawing(nodes: list[tuple[float, float, int]]) -> None:
-    timeline = draw([node("x", start, seconds, f"Thread-{n}") for start, seconds, n in nodes])
+def random_seconds(rng: random.Random, longest: float) -> float:
+    """Return a duration of any order of magnitude, often an edge case."""
+    return rng.choice([0.0, 5e-324, 1e-6, 1.0, longest, rng.uniform(0, longest), 10 ** rng.uniform(-9, 3)])
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_everything_is_inside_the_drawing(seed: int) -> None:
+    rng = random.Random(seed)
+    nodes = [
+        node("x", random_seconds(rng, 3000), random_seconds(rng, 10_000), f"Thread-{rng.randint(1, 8)}")
+        for _ in range(rng.choice([1, 2, 3, rng.randint(1, 100)]))
+    ]
+    timeline = draw(nodes)
     assert len(timeline.bars) == len(nodes)
     for bar in timeline.bars:
         assert LEFT <= bar.x <= bar.x + bar.width <= WIDTH

@@ -1,0 +1,50 @@
+"""Dag params for a form in which a user chooses what dbt builds, and into which schema."""
+
+from airflow.sdk import Param
+
+# One selector: orders, 2+orders+3, @orders, tag:nightly, path:models/marts, stg_*
+SELECTOR = r"(\d*\+|@)?[\w*?\[][\w.*?:/\[\]-]*(\+\d*)?"
+SELECTORS = rf"{SELECTOR}([ ,]+{SELECTOR})*"
+SCHEMA = r"[A-Za-z_]\w{0,62}"
+
+
+def selectors_param(default: str | None, description: str) -> Param:
+    """Return a param for dbt selectors, to be put after ``--select`` or ``--exclude``.
+
+    Nothing else passes: no option, quote, line break or shell syntax can reach the dbt command.
+
+    :param default: Selectors, or None for an empty field.
+    :param description: The help text below the field.
+    """
+    expected = "dbt selectors separated by spaces or commas, such as orders+ tag:daily,+stg_*"
+    return _text_param(default, description, SELECTORS, expected)
+
+
+def schema_param(default: str | None, description: str) -> Param:
+    """Return a param for the name of a database schema.
+
+    :param default: A name, or None for an empty field.
+    :param description: The help text below the field.
+    """
+    expected = "schema names of up to 63 letters, digits and underscores, with no digit first"
+    return _text_param(default, description, SCHEMA, expected)
+
+
+def _text_param(default: str | None, description: str, pattern: str, expected: str) -> Param:
+    """Return a param for a text that matches a pattern or is blank; any other is refused with a sentence.
+
+    :param expected: The rest of the sentence "... is not one of ..."
+    """
+    return Param(
+        default,
+        description,
+        # The form sends null for an empty field; without "null" here the field would be required.
+        type=["null", "string"],
+        # (?!\n): Python's $ also matches before a final line break.
+        **{"if": {"pattern": rf"^ *({pattern})? *$(?!\n)"}},
+        # Airflow shows the rule that failed, and JSON Schema has no error messages. A pattern would show
+        # itself; this rule reads "'orders; dbt run' is not one of ['dbt selectors ...']".
+        **{"else": {"enum": [expected]}},
+        # The sentence is no valid text either.
+        **{"not": {"const": expected}},
+    )
