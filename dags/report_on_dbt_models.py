@@ -17,7 +17,7 @@ from airflow.sdk import Asset, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 from pendulum import datetime
 
-from include.dbt_cloud.results import table_of
+from include.dbt_cloud.results import format_results
 
 JOB_ASSET = Asset("dbt_cloud_job")
 # Printed lines take another route to the log, and may end up in a group that the UI collapses.
@@ -44,7 +44,7 @@ def report_on_dbt_models() -> None:
         results = events[-1].extra if events else {}
         if "nodes" not in results:
             raise AirflowFailException("No dbt results: they come with the asset, from the job's own Dag.")
-        log.info("Run %s of dbt Cloud, %s: %s", results["run_id"], results["href"], table_of(results))
+        log.info("Run %s of dbt Cloud, %s: %s", results["run_id"], results["href"], format_results(results))
         return results["counts"]
 
     report()

@@ -68,6 +68,6 @@ class JobRun:
 
     @property
     def summary(self) -> str:
-        """How it ended, in a sentence with its ID, reason and link."""
+        """How it ended, in a sentence with its ID and the reason."""
         reason = f" {self.status_message}" if self.status_message else ""
-        return f"dbt Cloud run {self.id} ended: {self.status_humanized}.{reason} See {self.href}"
+        return f"dbt Cloud run {self.id} ended: {self.status_humanized}.{reason}"

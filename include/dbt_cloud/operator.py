@@ -18,7 +18,7 @@ from include.dbt_cloud.job_run import JobRun
 from include.dbt_cloud.results import first_failed, format_results, read_run_results
 from include.dbt_cloud.run_tags import run_tag
 from include.dbt_cloud.submitter import JobRunSubmitter, cancel_run
-from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
+from include.dbt_cloud.trigger import DbtCloudRunJobTrigger, message_of
 
 
 class DbtCloudRunJobOperator(ProviderOperator):
@@ -57,8 +57,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
         self.cancel_on_kill = cancel_on_kill
         self._checkpoint = Checkpoint(None)
         self._submitter: JobRunSubmitter | None = None
-        # Whether self.run_id is this task instance's own run, and not known to have ended.
-        self._owned = False
+        # Whether self.run_id, once it is set, may be canceled: not somebody else's run, and not one that ended.
+        self._owned = True
         self._killed = False
 
     @cached_property
@@ -99,27 +99,29 @@ class DbtCloudRunJobOperator(ProviderOperator):
         self._checkpoint = Checkpoint(context.get("task_state_store"))
         # An event of the provider's trigger has no ownership: that one waits for the task's own run.
         self.run_id, owned = event["run_id"], event.get("owned", True)
-        status, message = event["status"], event["message"]
-        if status == "timeout" and owned and not self._cancel(self.run_id):
-            message += " It could not be canceled: cancel it there."
+        canceled = event["status"] == "timeout" and owned and self._cancel(self.run_id)
         # From here on there is nothing for a kill to cancel.
         self._owned = False
-        status, message = self._confirm(context, status, message)
+        event, failed = self._confirm(context, event)
+        status = event["status"]
         if status == "success":
-            self.log.info(message)
+            self.log.info(message_of(event))
             return self.run_id
         if status == "cancelled" and not owned:
-            raise DbtCloudJobRunException(f"{message} Somebody else started it; a retry starts another run.")
+            detail = "Somebody else started it; a retry starts another run."
+            raise DbtCloudJobRunException(message_of(event, detail))
         if status == "cancelled" and self._checkpoint.is_canceled_by_task(self.run_id):
-            raise DbtCloudJobRunException(f"{message} The task canceled it.")
-        raise RUN_ERRORS[status](message)
+            raise DbtCloudJobRunException(message_of(event, "The task canceled it."))
+        if status == "timeout" and owned and not canceled:
+            failed = "It could not be canceled: cancel it there."
+        raise RUN_ERRORS[status](message_of(event, failed))
 
     def on_kill(self) -> None:
         """Cancel the run of a task that is killed while it holds a worker."""
         self._killed = True
         submitted = self._submitter.submitted if self._submitter else None
-        run_id = self.run_id if self._owned else submitted and not self.run_id and submitted.id
-        if run_id and self.cancel_on_kill:
+        run_id = self.run_id or (submitted and submitted.id)
+        if run_id and self._owned and self.cancel_on_kill:
             self._cancel(run_id)
 
     def _create_submitter(self, ti: Any) -> JobRunSubmitter:
@@ -166,24 +168,23 @@ class DbtCloudRunJobOperator(ProviderOperator):
     def _cancel(self, run_id: int) -> bool:
         return cancel_run(self.hook, run_id, self.account_id or None, self._checkpoint, self.log)
 
-    def _confirm(self, context: Context, status: str, message: str) -> tuple[str, str]:
-        """Publish the results; return the event's status and message, or dbt Cloud's if the run has ended."""
+    def _confirm(self, context: Context, event: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        """Publish the results; return the event as dbt Cloud confirms it, and which node failed first."""
+        failed = ""
         try:
             run = self.hook.get_run(self.run_id, self.account_id or None, ["run_steps"])
+            event = event | {"href": run.href}
             # It may have ended just after the event, or while it could not be polled: dbt Cloud decides.
-            if (
-                run.outcome
-                and status != "success"
-                and not (run.outcome == "cancelled" and status == "timeout")
-            ):
-                status, message = run.outcome, run.summary
-            failed = run.outcome and self._publish_results(context, run)
-            if failed and status == "error":
-                message += f" First: {failed['unique_id']}: {failed['message']}"
+            canceled_by_timeout = run.outcome == "cancelled" and event["status"] == "timeout"
+            if run.outcome and event["status"] != "success" and not canceled_by_timeout:
+                event |= {"status": run.outcome, "message": run.summary}
+            node = run.outcome and self._publish_results(context, run)
+            if node and event["status"] == "error":
+                failed = f"First: {node['unique_id']}: {node['message']}"
         except (Exception, AirflowTaskTimeout) as error:
             # The verdict matters more than the results.
             self.log.warning("Could not read the results of dbt Cloud run %s: %s", self.run_id, error)
-        return status, message
+        return event, failed
 
     def _publish_results(self, context: Context, run: JobRun) -> dict[str, Any] | None:
         """Log and push the results of the nodes; return the first failed one."""
@@ -194,7 +195,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         finally:
             if run.outcome != "success" and not failed:
                 # It failed outside of any node, or its nodes cannot be read: dbt's log says why.
-                self.hook.log_job_run_failure_details(run.id, self.account_id or None)
+                self.hook.log_job_run_failure_details(run.id, account_id=self.account_id or None)
         self.log.info("dbt Cloud run %s: %s", run.id, format_results(results))
         context["ti"].xcom_push(key="run_results", value=results)
         for outlet in self.outlets if run.outcome == "success" else ():

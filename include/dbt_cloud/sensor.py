@@ -13,7 +13,7 @@ from include.dbt_cloud.exceptions import (
     parse_id,
 )
 from include.dbt_cloud.hook import DbtCloudHook
-from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
+from include.dbt_cloud.trigger import DbtCloudRunJobTrigger, message_of
 
 FAILURES = ("error", "cancelled", "expired")
 
@@ -48,7 +48,7 @@ class DbtCloudJobRunSensor(ProviderSensor):
             self.log.warning("Could not get dbt Cloud run %s: %s", self.run_id, error)
             return False
         if run.outcome in FAILURES:
-            raise DbtCloudJobRunNotSucceeded(run.summary)
+            raise DbtCloudJobRunNotSucceeded(f"{run.summary} See {run.href}")
         return run.outcome == "success"
 
     def defer(self, *, trigger: Any, **kwargs: Any) -> None:
@@ -62,8 +62,7 @@ class DbtCloudJobRunSensor(ProviderSensor):
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> int:
         """Return the ID of a run that succeeded, or raise its outcome."""
         status = event and event.get("status")
-        if status in FAILURES:
-            raise DbtCloudJobRunNotSucceeded(event["message"])
         if status in RUN_ERRORS:
-            raise RUN_ERRORS[status](event["message"])
+            error = DbtCloudJobRunNotSucceeded if status in FAILURES else RUN_ERRORS[status]
+            raise error(message_of(event))
         return super().execute_complete(context, event)

@@ -92,7 +92,9 @@ class JobRunSubmitter:
             self.log.info("Reattaching to dbt Cloud run %s, which an earlier try started.", run.id)
             return run
         if run.outcome == "cancelled" and not self.checkpoint.is_canceled_by_task(run.id):
-            raise DbtCloudJobRunCancelled(f"{run.summary} An earlier try of this task started it.")
+            raise DbtCloudJobRunCancelled(
+                f"{run.summary} An earlier try of this task started it. See {run.href}"
+            )
         self.previous = run
         return None
 

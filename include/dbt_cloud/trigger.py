@@ -14,6 +14,12 @@ from include.dbt_cloud.job_run import JobRun
 from include.dbt_cloud.poller import RunPoller
 
 
+def message_of(event: dict[str, Any], *details: str) -> str:
+    """Return the message of an event, details and the link to the run."""
+    link = f"See {event['href']}" if event.get("href") else ""
+    return " ".join(filter(None, [event["message"], *details, link]))
+
+
 class DbtCloudRunJobTrigger(ProviderTrigger):
     """Wait for the end of a run: the provider's trigger, with the same arguments and the following.
 
@@ -77,16 +83,14 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
         """Return an event; its message says what is known of the run."""
         last = f"last status: {run.status_humanized if run else 'unknown'}"
         last += f"; last error: {last_error}" if last_error else ""
-        link = f" See {run.href}" if run else ""
         name = f"dbt Cloud run {self.run_id}"
         message = {
-            "timeout": f"{name} exceeded the task's execution_timeout ({last}).{link}",
-            "wait_timeout": f"{name} exceeded the task's timeout ({last}). It may still be active.{link}",
-            "unreachable": f"Lost contact with {name} ({last}). "
-            f"It may still be active; a retry reattaches to it.{link}",
+            "timeout": f"{name} exceeded the task's execution_timeout ({last}).",
+            "wait_timeout": f"{name} exceeded the task's timeout ({last}). It may still be active.",
+            "unreachable": f"Lost contact with {name} ({last}). It may still be active; a retry reattaches.",
         }.get(status) or run.summary
         facts = {"status": status, "run_id": self.run_id, "owned": self.owned}
-        return TriggerEvent(facts | {"message": message})
+        return TriggerEvent(facts | {"message": message, "href": run.href if run else ""})
 
     async def on_kill(self) -> None:
         """Cancel the run: somebody marked the deferred task failed or successful, or cleared it."""

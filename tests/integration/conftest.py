@@ -21,5 +21,5 @@ def cloud(local_dbt_cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch) -> Lo
 def held(cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch) -> LocalDbtCloud:
     """A local dbt Cloud that leaves triggered runs in the queue: the test decides how each one ends."""
     cloud.pause()
-    monkeypatch.setattr("include.dbt_cloud.operator.SECONDS_HIDDEN", 0.5)
+    monkeypatch.setattr("include.dbt_cloud.submitter.CONSISTENCY_WINDOW", 0.5)
     return cloud

@@ -7,7 +7,8 @@ from typing import Any
 
 from airflow.sdk.exceptions import TaskDeferred
 
-from include.dbt_cloud.operator import NOTE, DbtCloudRunJobOperator
+from include.dbt_cloud.checkpoint import SUBMISSION
+from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 from local_dbt_cloud.testing import LocalDbtCloud
 from tests.task_instance import Killed, TaskInstance
@@ -86,8 +87,8 @@ class Life:
 
     def an_hour_later(self) -> "Life":
         """Let an hour pass: dbt Cloud no longer hides what the last try may have started."""
-        note = self.store.get(NOTE)
-        self.store.set(NOTE, note | {"at": note["at"] - 3600})
+        submission = self.store.get(SUBMISSION)
+        self.store.set(SUBMISSION, submission | {"at": submission["at"] - 3600})
         return self
 
     def clear(self) -> "Life":
@@ -97,17 +98,17 @@ class Life:
 
 
 def _kill_at(operator: DbtCloudRunJobOperator, moment: str) -> None:
-    post = operator.hook._run_and_get_response
+    send = operator.hook.run
 
-    def die(*, method: str = "GET", endpoint: str | None = None, **more: Any) -> Any:
-        is_start = method == "POST" and str(endpoint).endswith(("/run/", "/retry/"))
-        if is_start and moment == "answer":
-            post(method=method, endpoint=endpoint, **more)
-        if is_start:
+    def die(endpoint: str, *args: Any, **more: Any) -> Any:
+        is_submission = operator.hook.method == "POST" and endpoint.endswith(("/run/", "/retry/"))
+        if is_submission and moment == "answer":
+            send(endpoint, *args, **more)
+        if is_submission:
             raise Killed(moment)
-        return post(method=method, endpoint=endpoint, **more)
+        return send(endpoint, *args, **more)
 
-    operator.hook._run_and_get_response = die
+    operator.hook.run = die
 
 
 def runs(cloud: LocalDbtCloud, job_id: int = 101) -> list[tuple[int, str]]:

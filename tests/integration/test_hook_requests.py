@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowException
 
-from include.dbt_cloud.errors import DbtCloudNoAnswer, DbtCloudRefused
+from include.dbt_cloud.exceptions import DbtCloudConnectionError, DbtCloudResponseError
 from include.dbt_cloud.hook import DbtCloudHook
 from local_dbt_cloud.testing import LocalDbtCloud
 from tests.connection import connect
@@ -51,20 +51,24 @@ def test_retry_after_is_obeyed(
 def test_a_get_that_fails_for_too_long_is_a_sentence(cloud: LocalDbtCloud, hook: DbtCloudHook) -> None:
     run_id = cloud.create_run()
     cloud.add_fault("/runs/", status=503, times=None)
-    with pytest.raises(DbtCloudRefused, match=f"answered 503 .* to GET /api/v2/accounts/1/runs/{run_id}/"):
+    with pytest.raises(
+        DbtCloudResponseError, match=f"answered 503 .* to GET /api/v2/accounts/1/runs/{run_id}/"
+    ):
         hook.get_job_run(run_id)
     cloud.clear_faults()
     cloud.add_fault("/runs/", drop="before", times=None)
-    with pytest.raises(DbtCloudNoAnswer, match=f"did not answer GET 1/runs/{run_id}/"):
+    with pytest.raises(
+        DbtCloudConnectionError, match=f"did not answer GET /api/v2/accounts/1/runs/{run_id}/"
+    ):
         hook.get_job_run(run_id)
 
 
 @pytest.mark.parametrize(
     ("trouble", "runs", "error"),
     [
-        ({"status": 503}, 0, DbtCloudRefused),
-        ({"drop": "before"}, 0, DbtCloudNoAnswer),
-        ({"drop": "after"}, 1, DbtCloudNoAnswer),
+        ({"status": 503}, 0, DbtCloudResponseError),
+        ({"drop": "before"}, 0, DbtCloudConnectionError),
+        ({"drop": "after"}, 1, DbtCloudConnectionError),
     ],
 )
 def test_a_post_is_sent_once(
@@ -97,23 +101,23 @@ def test_the_connections_proxies_are_used(
     # Nobody listens on port 1.
     proxies = {"proxies": {"https": "http://127.0.0.1:1"}}
     connect(monkeypatch, cloud.host, extra=proxies)
-    with pytest.raises(DbtCloudNoAnswer, match="ProxyError"):
+    with pytest.raises(DbtCloudConnectionError, match="ProxyError"):
         hook.get_account()
 
 
 @pytest.mark.parametrize(
     ("ask", "sentence"),
     [
-        (lambda hook: hook.get_job_run(7), "dbt Cloud knows no run 7 in account 1"),
-        (lambda hook: hook.get_job(7), "dbt Cloud knows no job 7 in account 1"),
-        (lambda hook: hook.trigger_job_run(7, "a test"), "dbt Cloud knows no job 7 in account 1"),
-        (lambda hook: hook.get_account(account_id=2), "is not one of account 2, or may not do this"),
+        (lambda hook: hook.get_job_run(7), "dbt Cloud has no run 7 in account 1"),
+        (lambda hook: hook.get_job(7), "dbt Cloud has no job 7 in account 1"),
+        (lambda hook: hook.trigger_job_run(7, "a test"), "dbt Cloud has no job 7 in account 1"),
+        (lambda hook: hook.get_account(account_id=2), "has no access to account 2"),
     ],
 )
 def test_what_is_not_there_is_a_sentence(
     cloud: LocalDbtCloud, hook: DbtCloudHook, ask: Any, sentence: str
 ) -> None:
-    with pytest.raises(DbtCloudRefused, match=sentence):
+    with pytest.raises(DbtCloudResponseError, match=sentence):
         ask(hook)
 
 
@@ -124,15 +128,15 @@ def test_the_connection_test_names_the_account(cloud: LocalDbtCloud, hook: DbtCl
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"token": "wrong"}, "refuses the API token of the connection 'dbt_conn' (401)"),
+        ({"token": "wrong"}, "rejected the API token of the connection 'dbt_conn' (401)"),
         ({"token": ""}, "has no API token: set its password"),
         ({"token": "local-token\n"}, "has an API token with a blank or a line break in it"),
-        ({"login": "2"}, "is not one of account 2"),
+        ({"login": "2"}, "has no access to account 2"),
         ({"login": ""}, "has no account id: set its login"),
         ({"login": "dbtc_secret"}, "has an account id that is not a number: set its login to the one"),
         ({"host": "https://ab123.us1.dbt.com"}, "write the name alone"),
-        ({"host": "localhost", "port": 8580}, "write it behind the host, host:8580"),
-        ({"host": "no-such-host.invalid"}, "There is no host no-such-host.invalid"),
+        ({"host": "localhost", "port": 8580}, "append it to the host, host:8580"),
+        ({"host": "no-such-host.invalid"}, "The host no-such-host.invalid does not exist"),
         ({"host": "localhost:1"}, "dbt Cloud at localhost:1 did not answer"),
     ],
 )
@@ -172,7 +176,7 @@ def test_a_handshake_that_breaks_off_is_no_certificate_that_is_not_trusted(
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=hang_up).start()
         connect(monkeypatch, f"localhost:{server.getsockname()[1]}")
-        with pytest.raises(DbtCloudNoAnswer, match="did not answer GET 1/runs/7/: "):
+        with pytest.raises(DbtCloudConnectionError, match="did not answer GET /api/v2/accounts/1/runs/7/: "):
             hook.get_job_run(7)
 
 

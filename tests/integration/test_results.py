@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from airflow.sdk import Asset
 
-from include.dbt_cloud.errors import DbtCloudJobRunFailed, DbtCloudRefused
+from include.dbt_cloud.exceptions import DbtCloudJobRunFailed, DbtCloudResponseError
 from include.dbt_cloud.hook import DbtCloudHook
-from include.dbt_cloud.results import MOST_BYTES, read_run_results, table_of
+from include.dbt_cloud.results import MAX_NODES_SIZE, format_results, read_run_results
 from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.integration.life import Life
 from tests.integration.run_results import result, step
@@ -24,7 +24,7 @@ def create_run(
 
 def read(run_id: int) -> dict[str, Any]:
     hook = DbtCloudHook("dbt_conn")
-    (run,) = hook.runs_in(hook.get_job_run(run_id, include_related=["run_steps"]))
+    run = hook.get_run(run_id, related=["run_steps"])
     return read_run_results(hook, run)
 
 
@@ -44,7 +44,7 @@ def test_what_went_wrong_comes_first_then_what_took_longest(cloud: LocalDbtCloud
     results = read(run_id)
     assert results["counts"] == {"error": 1, "fail": 1, "warn": 1, "skipped": 1, "success": 2, "pass": 1}
     assert (results["seconds"], results["left_out"]) == (5.0, 0)
-    assert table_of(results).splitlines() == [
+    assert format_results(results).splitlines() == [
         "1 error, 1 fail, 1 warn, 1 skipped, 2 success, 1 pass, in 5.0 seconds",
         "status      seconds  node                      message",
         "error          5.00  model broken              Runtime Error: Failed: bad SQL",
@@ -70,10 +70,10 @@ def test_many_nodes_are_bounded_and_the_important_ones_are_kept(cloud: LocalDbtC
     nodes = [result(f"model.shop.model_{number}", seconds=number) for number in range(5000)]
     bad = [result(f"model.shop.bad_{number}", "error", message="x" * 10_000) for number in range(20)]
     results = read(create_run(cloud, [nodes + bad]))
-    assert len(json.dumps(results)) < MOST_BYTES + 1000
+    assert len(json.dumps(results)) < MAX_NODES_SIZE + 1000
     assert sum(results["counts"].values()) == len(results["nodes"]) + results["left_out"] == 5020
     assert all(node["status"] == "error" for node in results["nodes"][:20])
-    table = table_of(results).splitlines()
+    table = format_results(results).splitlines()
     assert len(table) == 1 + 1 + 20 + 10 + 1
     assert table[-1] == "and 4990 more"
 
@@ -81,7 +81,7 @@ def test_many_nodes_are_bounded_and_the_important_ones_are_kept(cloud: LocalDbtC
 def test_a_run_without_results_has_none(cloud: LocalDbtCloud) -> None:
     results = read(create_run(cloud, [None, None]))
     assert (results["counts"], results["nodes"]) == ({}, [])
-    assert table_of(results).startswith("nothing, in 0")
+    assert format_results(results).startswith("nothing, in 0")
 
 
 def test_commands_that_build_nothing_do_not_count(cloud: LocalDbtCloud) -> None:
@@ -98,7 +98,7 @@ def test_what_an_earlier_step_left_behind_counts_once(cloud: LocalDbtCloud) -> N
 def test_only_a_missing_file_is_no_error(cloud: LocalDbtCloud) -> None:
     run_id = create_run(cloud, [[]])
     cloud.add_fault("/artifacts", status=403)
-    with pytest.raises(DbtCloudRefused, match="403"):
+    with pytest.raises(DbtCloudResponseError, match="403"):
         read(run_id)
 
 
@@ -128,7 +128,7 @@ def test_results_that_cannot_be_read_change_no_verdict(
     assert life.operator().execute_complete(life.context, event | {"status": "success"}) == run_id
     with pytest.raises(DbtCloudJobRunFailed, match="It ended"):
         life.operator().execute_complete(life.context, event | {"status": "error"})
-    assert f"The results of run {run_id} cannot be shown" in capsys.readouterr().out
+    assert f"Could not read the results of dbt Cloud run {run_id}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

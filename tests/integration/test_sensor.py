@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
-from include.dbt_cloud.errors import (
+from include.dbt_cloud.exceptions import (
     DbtCloudJobRunNotSucceeded,
     DbtCloudJobRunTimedOut,
-    DbtCloudRefused,
+    DbtCloudResponseError,
 )
 from include.dbt_cloud.sensor import DbtCloudJobRunSensor
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
@@ -46,7 +46,7 @@ def test_a_bad_end_is_not_waited_for_again(cloud: LocalDbtCloud, status: Status)
     run_id = cloud.create_run("running")
     trigger = deferred(sensor(run_id))
     cloud.end_active_runs(status)
-    told = rf"Run {run_id} of dbt Cloud ended: {status.capitalize()}.*See it at http"
+    told = rf"dbt Cloud run {run_id} ended: {status.capitalize()}.*See http"
     with pytest.raises(DbtCloudJobRunNotSucceeded, match=told) as error:
         sensor(run_id).execute_complete({}, asyncio.run(trigger.wait()).payload)
     assert isinstance(error.value, AirflowFailException)
@@ -82,7 +82,7 @@ def test_a_first_look_that_shows_nothing_is_no_failure(
 def test_a_request_that_is_refused_is_not_made_again(cloud: LocalDbtCloud, status: int) -> None:
     run_id = cloud.create_run("running")
     cloud.add_fault(f"/runs/{run_id}", status=status, times=9)
-    with pytest.raises(DbtCloudRefused, match=str(status)):
+    with pytest.raises(DbtCloudResponseError, match=str(status)):
         sensor(run_id, deferrable=False).execute({"ti": TaskInstance()})
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 
-from include.dbt_cloud.errors import (
+from include.dbt_cloud.exceptions import (
     DbtCloudJobRunCancelled,
     DbtCloudJobRunFailed,
-    DbtCloudJobRunLost,
     DbtCloudJobRunTimedOut,
+    DbtCloudJobRunUnreachable,
 )
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
@@ -63,13 +63,15 @@ def test_a_run_that_ended_badly_fails_the_task_in_a_class_of_its_own(
     run_id = cloud.create_run(status, status_message="Because.")
     event = event_of(trigger_for(run_id))
     assert event["status"] == name
-    with pytest.raises(error, match=rf"Run {run_id} of dbt Cloud ended: {status.capitalize()}\. Because\."):
+    with pytest.raises(
+        error, match=rf"dbt Cloud run {run_id} ended: {status.capitalize()}\. Because\. See http"
+    ):
         operator.execute_complete({}, event)
 
 
 def test_a_run_that_somebody_cancelled_is_not_retried() -> None:
     assert issubclass(DbtCloudJobRunCancelled, AirflowFailException)
-    assert not issubclass(DbtCloudJobRunLost, AirflowFailException)
+    assert not issubclass(DbtCloudJobRunUnreachable, AirflowFailException)
 
 
 def test_a_run_that_succeeded_is_the_tasks_result(
@@ -84,9 +86,12 @@ def test_a_run_that_is_out_of_sight_for_too_long_is_lost_and_not_judged(
 ) -> None:
     run_id = cloud.create_run("running")
     cloud.add_fault("/runs", status=503, times=None)
-    event = event_of(trigger_for(run_id, patience=0.5))
-    assert event["status"] == "lost"
-    with pytest.raises(DbtCloudJobRunLost, match=f"run {run_id} .* never seen: .*503.* may go on"):
+    event = event_of(trigger_for(run_id, outage_tolerance=0.5))
+    assert event["status"] == "unreachable"
+    with pytest.raises(
+        DbtCloudJobRunUnreachable,
+        match=f"Lost contact with dbt Cloud run {run_id} .*unknown; last error: 503.* may still be active",
+    ):
         operator.execute_complete({}, event)
 
 
@@ -95,7 +100,7 @@ def test_an_unknown_status_is_waited_out_and_then_named(cloud: LocalDbtCloud) ->
     cloud.add_fault("/runs", run_status=42, times=5)
     assert event_of(trigger_for(run_id))["status"] == "success"
     cloud.add_fault("/runs", run_status=42, times=None)
-    assert "its status is 42" in event_of(trigger_for(run_id, patience=0.5))["message"]
+    assert "unknown status 42" in event_of(trigger_for(run_id, outage_tolerance=0.5))["message"]
 
 
 def test_a_run_that_takes_too_long_is_cancelled_at_the_execution_timeout_alone(
@@ -104,12 +109,13 @@ def test_a_run_that_takes_too_long_is_cancelled_at_the_execution_timeout_alone(
     run_id = cloud.create_run("running")
     waited = event_of(trigger_for(run_id, end_time=time.time() + 0.5))
     with pytest.raises(
-        DbtCloudJobRunTimedOut, match="longer than the task's timeout, and may go on: it was running"
+        DbtCloudJobRunTimedOut,
+        match="exceeded the task's timeout .last status: Running.. It may still be active",
     ):
         operator.execute_complete({}, waited)
     assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Running"
     timed_out = event_of(trigger_for(run_id, execution_deadline=time.time() + 0.5))
-    with pytest.raises(DbtCloudJobRunTimedOut, match="longer than the task's execution_timeout"):
+    with pytest.raises(DbtCloudJobRunTimedOut, match="exceeded the task's execution_timeout"):
         operator.execute_complete({}, timed_out)
     assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Cancelled"
 
@@ -125,7 +131,7 @@ def test_the_real_error_is_not_masked_by_another(
 
 @pytest.mark.parametrize("event", [None, {}, {"status": "new"}])
 def test_an_event_that_makes_no_sense_is_no_verdict(operator: DbtCloudRunJobOperator, event: Any) -> None:
-    with pytest.raises(DbtCloudJobRunLost):
+    with pytest.raises(DbtCloudJobRunUnreachable):
         operator.execute_complete({}, event)
 
 
@@ -153,23 +159,23 @@ def test_the_operator_defers_without_a_look_at_its_run(
 
 def test_patience_is_never_shorter_than_a_few_rounds(cloud: LocalDbtCloud) -> None:
     run_id = cloud.create_run("running")
-    event = event_of(trigger_for(run_id, poll_interval=0.3, patience=0.1, end_time=time.time() + 0.7))
-    assert event["status"] == "waited"
+    event = event_of(trigger_for(run_id, poll_interval=0.3, outage_tolerance=0.1, end_time=time.time() + 0.7))
+    assert event["status"] == "wait_timeout"
 
 
 @pytest.mark.parametrize(
     ("status", "event", "expected"),
     [
         # A run that ended while nothing was seen of it, or just before it was given up.
-        ("success", "lost", None),
-        ("success", "waited", None),
+        ("success", "unreachable", None),
+        ("success", "wait_timeout", None),
         ("success", "timeout", None),
         # The stock trigger says error when only a poll failed.
         ("success", "error", None),
-        ("error", "lost", DbtCloudJobRunFailed),
-        ("cancelled", "lost", DbtCloudJobRunCancelled),
-        ("running", "lost", DbtCloudJobRunLost),
-        ("running", "waited", DbtCloudJobRunTimedOut),
+        ("error", "unreachable", DbtCloudJobRunFailed),
+        ("cancelled", "unreachable", DbtCloudJobRunCancelled),
+        ("running", "unreachable", DbtCloudJobRunUnreachable),
+        ("running", "wait_timeout", DbtCloudJobRunTimedOut),
     ],
 )
 def test_the_verdict_is_dbt_clouds(
@@ -192,10 +198,10 @@ def test_the_verdict_is_dbt_clouds(
 def test_a_cancel_that_fails_is_said(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("include.dbt_cloud.hook.SECONDS_TO_CANCEL", 0.2)
+    monkeypatch.setattr("include.dbt_cloud.hook.CANCEL_TIMEOUT", 0.2)
     event = event_of(trigger_for(cloud.create_run("running"), execution_deadline=time.time() + 0.5))
     cloud.add_fault("/cancel$", method="POST", status=503, times=None)
-    with pytest.raises(DbtCloudJobRunTimedOut, match=r"See it at http.* could not be cancelled"):
+    with pytest.raises(DbtCloudJobRunTimedOut, match=r"could not be canceled: cancel it there. See http"):
         operator.execute_complete({"ti": TaskInstance()}, event)
 
 
@@ -233,7 +239,7 @@ def test_a_task_that_is_killed_while_it_holds_a_worker_cancels_its_run(
 def test_a_kill_does_not_hang_when_dbt_cloud_is_gone(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("include.dbt_cloud.hook.SECONDS_TO_CANCEL", 0.2)
+    monkeypatch.setattr("include.dbt_cloud.hook.CANCEL_TIMEOUT", 0.2)
     operator.run_id = cloud.create_run("running")
     cloud.add_fault("/cancel$", method="POST", status=503, times=None)
     operator.on_kill()

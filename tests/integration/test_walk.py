@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from include.dbt_cloud.errors import (
+from include.dbt_cloud.exceptions import (
+    DbtCloudConnectionError,
     DbtCloudJobRunCancelled,
     DbtCloudJobRunFailed,
-    DbtCloudJobRunLost,
     DbtCloudJobRunTimedOut,
-    DbtCloudNoAnswer,
-    DbtCloudRefused,
+    DbtCloudJobRunUnreachable,
+    DbtCloudResponseError,
 )
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 from local_dbt_cloud.testing import LocalDbtCloud, Status
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.end_to_end
 LIVES, PARTS = 200, 4
 SEED = 20261122
 RETRIES = 3
-CUT_SHORT = (Killed, DbtCloudJobRunLost, DbtCloudNoAnswer, DbtCloudRefused)
+CUT_SHORT = (Killed, DbtCloudJobRunUnreachable, DbtCloudConnectionError, DbtCloudResponseError)
 
 # What may meet the request that starts a run, and what the requests that ask after it.
 STARTS: list[dict[str, Any]] = [
@@ -194,7 +194,7 @@ def live(cloud: LocalDbtCloud, number: int) -> tuple[Life, Fate, str]:
     life = Life(
         ti=TaskInstance(run_id=f"life_{number}", max_tries=RETRIES),
         retries=RETRIES,
-        patience=fate.random.choice([0.15, 30]),
+        outage_tolerance=fate.random.choice([0.15, 30]),
         execution_timeout=timedelta(seconds=fate.random.choice([0.1, 30, 30, 30])),
         deferrable=fate.random.random() < 0.8,
         check_interval=0.05,
@@ -210,7 +210,7 @@ def live(cloud: LocalDbtCloud, number: int) -> tuple[Life, Fate, str]:
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_random_walk(held: LocalDbtCloud, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Longer than a fault hides a new run.
-    monkeypatch.setattr("include.dbt_cloud.operator.SECONDS_HIDDEN", 0.25)
+    monkeypatch.setattr("include.dbt_cloud.submitter.CONSISTENCY_WINDOW", 0.25)
     outcomes, met = set(), set()
     for number in range(part, LIVES, PARTS):
         life, fate, outcome = live(held, number)

@@ -1,4 +1,4 @@
-"""The mark that a task leaves in its runs: whose it is, what it looks like, and who else has one."""
+"""Run tags: their form, their place in a cause, and which runs of a job they find."""
 
 import json
 from random import Random
@@ -6,18 +6,19 @@ from typing import Any
 
 import pytest
 
-from include.dbt_cloud.own_runs import cause_with, mark_of, newest_own_run
+from include.dbt_cloud.job_run import JobRun
+from include.dbt_cloud.run_tags import find_tagged_run, run_tag, tagged_cause
 from tests.task_instance import TaskInstance
 
-# What a name may not hold separates the parts of a mark; characters of one to four bytes, and control ones.
+# What a name may not hold separates the parts of a tag; characters of one to four bytes, and control ones.
 NAME_CHARACTERS = "aZ09_-.:+~@{}\"\\'|\n\x00é\u07c0\u2028漢\ufffd😀\U0010ffff"
 REASONS = ["", " ", "\n", "0", "null", '"text"', "[]", "{}", '{"parent"', "[airflow a/b/c #2]", "x" * 400]
 
 
 def test_a_mark_can_be_read() -> None:
     ti = TaskInstance("sales", "scheduled__2026-01-01", "load.trigger_job", map_index=3, max_tries=2)
-    assert mark_of(ti) == "[airflow sales/scheduled__2026-01-01/load.trigger_job/3 #2]"
-    assert mark_of(TaskInstance("sales", "r", "t")) == "[airflow sales/r/t #2]"
+    assert run_tag(ti) == "[airflow sales/scheduled__2026-01-01/load.trigger_job/3 #2]"
+    assert run_tag(TaskInstance("sales", "r", "t")) == "[airflow sales/r/t #2]"
 
 
 def random_text(random: Random, characters: str, lengths: list[int]) -> str:
@@ -33,11 +34,11 @@ def test_a_cause_holds_its_mark_whole_however_long_the_names_are() -> None:
         dag_id, run_id, task_id = (random_text(random, NAME_CHARACTERS, [1, 40, 250]) for _ in range(3))
         numbers = {"map_index": random.choice([-1, 0, 7, 10_000]), "max_tries": random.choice([0, 2, 10_000])}
         reason = random.choice([*REASONS, random_text(random, NAME_CHARACTERS + " /[]#", [0, 100, 400])])
-        mark = mark_of(TaskInstance(dag_id, run_id, task_id, **numbers))
-        cause = cause_with(mark, reason)
+        tag = run_tag(TaskInstance(dag_id, run_id, task_id, **numbers))
+        cause = tagged_cause(tag, reason)
         assert len(cause) <= 255
-        assert cause.endswith(mark)
-        assert cause.removesuffix(mark).strip() == reason[: 254 - len(mark)].strip()
+        assert cause.endswith(tag)
+        assert cause.removesuffix(tag).strip() == reason[: 254 - len(tag)].strip()
 
 
 @pytest.mark.parametrize(
@@ -54,51 +55,51 @@ def test_a_cause_holds_its_mark_whole_however_long_the_names_are() -> None:
 @pytest.mark.parametrize("length", [1, 100])
 def test_no_other_task_instance_has_the_same_mark(other: dict[str, Any], length: int) -> None:
     fields = {"dag_id": "d" * length, "run_id": "r", "task_id": "t", "map_index": 11, "max_tries": 2}
-    mine, others = mark_of(TaskInstance(**fields)), mark_of(TaskInstance(**fields | other))
+    mine, others = run_tag(TaskInstance(**fields)), run_tag(TaskInstance(**fields | other))
     assert mine != others
-    assert newest_own_run([run(1, f"x {others}")], mine) is None
+    assert find_tagged_run([run(1, f"x {others}")], mine) is None
 
 
 def test_all_tries_have_the_same_mark_and_a_clear_begins_another() -> None:
     ti = TaskInstance()
-    first = mark_of(ti)
+    first = run_tag(ti)
     ti.try_number = 2
-    assert mark_of(ti) == first
+    assert run_tag(ti) == first
     ti.max_tries = 4
-    assert mark_of(ti) != first
+    assert run_tag(ti) != first
 
 
 def test_openlineage_can_still_read_the_cause() -> None:
     lineage = {"parent": {"run": {"runId": "0" * 36}}, "root": {"run": {"runId": "1" * 36}}}
-    mark = mark_of(TaskInstance())
-    cause = cause_with(mark, json.dumps(lineage))
-    assert json.loads(cause) == lineage | {"mark": mark}
-    assert newest_own_run([run(1, cause)], mark)
+    tag = run_tag(TaskInstance())
+    cause = tagged_cause(tag, json.dumps(lineage))
+    assert json.loads(cause) == lineage | {"tag": tag}
+    assert find_tagged_run([run(1, cause)], tag)
     lineage["root"]["run"]["runId"] *= 4
-    assert json.loads(cause_with(mark, json.dumps(lineage))) == {"parent": lineage["parent"], "mark": mark}
+    assert json.loads(tagged_cause(tag, json.dumps(lineage))) == {"parent": lineage["parent"], "tag": tag}
     lineage["parent"]["run"]["runId"] *= 5
-    shortest = cause_with(mark, json.dumps(lineage))
+    shortest = tagged_cause(tag, json.dumps(lineage))
     assert json.loads(shortest)["parent"] == lineage["parent"]
-    assert newest_own_run([run(1, shortest)], mark)
-    assert newest_own_run([run(1, shortest)], mark_of(TaskInstance(max_tries=7))) is None
+    assert find_tagged_run([run(1, shortest)], tag)
+    assert find_tagged_run([run(1, shortest)], run_tag(TaskInstance(max_tries=7))) is None
     lineage["parent"]["run"]["runId"] *= 2
-    assert cause_with(mark, json.dumps(lineage)).endswith(f" {mark}")
-    assert cause_with(mark, '{"a": "reason"}') == f'{{"a": "reason"}} {mark}'
+    assert tagged_cause(tag, json.dumps(lineage)).endswith(f" {tag}")
+    assert tagged_cause(tag, '{"a": "reason"}') == f'{{"a": "reason"}} {tag}'
 
 
 def test_the_mark_of_a_name_beyond_ascii_is_found_in_openlineages_cause() -> None:
-    mark = mark_of(TaskInstance(dag_id="größe"))
-    assert newest_own_run([run(1, cause_with(mark, '{"parent": {}}'))], mark)
+    tag = run_tag(TaskInstance(dag_id="größe"))
+    assert find_tagged_run([run(1, tagged_cause(tag, '{"parent": {}}'))], tag)
 
 
-def run(run_id: int, cause: str | None, retrying: int | None = None) -> dict[str, Any]:
-    return {"id": run_id, "trigger": {"cause": cause}, "retrying_run_id": retrying}
+def run(run_id: int, cause: str, retrying: int | None = None) -> JobRun:
+    return JobRun(run_id, status=10, cause=cause, retrying_run_id=retrying)
 
 
 def test_the_newest_own_run_is_found_among_others_and_so_is_its_retry() -> None:
-    mark = mark_of(TaskInstance())
-    others = [run(6, "x"), run(5, None), {"id": 4, "trigger": None, "retrying_run_id": None}]
-    assert newest_own_run(others, mark) is None
-    assert newest_own_run([*others, run(2, f"x {mark}"), run(1, f"x {mark}")], mark)["id"] == 2
+    tag = run_tag(TaskInstance())
+    others = [run(6, "x"), run(5, ""), run(4, "")]
+    assert find_tagged_run(others, tag) is None
+    assert find_tagged_run([*others, run(2, f"x {tag}"), run(1, f"x {tag}")], tag).id == 2
     retries = [run(9, "Retry of run 8", 8), run(8, "Retry of run 2", 2), run(7, "Retry of run 6", 6)]
-    assert newest_own_run([*retries, *others, run(2, f"x {mark}")], mark)["id"] == 9
+    assert find_tagged_run([*retries, *others, run(2, f"x {tag}")], tag).id == 9

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from include.dbt_cloud.hook import DbtCloudHook
-from include.dbt_cloud.watcher import RunWatcher, Sight
+from include.dbt_cloud.poller import RunPoller, Subscription
 from local_dbt_cloud.testing import LocalDbtCloud
 from tests.connection import connect
 from tests.waiting import wait_until_async
@@ -26,25 +26,25 @@ def requests(cloud: LocalDbtCloud) -> list[str]:
 
 def watching(run_id: int, account_id: int = 1) -> Any:
     hook = DbtCloudHook("dbt_conn", timeout_seconds=2)
-    return RunWatcher.watching(hook, account_id, run_id, SECONDS)
+    return RunPoller.subscribe(hook, account_id, run_id, SECONDS)
 
 
-async def ended(sight: Sight) -> int:
-    await asyncio.wait_for(sight.ended.wait(), 20)
-    assert sight.run
-    return sight.run["status"]
+async def ended(subscription: Subscription) -> int:
+    await asyncio.wait_for(subscription.ended.wait(), 20)
+    assert subscription.run
+    return subscription.run.status
 
 
 def test_a_run_is_seen_until_it_ends(cloud: LocalDbtCloud) -> None:
     run_id = cloud.create_run("running")
 
     async def watch() -> None:
-        async with watching(run_id) as sight:
-            await wait_until_async(lambda: sight.run)
-            assert sight.run
-            assert (sight.run["status"], sight.trouble) == (3, "")
+        async with watching(run_id) as subscription:
+            await wait_until_async(lambda: subscription.run)
+            assert subscription.run
+            assert (subscription.run.status, subscription.last_error) == (3, "")
             cloud.set_run(run_id, "error")
-            assert await ended(sight) == 20
+            assert await ended(subscription) == 20
 
     asyncio.run(watch())
 
@@ -64,17 +64,17 @@ def test_a_round_is_one_request_for_a_hundred_runs_over_one_connection(
 
     async def watch() -> None:
         async with AsyncExitStack() as stack:
-            sights = [await stack.enter_async_context(watching(run_id)) for run_id in run_ids]
-            await wait_until_async(lambda: all(sight.run for sight in sights))
+            subscriptions = [await stack.enter_async_context(watching(run_id)) for run_id in run_ids]
+            await wait_until_async(lambda: all(subscription.run for subscription in subscriptions))
             assert len(cloud.requests()) <= 6
             # In a thread: the watcher goes on meanwhile.
             await asyncio.to_thread(cloud.end_active_runs)
-            await asyncio.gather(*(ended(sight) for sight in sights))
+            await asyncio.gather(*(ended(subscription) for subscription in subscriptions))
             assert len(asyncio.all_tasks()) == 2
         # The watcher ends with the last one who waits.
         await asyncio.sleep(0.01)
         assert len(asyncio.all_tasks()) == 1
-        assert not RunWatcher._watchers
+        assert not RunPoller._pollers
 
     asyncio.run(watch())
     assert all("/runs?pk__in=" in request for request in requests(cloud))
@@ -93,14 +93,14 @@ def test_a_failed_round_is_a_reason_to_wait_and_says_why(
 
     async def watch() -> None:
         cloud.add_fault("/runs", times=None, **trouble)
-        async with watching(run_id) as sight:
-            await wait_until_async(lambda: sight.trouble != "not asked yet")
-            assert sight.trouble
-            assert "local-token" not in sight.trouble
-            assert sight.run is None
+        async with watching(run_id) as subscription:
+            await wait_until_async(lambda: subscription.last_error != "not polled yet")
+            assert subscription.last_error
+            assert "local-token" not in subscription.last_error
+            assert subscription.run is None
             cloud.set_run(run_id, "success")
             cloud.clear_faults()
-            assert await ended(sight) == 10
+            assert await ended(subscription) == 10
 
     asyncio.run(watch())
 
@@ -136,9 +136,9 @@ def test_the_password_of_a_proxy_is_not_said(
     connect(monkeypatch, cloud.host, extra=proxies)
 
     async def watch() -> None:
-        async with watching(cloud.create_run()) as sight:
-            await wait_until_async(lambda: sight.trouble != "not asked yet")
-            assert sight.trouble == trouble
+        async with watching(cloud.create_run()) as subscription:
+            await wait_until_async(lambda: subscription.last_error != "not polled yet")
+            assert subscription.last_error == trouble
 
     asyncio.run(watch())
 
@@ -166,10 +166,10 @@ def test_the_proxy_of_the_environment_is_used(
         monkeypatch.setenv(name.upper(), value)
 
     async def watch() -> None:
-        async with watching(run_id) as sight:
-            await wait_until_async(lambda: sight.trouble != "not asked yet")
-            assert bool(sight.run) is bool(not_for)
-            assert not_for or "407" in sight.trouble
+        async with watching(run_id) as subscription:
+            await wait_until_async(lambda: subscription.last_error != "not polled yet")
+            assert bool(subscription.run) is bool(not_for)
+            assert not_for or "407" in subscription.last_error
 
     asyncio.run(watch())
 
@@ -183,8 +183,8 @@ def test_where_lists_of_ids_are_refused_each_run_is_asked_for_by_itself(
 
     async def watch() -> None:
         async with AsyncExitStack() as stack:
-            sights = [await stack.enter_async_context(watching(run_id)) for run_id in run_ids]
-            assert [await ended(sight) for sight in sights] == [10, 10, 10]
+            subscriptions = [await stack.enter_async_context(watching(run_id)) for run_id in run_ids]
+            assert [await ended(subscription) for subscription in subscriptions] == [10, 10, 10]
 
     asyncio.run(watch())
     assert sum("/runs?pk__in" in request for request in requests(cloud)) == 1
@@ -195,8 +195,8 @@ def test_a_run_that_a_list_leaves_out_is_asked_for_by_itself(cloud: LocalDbtClou
     cloud.add_fault("/runs$", hide_new_runs=3600, times=None)
 
     async def watch() -> None:
-        async with watching(run_id) as sight:
-            assert await ended(sight) == 10
+        async with watching(run_id) as subscription:
+            assert await ended(subscription) == 10
 
     asyncio.run(watch())
 
@@ -210,8 +210,8 @@ def test_one_run_that_is_not_shown_hides_no_other(cloud: LocalDbtCloud, status: 
     async def watch() -> None:
         async with AsyncExitStack() as stack:
             first, *others = [await stack.enter_async_context(watching(run_id)) for run_id in run_ids]
-            assert [await ended(sight) for sight in others] == [10, 10]
-            await wait_until_async(lambda: str(status) in first.trouble)
+            assert [await ended(subscription) for subscription in others] == [10, 10]
+            await wait_until_async(lambda: str(status) in first.last_error)
 
     asyncio.run(watch())
 
@@ -221,9 +221,9 @@ def test_who_comes_in_a_hurry_does_not_wait_for_the_slow(cloud: LocalDbtCloud) -
     hook = DbtCloudHook("dbt_conn", timeout_seconds=2)
 
     async def watch() -> None:
-        async with RunWatcher.watching(hook, 1, slow, 3600) as sight:
-            await wait_until_async(lambda: sight.run)
-            async with RunWatcher.watching(hook, 1, quick, SECONDS) as other:
+        async with RunPoller.subscribe(hook, 1, slow, 3600) as subscription:
+            await wait_until_async(lambda: subscription.run)
+            async with RunPoller.subscribe(hook, 1, quick, SECONDS) as other:
                 await ended(other)
             seen = len(cloud.requests())
             await asyncio.sleep(10 * SECONDS)
@@ -238,8 +238,8 @@ def test_one_account_does_not_delay_another(cloud: LocalDbtCloud) -> None:
     cloud.add_fault("/accounts/2/", delay=60, times=None)
 
     async def watch() -> None:
-        async with watching(run_id, account_id=2) as other, watching(run_id) as sight:
-            assert await ended(sight) == 10
+        async with watching(run_id, account_id=2) as other, watching(run_id) as subscription:
+            assert await ended(subscription) == 10
             assert other.run is None
 
     asyncio.run(watch())
@@ -252,9 +252,9 @@ def test_a_changed_token_is_used_without_a_restart(
     connect(monkeypatch, cloud.host, token="old")
 
     async def watch() -> None:
-        async with watching(run_id) as sight:
-            await wait_until_async(lambda: "401" in sight.trouble)
+        async with watching(run_id) as subscription:
+            await wait_until_async(lambda: "401" in subscription.last_error)
             connect(monkeypatch, cloud.host)
-            assert await ended(sight) == 10
+            assert await ended(subscription) == 10
 
     asyncio.run(watch())

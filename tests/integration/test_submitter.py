@@ -10,15 +10,15 @@ import pytest
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from include.dbt_cloud.errors import (
+from include.dbt_cloud.exceptions import (
+    DbtCloudConnectionError,
     DbtCloudJobRunCancelled,
     DbtCloudJobRunFailed,
-    DbtCloudJobRunLost,
     DbtCloudJobRunTimedOut,
-    DbtCloudNoAnswer,
-    DbtCloudRefused,
+    DbtCloudJobRunUnreachable,
+    DbtCloudResponseError,
 )
-from include.dbt_cloud.operator import DbtCloudRunJobOperator
+from include.dbt_cloud.submitter import JobRunSubmitter
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.connection import connect
@@ -116,7 +116,7 @@ def test_a_run_that_somebody_cancelled_while_nobody_watched_is_not_started_again
     life = Life()
     life.execute()
     held.cancel(1)
-    with pytest.raises(DbtCloudJobRunCancelled, match=r"Run 1 .* Cancelled by user.* earlier try"):
+    with pytest.raises(DbtCloudJobRunCancelled, match=r"run 1 .* Cancelled by user.* earlier try"):
         life.retry().execute()
     assert runs(held) == [(1, "Cancelled")]
 
@@ -130,9 +130,9 @@ def test_a_run_that_the_task_itself_cancelled_is_followed_by_another(held: Local
 
 
 def test_sight_that_was_lost_is_found_again(held: LocalDbtCloud) -> None:
-    life = Life(patience=0.3)
+    life = Life(outage_tolerance=0.3)
     held.add_fault("/runs", method="GET", status=503, times=None)
-    with pytest.raises(DbtCloudJobRunLost):
+    with pytest.raises(DbtCloudJobRunUnreachable):
         life.run()
     held.clear_faults()
     assert life.retry().run(held.end_active_runs) == 1
@@ -174,13 +174,13 @@ def test_a_later_try_waits_for_a_run_that_is_hidden_at_first(held: LocalDbtCloud
 
 def test_dbt_cloud_that_stays_away_is_an_error_and_no_run(held: LocalDbtCloud) -> None:
     held.add_fault("/run$", method="POST", status=503, times=None)
-    with pytest.raises(DbtCloudRefused, match="503"):
+    with pytest.raises(DbtCloudResponseError, match="503"):
         Life().execute()
     assert runs(held) == []
 
 
 def test_a_start_that_is_refused_is_not_tried_again(held: LocalDbtCloud) -> None:
-    with pytest.raises(DbtCloudRefused, match="knows no job 999 in account 1"):
+    with pytest.raises(DbtCloudResponseError, match="has no job 999 in account 1"):
         Life(job_id=999).execute()
     assert asked(held) == ["POST jobs/999/run"]
 
@@ -203,7 +203,7 @@ def test_a_clear_while_nobody_waits_leaves_no_run_behind(held: LocalDbtCloud) ->
 
 @pytest.fixture
 def cancels_fail(held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("include.dbt_cloud.hook.SECONDS_TO_CANCEL", 0.1)
+    monkeypatch.setattr("include.dbt_cloud.hook.CANCEL_TIMEOUT", 0.1)
     held.add_fault("/cancel$", method="POST", status=503, times=None)
 
 
@@ -213,7 +213,7 @@ def test_a_clear_starts_no_run_while_the_one_left_behind_goes_on(held: LocalDbtC
     with pytest.raises(Killed):
         life.execute("answer")
     with pytest.raises(
-        DbtCloudJobRunException, match="Run 1 of dbt Cloud could not be cancelled, and may go on"
+        DbtCloudJobRunException, match=r"dbt Cloud run 1, .* could not be canceled and may still be active"
     ):
         life.clear().execute()
     assert runs(held) == [(1, "Queued")]
@@ -227,12 +227,10 @@ def test_who_lost_a_race_and_cannot_cancel_waits_for_the_own_run(
     held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     life = Life(reuse_existing_run=True)
-    operator = life.operator()
-    start = operator._start
-    monkeypatch.setattr(operator, "_start", lambda cause: [held.trigger(101), start(cause)][1])
-    monkeypatch.setattr(life, "operator", lambda _: operator)
+    submit = JobRunSubmitter.submit
+    monkeypatch.setattr(JobRunSubmitter, "submit", lambda self: [held.trigger(101), submit(self)][1])
     trigger = life.execute()
-    assert (trigger.run_id, trigger.cancel_on_kill) == (2, True)
+    assert (trigger.run_id, trigger.owned) == (2, True)
     held.clear_faults()
     asyncio.run(trigger.on_kill())
     assert runs(held) == [(1, "Queued"), (2, "Cancelled")]
@@ -241,10 +239,10 @@ def test_who_lost_a_race_and_cannot_cancel_waits_for_the_own_run(
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"host": "no-such-host.invalid"}, "There is no host"),
+        ({"host": "no-such-host.invalid"}, "does not exist"),
         ({"host": "localhost:1"}, "did not answer"),
         ({"token": ""}, "has no API token"),
-        ({"token": "wrong"}, "refuses the API token"),
+        ({"token": "wrong"}, "rejected the API token"),
     ],
     ids=str,
 )
@@ -258,7 +256,7 @@ def test_where_nothing_can_have_been_started_no_try_looks_for_it(
 ) -> None:
     host = held.host
     life = Life(account_id=account_id, hook_params={"retry_limit": 0})
-    monkeypatch.setattr(DbtCloudRunJobOperator, "_look", lambda *_: pytest.fail("it looked"))
+    monkeypatch.setattr(JobRunSubmitter, "find", lambda *_: pytest.fail("it looked"))
     for _ in range(2):
         connect(monkeypatch, **{"host": host} | wrong)
         with pytest.raises(AirflowException, match=sentence):
@@ -274,8 +272,8 @@ def test_what_can_never_be_asked_is_not_waited_for(
     connect(monkeypatch, held.host, extra={"proxies": {"https": "http://"}})
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
-    with pytest.raises(DbtCloudNoAnswer, match="InvalidProxyURL"):
-        Life(patience=1).execute()
+    with pytest.raises(DbtCloudConnectionError, match="InvalidProxyURL"):
+        Life(outage_tolerance=1).execute()
     assert waits == []
 
 
@@ -286,7 +284,7 @@ def test_what_may_have_been_started_is_looked_for_although_the_next_start_is_ref
     held.add_fault("/run$", method="POST", drop="after")
     held.add_fault("/run$", method="POST", status=403)
     life = Life()
-    with pytest.raises(DbtCloudRefused, match="403"):
+    with pytest.raises(DbtCloudResponseError, match="403"):
         life.execute()
     assert life.retry().run(held.end_active_runs) == 1
 
@@ -296,11 +294,11 @@ def test_a_kill_while_the_run_is_started_cancels_it(
 ) -> None:
     life = Life()
     operator = life.operator()
-    post = operator._post
+    trigger_run = operator.hook.trigger_run
     # The signal comes when dbt Cloud has acted and its answer is on the way.
-    monkeypatch.setattr(operator, "_post", lambda cause: [post(cause), operator.on_kill()][0])
+    operator.hook.trigger_run = lambda *args, **more: [trigger_run(*args, **more), operator.on_kill()][0]
     monkeypatch.setattr(life, "operator", lambda _: operator)
-    with pytest.raises(DbtCloudJobRunException, match="killed while it started run 1"):
+    with pytest.raises(DbtCloudJobRunException, match="killed while it started dbt Cloud run 1"):
         life.execute()
     assert runs(held) == [(1, "Cancelled")]
 
@@ -311,8 +309,8 @@ def test_a_kill_while_the_run_is_started_cancels_it(
 def test_the_look_after_a_lost_answer_is_patient(
     held: LocalDbtCloud, trouble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Not for so long, but for as long as a run may be out of sight.
-    monkeypatch.setattr("include.dbt_cloud.operator.SECONDS_HIDDEN", 0)
+    # Not for so long, but for as long as a run may be out of subscription.
+    monkeypatch.setattr("include.dbt_cloud.submitter.CONSISTENCY_WINDOW", 0)
     held.add_fault("/run$", method="POST", drop="after")
     held.add_fault("/runs$", method="GET", times=8, **trouble)
     life = Life(hook_params={"retry_delay": 0.01, "retry_limit": 1, "timeout_seconds": 3})
@@ -439,32 +437,30 @@ class TestReuseExistingRun:
         assert life.clear().run(held.end_active_runs) == 2
         assert runs(held) == [(1, "Cancelled"), (2, "Success")]
 
-    def test_not_to_know_of_others_is_no_failure(self, held: LocalDbtCloud) -> None:
+    def test_not_to_know_of_others_is_no_failure(
+        self, held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         life = Life(reuse_existing_run=True, hook_params={"retry_limit": 0})
-        operator = life.operator()
-        start = operator._start
+        submit = JobRunSubmitter.submit
 
-        def start_then_fail(cause: str) -> Any:
-            run = start(cause)
+        def submit_then_fail(self: JobRunSubmitter) -> Any:
+            run = submit(self)
             held.add_fault("/runs$", method="GET", status=503)
             return run
 
-        operator._start = start_then_fail
-        life.operator = lambda _: operator
+        monkeypatch.setattr(JobRunSubmitter, "submit", submit_then_fail)
         assert life.execute().run_id == 1
 
     def test_the_loser_of_a_race_joins_the_winner(
         self, held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         life = Life(reuse_existing_run=True)
-        operator = life.operator()
-        # Between its look and its start, another one starts the job.
-        start = operator._start
-        monkeypatch.setattr(operator, "_start", lambda cause: [held.trigger(101), start(cause)][1])
-        monkeypatch.setattr(life, "operator", lambda _: operator)
+        # Between its check and its submission, somebody else starts the job.
+        submit = JobRunSubmitter.submit
+        monkeypatch.setattr(JobRunSubmitter, "submit", lambda self: [held.trigger(101), submit(self)][1])
         trigger = life.execute()
         assert trigger.run_id == 1
-        assert not trigger.cancel_on_kill
+        assert not trigger.owned
         assert runs(held) == [(1, "Queued"), (2, "Cancelled")]
 
     def test_two_that_race_agree_on_the_winner(self, held: LocalDbtCloud) -> None:
@@ -516,8 +512,8 @@ class TestWithoutTheTriggerer:
 
     def test_sight_can_be_lost(self, held: LocalDbtCloud) -> None:
         held.add_fault("/runs", method="GET", status=503, times=None)
-        with pytest.raises(DbtCloudJobRunLost):
-            Life(deferrable=False, patience=0.3).execute()
+        with pytest.raises(DbtCloudJobRunUnreachable):
+            Life(deferrable=False, outage_tolerance=0.3).execute()
 
     def test_a_kill_cancels_the_run_and_the_next_try_starts_another(self, held: LocalDbtCloud) -> None:
         life = Life(deferrable=False)
