@@ -15,9 +15,7 @@ daily, let that Dag's last task have `outlets=[Asset("loaded")]`, and write `sch
 
 from datetime import timedelta
 
-# Named in full, so that the Dag processor imports it once and not for every parse.
-from airflow.providers.standard.decorators.short_circuit import short_circuit_task
-from airflow.sdk import Asset, dag
+from airflow.sdk import Asset, dag, task
 from pendulum import datetime
 
 from include.dbt_cloud.hook import DbtCloudHook
@@ -44,7 +42,7 @@ JOB_ASSET = Asset("dbt_cloud_job")
     doc_md=__doc__,
 )
 def check_before_running_dbt_cloud_job() -> None:
-    @short_circuit_task
+    @task.short_circuit
     def check_job_is_not_running(job_id: str) -> bool:
         return DbtCloudHook(DBT_CLOUD_CONN_ID).check_job_is_not_running(job_id)
 
