@@ -1,4 +1,4 @@
-"""The trigger and the operator: each end of a run is told apart, and waiting is patient."""
+"""The trigger and the operator distinguish the ends of a run and tolerate outages."""
 
 import asyncio
 import time
@@ -53,7 +53,7 @@ def operator() -> DbtCloudRunJobOperator:
         ("cancelled", "cancelled", DbtCloudJobRunCancelled),
     ],
 )
-def test_a_run_that_ended_badly_fails_the_task_in_a_class_of_its_own(
+def test_each_bad_end_of_a_run_raises_its_own_exception(
     cloud: LocalDbtCloud,
     operator: DbtCloudRunJobOperator,
     status: Status,
@@ -67,7 +67,7 @@ def test_a_run_that_ended_badly_fails_the_task_in_a_class_of_its_own(
         operator.execute_complete({}, event)
 
 
-def test_a_run_that_somebody_cancelled_is_not_retried() -> None:
+def test_a_canceled_run_is_not_retried_but_an_unreachable_one_is() -> None:
     assert issubclass(DbtCloudJobRunCancelled, AirflowFailException)
     assert not issubclass(DbtCloudJobRunLost, AirflowFailException)
 
@@ -79,7 +79,7 @@ def test_a_run_that_succeeded_is_the_tasks_result(
     assert operator.execute_complete({}, event_of(trigger_for(run_id))) == run_id
 
 
-def test_a_run_that_is_out_of_sight_for_too_long_is_lost_and_not_judged(
+def test_a_run_that_is_unreachable_for_too_long_is_reported_as_such(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
     run_id = cloud.create_run("running")
@@ -90,7 +90,7 @@ def test_a_run_that_is_out_of_sight_for_too_long_is_lost_and_not_judged(
         operator.execute_complete({}, event)
 
 
-def test_an_unknown_status_is_waited_out_and_then_named(cloud: LocalDbtCloud) -> None:
+def test_an_unknown_status_is_tolerated_for_a_while_and_then_named(cloud: LocalDbtCloud) -> None:
     run_id = cloud.create_run()
     cloud.add_fault("/runs", run_status=42, times=5)
     assert event_of(trigger_for(run_id))["status"] == "success"
@@ -98,7 +98,7 @@ def test_an_unknown_status_is_waited_out_and_then_named(cloud: LocalDbtCloud) ->
     assert "its status is 42" in event_of(trigger_for(run_id, patience=0.5))["message"]
 
 
-def test_a_run_that_takes_too_long_is_cancelled_at_the_execution_timeout_alone(
+def test_only_the_execution_timeout_cancels_the_run(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
     run_id = cloud.create_run("running")
@@ -124,7 +124,9 @@ def test_the_real_error_is_not_masked_by_another(
 
 
 @pytest.mark.parametrize("event", [None, {}, {"status": "new"}])
-def test_an_event_that_makes_no_sense_is_no_verdict(operator: DbtCloudRunJobOperator, event: Any) -> None:
+def test_an_unexpected_event_does_not_decide_the_outcome(
+    operator: DbtCloudRunJobOperator, event: Any
+) -> None:
     with pytest.raises(DbtCloudJobRunLost):
         operator.execute_complete({}, event)
 
@@ -136,7 +138,7 @@ def test_whoever_kills_the_waiting_task_cancels_the_run(cloud: LocalDbtCloud) ->
     assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Cancelled"
 
 
-def test_the_operator_defers_without_a_look_at_its_run(
+def test_the_operator_defers_without_polling_its_run(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
     # Which dbt Cloud may hide at first: the trigger is patient with that.
@@ -151,7 +153,7 @@ def test_the_operator_defers_without_a_look_at_its_run(
     cloud.cancel(run["id"])
 
 
-def test_patience_is_never_shorter_than_a_few_rounds(cloud: LocalDbtCloud) -> None:
+def test_the_outage_tolerance_allows_at_least_three_polls(cloud: LocalDbtCloud) -> None:
     run_id = cloud.create_run("running")
     event = event_of(trigger_for(run_id, poll_interval=0.3, patience=0.1, end_time=time.time() + 0.7))
     assert event["status"] == "waited"
@@ -172,7 +174,7 @@ def test_patience_is_never_shorter_than_a_few_rounds(cloud: LocalDbtCloud) -> No
         ("running", "waited", DbtCloudJobRunTimedOut),
     ],
 )
-def test_the_verdict_is_dbt_clouds(
+def test_the_outcome_is_the_one_that_dbt_cloud_reports(
     cloud: LocalDbtCloud,
     operator: DbtCloudRunJobOperator,
     status: Status,
@@ -189,7 +191,7 @@ def test_the_verdict_is_dbt_clouds(
             operator.execute_complete({"ti": TaskInstance()}, facts)
 
 
-def test_a_cancel_that_fails_is_said(
+def test_a_cancel_that_fails_is_reported(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("include.dbt_cloud.hook.SECONDS_TO_CANCEL", 0.2)
@@ -199,7 +201,7 @@ def test_a_cancel_that_fails_is_said(
         operator.execute_complete({"ti": TaskInstance()}, event)
 
 
-def test_time_that_is_up_while_results_are_read_changes_no_verdict(
+def test_a_timeout_while_results_are_read_does_not_change_the_outcome(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def too_late(*_: Any) -> None:
@@ -210,7 +212,7 @@ def test_time_that_is_up_while_results_are_read_changes_no_verdict(
     assert operator.execute_complete({"ti": TaskInstance()}, event) == event["run_id"]
 
 
-def test_a_run_that_ended_before_the_operator_could_wait_is_judged_at_once(
+def test_a_run_that_ended_before_the_operator_deferred_is_reported_at_once(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
     cloud.add_fault("/run", run_status=20, times=None)
@@ -220,7 +222,7 @@ def test_a_run_that_ended_before_the_operator_could_wait_is_judged_at_once(
 
 
 @pytest.mark.parametrize("trouble", [{}, {"status": 503}, {"drop": "before"}, {"drop": "after"}])
-def test_a_task_that_is_killed_while_it_holds_a_worker_cancels_its_run(
+def test_a_task_killed_on_a_worker_cancels_its_run(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator, trouble: dict[str, Any]
 ) -> None:
     operator.run_id = cloud.create_run("running")
