@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from local_dbt_cloud.testing import LocalDbtCloud
+
 from scripts import stack
 from scripts.airflow_api import AirflowApi
 from scripts.processes import free_port

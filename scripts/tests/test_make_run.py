@@ -17,8 +17,8 @@ import duckdb
 import httpx
 import psutil
 import pytest
-
 from local_dbt_cloud.testing import serve
+
 from scripts.processes import free_port
 from scripts.settings import PROJECT
 

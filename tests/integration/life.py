@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow.sdk.exceptions import TaskDeferred
+from local_dbt_cloud.testing import LocalDbtCloud
 
 from include.dbt_cloud.operator import NOTE, DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from local_dbt_cloud.testing import LocalDbtCloud
 from tests.task_instance import Killed, TaskInstance
 
 

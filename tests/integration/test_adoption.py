@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.errors import (
     DbtCloudJobRunCancelled,
@@ -20,7 +21,6 @@ from include.dbt_cloud.errors import (
 )
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.connection import connect
 from tests.integration.life import Life, runs
 from tests.integration.run_results import result, step

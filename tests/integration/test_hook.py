@@ -11,9 +11,9 @@ from typing import get_args
 import pytest
 import requests
 from airflow.sdk.exceptions import AirflowException
+from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.hook import DbtCloudHook
-from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.connection import connect
 
 

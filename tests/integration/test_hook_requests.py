@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException
+from local_dbt_cloud.testing import LocalDbtCloud
 
 from include.dbt_cloud.errors import DbtCloudNoAnswer, DbtCloudRefused
 from include.dbt_cloud.hook import DbtCloudHook
-from local_dbt_cloud.testing import LocalDbtCloud
 from tests.connection import connect
 
 

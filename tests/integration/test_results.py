@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk import Asset
+from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.errors import DbtCloudJobRunFailed, DbtCloudRefused
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.results import MOST_BYTES, read_run_results, table_of
-from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.integration.life import Life
 from tests.integration.run_results import result, step
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.errors import (
     DbtCloudJobRunNotSucceeded,
@@ -14,7 +15,6 @@ from include.dbt_cloud.errors import (
 )
 from include.dbt_cloud.sensor import DbtCloudJobRunSensor
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.task_instance import TaskInstance
 
 

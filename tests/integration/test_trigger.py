@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferred
+from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.errors import (
     DbtCloudJobRunCancelled,
@@ -15,7 +16,6 @@ from include.dbt_cloud.errors import (
 )
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.task_instance import TaskInstance
 
 

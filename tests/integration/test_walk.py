@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.errors import (
     DbtCloudJobRunCancelled,
@@ -21,7 +22,6 @@ from include.dbt_cloud.errors import (
     DbtCloudRefused,
 )
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.integration.life import Life
 from tests.task_instance import Killed, TaskInstance
 

@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from local_dbt_cloud.testing import LocalDbtCloud
 
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.watcher import RunWatcher, Sight
-from local_dbt_cloud.testing import LocalDbtCloud
 from tests.connection import connect
 from tests.waiting import wait_until_async
 
