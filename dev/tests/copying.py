@@ -88,7 +88,7 @@ def copied(source: Path, directory: Path, **answers: bool) -> Iterator[Path]:
 
 
 def check_content(copy: Path, answers: Mapping[str, bool]) -> None:
-    """Assert that a copy has what was kept, nothing of the starter's maintainers, and no trace of the rest."""
+    """Assert that a copy has what was kept, nothing for maintainers, and no trace of what was declined."""
     names = files(copy)
     assert {name.split("/")[0] for name in names}.isdisjoint(OURS)
     assert not [name for name in names if name.endswith(".jinja")]

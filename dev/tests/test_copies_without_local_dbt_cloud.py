@@ -1,4 +1,4 @@
-"""Copies without the local dbt Cloud: they run lint and their tests, and nothing in them names what was declined."""
+"""Copies without the local dbt Cloud run lint and their tests, and do not name what was declined."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The tests of the deployed part pass without any optional part: in the image, and where the parts were deleted."""
+"""The deployed part's tests pass in the image, and in a clone whose optional parts were deleted."""
 
 import re
 import shutil
