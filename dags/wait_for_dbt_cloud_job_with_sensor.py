@@ -11,6 +11,7 @@ run's end without holding a worker, and `get_run_results` fetches what dbt wrote
 
 from datetime import timedelta
 from tempfile import gettempdir
+from typing import Any
 
 from airflow.providers.dbt.cloud.operators.dbt import DbtCloudGetJobRunArtifactOperator
 from airflow.sdk import dag, task
@@ -42,20 +43,22 @@ def wait_for_dbt_cloud_job_with_sensor() -> None:
         wait_for_termination=False,
     )
 
+    run_id: Any = trigger_job.output  # an XComArg, which the provider's annotations do not know
+
     @task
     def other_work() -> str:
         return "Done while dbt runs."
 
     wait_for_job = DbtCloudJobRunSensor(
         task_id="wait_for_job",
-        run_id=trigger_job.output,
+        run_id=run_id,
         deferrable=True,
         execution_timeout=timedelta(hours=2),
     )
 
     get_run_results = DbtCloudGetJobRunArtifactOperator(
         task_id="get_run_results",
-        run_id=trigger_job.output,
+        run_id=run_id,
         path="run_results.json",
         output_file_name=gettempdir() + "/{{ dag.dag_id }}_{{ ti.run_id }}.json",
     )

@@ -2,7 +2,8 @@
 
 LOCKS += dev/requirements.lock
 REQUIREMENTS += dev/requirements.in
-TESTS += dev/tests
+# Slow ones first.
+TESTS := dev/tests $(TESTS)
 ENVIRONMENTS += astro_runtime
 
 .PHONY: faults

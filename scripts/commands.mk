@@ -1,5 +1,7 @@
 # What the scripts add to the project's Makefile: the whole local stack.
 
+# Slow ones first.
+TESTS := scripts/tests $(TESTS)
 DATA += .airflow
 
 .PHONY: run

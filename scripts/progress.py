@@ -1,4 +1,4 @@
-"""Shows what is being waited for, and ticks off what is done."""
+"""Show what is being waited for, and tick off what is done."""
 
 import time
 from contextlib import AbstractContextManager
@@ -9,10 +9,13 @@ from rich.status import Status
 
 
 class Progress:
-    """A console that counts the seconds since it was made."""
+    """A console that counts the seconds since it was made.
 
-    def __init__(self) -> None:
-        self.console = Console()
+    :param quiet: Print nothing.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(quiet=quiet)
         self._begin = time.monotonic()
 
     @property

@@ -1,10 +1,13 @@
-"""Brings up the local dbt Cloud and an Airflow that knows it, and takes both down again."""
+"""Run the local dbt Cloud and Airflow, and stop both with all that they started."""
 
 import contextlib
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -17,21 +20,34 @@ from scripts.progress import Progress
 from scripts.settings import DAG_ID, PROJECT, Settings, read_airflow_settings
 
 LOCAL_HOSTS = "localhost,127.0.0.1,::1"
+DAGS = PROJECT / "dags"
+# Seconds. A long history is created before the local dbt Cloud answers.
+DBT_CLOUD_START_TIMEOUT = 180
+AIRFLOW_START_TIMEOUT = 240
+DAG_PARSE_TIMEOUT = 120
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
 @contextlib.contextmanager
-def local_dbt_cloud(settings: Settings, progress: Progress) -> Iterator[None]:
-    """Run the local dbt Cloud while the block runs.
+def local_dbt_cloud(
+    settings: Settings, progress: Progress, account: Path | None = None, history: int = 0
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the local dbt Cloud while the block runs, and yield its process.
 
-    :raises Failure: a port is taken, or it does not start; says why.
+    :param account: Account file; the demo account if omitted.
+    :param history: Number of finished runs to create first.
+    :raises Failure: It is not installed, a port is taken, or it does not start; says why.
     """
     check_port_is_free(settings.api_port, "LOCAL_DBT_CLOUD_API_PORT", "the local dbt Cloud's API")
     check_port_is_free(settings.pages_port, "LOCAL_DBT_CLOUD_PAGES_PORT", "the local dbt Cloud's pages")
     log = settings.data_dir / "local_dbt_cloud.log"
     command = [
-        sys.executable, "-m", "local_dbt_cloud", "--api-port", str(settings.api_port),
+        installed("local-dbt-cloud"), "--api-port", str(settings.api_port),
         "--pages-port", str(settings.pages_port), "--data-dir", str(settings.data_dir),
+        "--history", str(history),
     ]  # fmt: skip
+    if account:
+        command += ["--account", str(account)]
 
     def answers() -> bool:
         with contextlib.suppress(httpx.TransportError):
@@ -40,37 +56,72 @@ def local_dbt_cloud(settings: Settings, progress: Progress) -> Iterator[None]:
 
     with running(command, settings.environment, PROJECT, log) as process:
         with progress.waiting("Starting the local dbt Cloud"):
-            wait_until(answers, "The local dbt Cloud", process, log, 60)
+            wait_until(answers, "The local dbt Cloud", process, log, DBT_CLOUD_START_TIMEOUT)
         progress.done(f"The local dbt Cloud answers at https://localhost:{settings.api_port}")
-        yield
+        yield process
 
 
 @contextlib.contextmanager
-def airflow(settings: Settings, progress: Progress, schedule: bool = True) -> Iterator[AirflowApi]:
+def airflow(
+    settings: Settings,
+    progress: Progress,
+    schedule: bool = True,
+    dags: Path = DAGS,
+    dag_id: str = DAG_ID,
+    environment: Mapping[str, str] = NO_VARIABLES,
+) -> Iterator[AirflowApi]:
     """Run a whole Airflow while the block runs, with airflow_settings.yaml imported and the Dags parsed.
 
-    :param schedule: whether Dags run when they are due, or only when they are triggered.
-    :raises Failure: the port is taken, Airflow does not start, or a Dag file does not import; says why.
+    :param schedule: Whether Dags run when they are due, or only when they are triggered.
+    :param dags: Directory of the Dag files.
+    :param dag_id: Dag to wait for: the last one that Airflow parses.
+    :param environment: Variables of every Airflow process, beside those of the local stack.
+    :raises Failure: The port is taken, Airflow does not start, or a Dag file does not import; says why.
     """
     check_port_is_free(settings.airflow_port, "AIRFLOW_PORT", "Airflow")
-    log = settings.airflow_home / "standalone.log"
+    log = airflow_log(settings, "standalone")
     api = AirflowApi(settings.airflow_url)
-    command = [sys.executable, "-m", "airflow", "standalone"]
-    environment = airflow_environment(settings) | {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(schedule)}
-    with running(command, environment, PROJECT, log) as process:
+    environment = {**environment, "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(schedule)}
+    with airflow_process(settings, "standalone", dags, environment) as process:
 
         def knows_the_dag() -> bool:
             if errors := api.import_errors():
                 raise Failure(f"A Dag file does not import: {errors[0]}")
-            return api.get_dag(DAG_ID) is not None
+            return api.get_dag(dag_id) is not None
 
         with progress.waiting("Starting Airflow: the first time takes a while"):
-            wait_until(api.is_healthy, "Airflow", process, log, 240)
+            wait_until(api.is_healthy, "Airflow", process, log, AIRFLOW_START_TIMEOUT)
             api.log_in()
             api.import_settings(without_connection(read_airflow_settings()))
-            wait_until(knows_the_dag, f"The Dag {DAG_ID}", process, log, 120)
+            wait_until(knows_the_dag, f"The Dag {dag_id}", process, log, DAG_PARSE_TIMEOUT)
         progress.done(f"Airflow is up at {settings.airflow_url}")
         yield api
+
+
+def airflow_process(
+    settings: Settings, subcommand: str, dags: Path = DAGS, environment: Mapping[str, str] = NO_VARIABLES
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """Run all of Airflow (``standalone``) or one component (such as ``triggerer``) while the block runs."""
+    environment = {**airflow_environment(settings, dags), **environment}
+    return running(
+        [installed("airflow"), subcommand], environment, PROJECT, airflow_log(settings, subcommand)
+    )
+
+
+def airflow_log(settings: Settings, subcommand: str) -> Path:
+    """Return the file that takes what an Airflow process prints."""
+    return settings.airflow_home / f"{subcommand}.log"
+
+
+def installed(command: str) -> str:
+    """Return the path of a command in this Python's environment.
+
+    :raises Failure: It is not installed there.
+    """
+    path = Path(sys.executable).with_name(command)
+    if not path.exists():
+        raise Failure(f"{command} is not installed in {path.parent}: use make, which installs it.")
+    return str(path)
 
 
 def without_connection(seeded: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
@@ -79,7 +130,7 @@ def without_connection(seeded: dict[str, list[dict[str, Any]]]) -> dict[str, lis
     return seeded | {"connections": others}
 
 
-def airflow_environment(settings: Settings) -> dict[str, str]:
+def airflow_environment(settings: Settings, dags: Path = DAGS) -> dict[str, str]:
     """Return the environment of every Airflow process."""
     given = settings.environment
     no_proxy = ",".join(filter(None, [given.get("NO_PROXY") or given.get("no_proxy"), LOCAL_HOSTS]))
@@ -88,7 +139,7 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         # Airflow writes these into its configuration file, where they would outlive a move of the project.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{settings.airflow_home}/airflow.db",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(settings.airflow_home / "logs"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         # Enough for a laptop: the executor keeps as many processes.

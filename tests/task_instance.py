@@ -1,4 +1,4 @@
-"""A stand-in for Airflow's task instance, with what the operator and the run tags read from it."""
+"""Stand-ins for Airflow's task instance, its task state store, and the context that holds both."""
 
 import json
 from dataclasses import dataclass, field
@@ -27,3 +27,23 @@ class TaskInstance:
         if key == self.killed_at:
             raise Killed(key)
         self.xcoms[key] = json.loads(json.dumps(value))
+
+
+class Store:
+    """A task state store in memory, with values as JSON."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value."""
+        return json.loads(self.values[key]) if key in self.values else default
+
+    def set(self, key: str, value: Any) -> None:
+        """Store a value."""
+        self.values[key] = json.dumps(value)
+
+
+def context() -> Any:
+    """Return the context of a new task instance."""
+    return {"ti": TaskInstance(), "task_state_store": Store(), "outlet_events": {}}

@@ -1,4 +1,4 @@
-"""`make bench`: measures what this project costs beside what people use today; writes docs/benchmarks.md."""
+"""Measure what this project costs beside what people use today, and write docs/benchmarks.md."""
 
 import argparse
 import signal
@@ -11,8 +11,8 @@ import httpx
 from rich.markup import escape
 
 from dev.benchmark import check, lag, make_run, parse, report, serving, waiting
+from dev.benchmark.context import BenchmarkContext
 from dev.benchmark.machine import busy, circumstances
-from dev.benchmark.place import Bench
 from scripts.failure import Failure
 from scripts.processes import ENDING
 from scripts.progress import Progress
@@ -27,14 +27,16 @@ MEASUREMENTS = {
 }
 
 
-def bench(bench: Bench, names: list[str], writes: bool) -> None:
+def bench(bench: BenchmarkContext, names: list[str], writes: bool) -> None:
     """Measure, show, and write the page and the plot if that is wanted.
 
     :raises Failure: something is missing, or could not be measured; says what.
     """
     # Said now, not after twenty minutes.
     if writes and find_spec("matplotlib") is None:
-        raise Failure("matplotlib, which draws the plot, is not installed: remove .venv/ready and try again.")
+        raise Failure(
+            "matplotlib, which draws the plot, is not installed: remove .make/venv/ready and try again."
+        )
     busy_before = busy()
     parts = {}
     for name in names:
@@ -66,7 +68,11 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as directory:
             writes = not (options.only or options.quick)
-            bench(Bench(Path(directory), progress, options.quick), options.only or list(MEASUREMENTS), writes)
+            bench(
+                BenchmarkContext(Path(directory), progress, options.quick),
+                options.only or list(MEASUREMENTS),
+                writes,
+            )
     except (Failure, httpx.HTTPError) as failure:
         progress.line(f"[bold red]make bench failed:[/] {escape(str(failure))}")
         sys.exit(1)

@@ -1,9 +1,10 @@
 """Measures the check whether a job is idle, at several sizes of history."""
 
-from dev.benchmark.dbt_cloud import JOB_ID, DbtCloud, local_dbt_cloud
+from dev.benchmark.context import BenchmarkContext
+from dev.benchmark.dbt_cloud import JOB_ID, counting, local_dbt_cloud
 from dev.benchmark.part import OURS, TUTORIAL, Part, Row, Target
-from dev.benchmark.place import Bench
 from dev.benchmark.workload import run_workload
+from dev.temporary_stack import TemporaryDbtCloud
 from scripts.failure import Failure
 from scripts.settings import Settings
 
@@ -21,7 +22,7 @@ HOW = (
 )
 
 
-def measure(bench: Bench) -> Part:
+def measure(bench: BenchmarkContext) -> Part:
     """Check at each size of history, both ways."""
     sizes = QUICK if bench.quick else TIMES
     requests, milliseconds = [], []
@@ -55,12 +56,12 @@ def measure(bench: Bench) -> Part:
     return Part("check", "The check whether the job is idle", how, requests + milliseconds, targets, raw)
 
 
-def check(settings: Settings, dbt_cloud: DbtCloud, who: str, times: int) -> dict[str, float]:
+def check(settings: Settings, dbt_cloud: TemporaryDbtCloud, who: str, times: int) -> dict[str, float]:
     """Check so many times; return ``requests``, ``handshakes`` and median ``milliseconds`` of one check.
 
     :raises Failure: the process and the local dbt Cloud counted differently.
     """
-    with dbt_cloud.counting() as counted:
+    with counting(dbt_cloud) as counted:
         found = run_workload(settings, "check", who, JOB_ID, times)
     # One request comes before the process counts.
     if counted[0] != round(found["requests"] * times) + 1:

@@ -6,8 +6,9 @@ import subprocess
 import time
 from pathlib import Path
 
+from dev.benchmark.context import BenchmarkContext
 from dev.benchmark.part import OURS, Part, Row, Target
-from dev.benchmark.place import Bench, clean_environment, settings_in
+from dev.temporary_stack import clean_environment, settings_in
 from scripts.failure import Failure
 from scripts.processes import running
 from scripts.settings import PROJECT
@@ -23,7 +24,7 @@ HOW = (
 )
 
 
-def measure(bench: Bench) -> Part:
+def measure(bench: BenchmarkContext) -> Part:
     """Clone, fill the cache, run.
 
     :raises Failure: there is no git, no make, no repository, or it fails; says which.
@@ -36,15 +37,15 @@ def measure(bench: Bench) -> Part:
         "LOCAL_DBT_CLOUD_API_PORT": str(ports.api_port),
         "LOCAL_DBT_CLOUD_PAGES_PORT": str(ports.pages_port),
         # Where this command was called from is not where the clone is.
-        "PATH": _path_without(PROJECT / ".venv" / "bin"),
+        "PATH": _path_without(PROJECT / ".make" / "venv" / "bin"),
     }
     with bench.progress.waiting("make run in a clean clone"):
         _run([git, "clone", "--quiet", str(PROJECT), str(clone)], environment, bench.directory, log)
         commit = subprocess.run(
             [git, "rev-parse", "--short", "HEAD"], cwd=clone, capture_output=True, text=True, check=True
         ).stdout.strip()
-        _run([make, ".venv/ready"], environment, clone, log)
-        shutil.rmtree(clone / ".venv")
+        _run([make, ".make/venv/ready"], environment, clone, log)
+        shutil.rmtree(clone / ".make" / "venv")
         seconds = _run([make, "run"], environment, clone, log)
     bench.progress.done(f"make run in a clean clone: {seconds:.0f} seconds")
     rows = [Row("`make run`: seconds", {OURS: seconds})]

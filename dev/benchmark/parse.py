@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from dev.benchmark.context import BenchmarkContext
 from dev.benchmark.part import OURS, TUTORIAL, Part, Row, Target
-from dev.benchmark.place import Bench, settings_in
 from dev.benchmark.workload import run_workload
+from dev.temporary_stack import settings_in
 from scripts.settings import PROJECT
 
 TUTORIAL_DAG = Path(__file__).parent / "workloads" / "tutorial_dag.py"
@@ -21,7 +22,7 @@ HOW = (
 )
 
 
-def measure(bench: Bench) -> Part:
+def measure(bench: BenchmarkContext) -> Part:
     """Parse all Dag files, both ways."""
     times = 3 if bench.quick else 10
     dags = sorted((PROJECT / "dags").glob("*.py"))

@@ -1,8 +1,8 @@
 """Measures the local dbt Cloud itself: how soon it answers with a long history, and what memory it takes."""
 
-from dev.benchmark.dbt_cloud import local_dbt_cloud
+from dev.benchmark.context import BenchmarkContext
+from dev.benchmark.dbt_cloud import local_dbt_cloud, megabytes
 from dev.benchmark.part import OURS, Part, Row
-from dev.benchmark.place import Bench
 from dev.benchmark.workload import run_workload
 
 HISTORY = 50_000
@@ -17,7 +17,7 @@ HOW = (
 )
 
 
-def measure(bench: Bench) -> Part:
+def measure(bench: BenchmarkContext) -> Part:
     """Ask for lists and single runs."""
     history = 2000 if bench.quick else HISTORY
     times = {what: number // (10 if bench.quick else 1) for what, number in TIMES.items()}
@@ -33,6 +33,6 @@ def measure(bench: Bench) -> Part:
                     Row(f"{name}: milliseconds, median", {OURS: alone["median"]}, "{:,.1f}"),
                     Row(f"{name}: milliseconds, 99th percentile", {OURS: alone["p99"]}, "{:,.1f}"),
                 ]
-            rows.append(Row("memory, MB", {OURS: dbt_cloud.megabytes}))
+            rows.append(Row("memory, MB", {OURS: megabytes(dbt_cloud)}))
     how = HOW.format(lists=times["list"], history=history, gets=times["get"])
     return Part("local-dbt-cloud", f"The local dbt Cloud with {history:,} runs", how, rows)

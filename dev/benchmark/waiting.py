@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dev.benchmark.dbt_cloud import DbtCloud, local_dbt_cloud
+from dev.benchmark.context import BenchmarkContext
+from dev.benchmark.dbt_cloud import counting, local_dbt_cloud
 from dev.benchmark.part import OURS, PROVIDER, PROVIDER_DEFAULT, Part, Row, Target
-from dev.benchmark.place import Bench
 from dev.benchmark.workload import run_workload
+from dev.temporary_stack import TemporaryDbtCloud
 from scripts.failure import Failure
 from scripts.settings import Settings
 
@@ -46,7 +47,7 @@ WAITINGS = (
 )
 
 
-def measure(bench: Bench) -> Part:
+def measure(bench: BenchmarkContext) -> Part:
     """Wait for each number of runs, with each trigger."""
     numbers = (1, 100) if bench.quick else RUNS
     waitings = WAITINGS[:2] if bench.quick else WAITINGS
@@ -74,13 +75,15 @@ def measure(bench: Bench) -> Part:
     )
 
 
-def wait(settings: Settings, dbt_cloud: DbtCloud, one: Waiting, runs: int, seconds: float) -> dict[str, Any]:
+def wait(
+    settings: Settings, dbt_cloud: TemporaryDbtCloud, one: Waiting, runs: int, seconds: float
+) -> dict[str, Any]:
     """Wait for so many runs; return the numbers of a minute, and ``round_requests``, ``round_cpu``, ``all``.
 
     :raises Failure: a trigger gave up, or the process and the local dbt Cloud counted differently.
     """
     # Half an interval: no round begins or ends with the time that is measured.
-    with dbt_cloud.counting(freeze=True) as counted:
+    with counting(dbt_cloud, freeze=True) as counted:
         found = run_workload(settings, "waiting", one.trigger, runs, one.interval, one.interval / 2, seconds)
     if found["ended"]:
         raise Failure(f"{found['ended']} of {runs} triggers gave up waiting: {found['why'][0]}")

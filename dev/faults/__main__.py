@@ -1,9 +1,12 @@
-"""The command ``python -m dev.faults``: plays the faults and writes docs/faults.md."""
+"""The command ``python -m dev.faults``: play the faults and write docs/faults.md."""
 
 import argparse
 import re
+import sys
 import tempfile
 from pathlib import Path
+
+from rich.markup import escape
 
 from dev.faults.case import Case
 from dev.faults.facts import Facts
@@ -34,7 +37,7 @@ def main() -> None:
         if case.variant == "ours" and (unsaid := facts.unsaid(case.scenario)):
             progress.line(f"  does not say {unsaid}")
         if facts.trouble:
-            progress.line(f"  {facts.trouble}")
+            progress.line(f"  {escape(facts.trouble)}")
 
     with tempfile.TemporaryDirectory(prefix="faults-") as directory:
         matrix = play(chosen, variants, options.directory or Path(directory), seen)
@@ -42,6 +45,11 @@ def main() -> None:
         for scenario in chosen:
             progress.line(row(scenario, matrix))
         return
+    if troubles := [facts.trouble for facts in matrix.values() if facts.trouble]:
+        progress.line(f"Not written, because {len(troubles)} of {len(matrix)} cases had trouble:")
+        for trouble in troubles:
+            progress.line(f"  {escape(trouble)}")
+        sys.exit(1)
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(page(matrix), encoding="utf-8")
     progress.done(f"Written: {PAGE}")

@@ -1,9 +1,9 @@
-"""One scenario with one variant of the operator: what is done to it, and what is seen of it."""
+"""Play one scenario with one variant of the operator, and observe what comes of it."""
 
 import contextlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from dev.faults.scenarios import Scenario
 from dev.faults.stack import DbtRun, Stack
 
 RUN_ID = "fault"
-API = "/api/v2/accounts/1"
 # Generous: nothing here is about speed. What is left active after the second was left behind.
 SECONDS_TO_WAIT = 180
 SECONDS_TO_CANCEL = 30
@@ -30,28 +29,40 @@ class Case:
         self.dag_id, self.job_id = scenario.dag_id(variant), scenario.job_id(variant)
         self.airflow = stack.airflow_api
         self.faults: list[int] = []
+        self.troubles: list[str] = []
 
     def play(self) -> Facts:
-        """Bring the fault about, let the runs end, and say what came of it."""
-        trouble = ""
-        try:
+        """Bring the fault about, let the runs end, and return what came of it.
+
+        Never raises: an error is this case's trouble, and the other cases go on.
+        """
+        runs: list[DbtRun] = []
+        state, text, words = "", "", ()
+        with self._noting_trouble():
             self.scenario.bring_about(self)
             if "Success" in self.scenario.runs:
                 self.end_runs("success")
             self.wait_until_over()
-        except (TimeoutError, httpx.HTTPError) as error:
-            trouble = str(error)
-        with contextlib.suppress(TimeoutError):
-            self._wait("no active run", lambda: not any(run.active for run in self.runs()), SECONDS_TO_CANCEL)
-        runs, tasks = self.runs(), self._wait("the tasks", self.tasks).values()
-        state = "/".join(sorted({str(task["state"]) for task in tasks}))
-        text, words = self._wait("the logs", self._what_it_says)
-        for fault in self.faults:
-            self.stack.dbt_cloud_api.delete(f"/local/faults/{fault}")
-        for run in runs:
-            if run.active:
-                self.stack.dbt_cloud_api.post(f"{API}/runs/{run.id}/cancel/")
-        return Facts(tuple(runs), state, text, words, trouble)
+        with self._noting_trouble():
+            with contextlib.suppress(TimeoutError):
+                self._wait("no active run", lambda: not self._active_runs(), SECONDS_TO_CANCEL)
+            runs, tasks = self.runs(), self._wait("the tasks", self.tasks).values()
+            state = "/".join(sorted({str(task["state"]) for task in tasks}))
+            text, words = self._wait("the logs", self._what_it_says)
+        with self._noting_trouble():
+            for fault in self.faults:
+                self._remove_fault(fault)
+            for run in self._active_runs():
+                self.stack.dbt_cloud.cancel(run.id)
+        return Facts(tuple(runs), state, text, words, "; ".join(self.troubles))
+
+    @contextlib.contextmanager
+    def _noting_trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            kind = "" if isinstance(error, TimeoutError) else f"{type(error).__name__}: "
+            self.troubles.append(f"{self.dag_id}: {kind}{error}")
 
     # What is done to it.
 
@@ -71,9 +82,13 @@ class Case:
 
     def add_fault(self, **fault: Any) -> int:
         """Turn a fault on, until all is over; return its id."""
-        answer = self.stack.dbt_cloud_api.post("/local/faults", json=fault).raise_for_status()
-        self.faults.append(answer.json()["data"]["id"])
+        self.faults.append(self.stack.dbt_cloud.add_fault(**fault))
         return self.faults[-1]
+
+    def _remove_fault(self, fault: int) -> None:
+        # 404 is fine: the fault has applied as often as it may.
+        dbt_cloud = self.stack.dbt_cloud
+        dbt_cloud.client.delete(f"{dbt_cloud.url}/local/faults/{fault}")
 
     def end_runs(self, how: str) -> None:
         """Let the job's runs end as soon as they can, with success or error."""
@@ -81,7 +96,7 @@ class Case:
 
     def cancel_run(self) -> None:
         """Cancel the newest run, as a person."""
-        self.stack.dbt_cloud_api.post(f"{API}/runs/{self.runs()[-1].id}/cancel/").raise_for_status()
+        self.stack.dbt_cloud.cancel(self.runs()[-1].id)
 
     def mark(self, state: str) -> None:
         """Mark the task failed or success, as a person."""
@@ -117,13 +132,12 @@ class Case:
         """Wait until a fault is met as often as it may be, or nothing is there to meet it; turn it off."""
 
         def met() -> bool:
-            faults = self.stack.dbt_cloud_api.get("/local/faults").raise_for_status().json()["data"]
-            if fault not in [one["id"] for one in faults] or self._is_over():
+            if fault not in [one["id"] for one in self.stack.dbt_cloud.faults()] or self._is_over():
                 return True
             return while_deferred and any(task["state"] != "deferred" for task in self.tasks().values())
 
         self._wait("requests that meet the fault", met)
-        self.stack.dbt_cloud_api.delete(f"/local/faults/{fault}")
+        self._remove_fault(fault)
 
     def wait_for_runs(self, number: int) -> None:
         """Wait until the job has so many runs, of which all but the last have ended."""
@@ -171,6 +185,9 @@ class Case:
     def runs(self) -> list[DbtRun]:
         """Return dbt Cloud's runs, oldest first."""
         return self.stack.runs_of(self.job_id)
+
+    def _active_runs(self) -> list[DbtRun]:
+        return [run for run in self.runs() if run.active]
 
     def _what_it_says(self) -> tuple[str, tuple[str, ...]]:
         lines, words = [], []

@@ -14,7 +14,8 @@ class Facts:
     """What was seen when all was over: dbt Cloud's runs, the task's state, what it said.
 
     ``text`` is all that the task logged and pushed; ``words`` are its errors and the operator's warnings, and
-    the lines that the scenario asks for. ``trouble`` is what was waited for in vain, empty if nothing was.
+    the lines that the scenario asks for. ``trouble`` names the case and says what was waited for in vain or
+    raised, empty if nothing was.
     """
 
     runs: tuple[DbtRun, ...]

@@ -28,8 +28,7 @@ said: its errors and warnings, and the line with which it copes. (A lost run is 
 seconds here, and during 60 elsewhere.)
 
 Nothing in the table is written by hand: `make faults` plays all faults again and writes this page, and
-the tests hold this project's column. [scenarios.py](../tests/end_to_end/faults/scenarios.py) is the
-list.
+the tests hold this project's column. [scenarios.py](../dev/faults/scenarios.py) is the list.
 """
 HEAD = "| fault | this project | stock provider |\n|---|---|---|\n"
 

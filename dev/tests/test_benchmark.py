@@ -8,11 +8,12 @@ import pytest
 
 from dev.benchmark import check, make_run, parse, report
 from dev.benchmark.__main__ import MEASUREMENTS
-from dev.benchmark.dbt_cloud import DbtCloud, local_dbt_cloud
+from dev.benchmark.context import BenchmarkContext
+from dev.benchmark.dbt_cloud import local_dbt_cloud
 from dev.benchmark.part import OURS, PROVIDER, TUTORIAL, Computed, Part, Row, Target
-from dev.benchmark.place import Bench
 from dev.benchmark.waiting import HANDFUL, Waiting, wait
 from dev.benchmark.workload import run_workload
+from dev.temporary_stack import TemporaryDbtCloud
 from scripts.failure import Failure
 from scripts.progress import Progress
 from scripts.settings import PROJECT
@@ -22,12 +23,12 @@ WAITING_RUNS = 200
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("benchmark"), Progress(), quick=True)
+def bench(tmp_path_factory: pytest.TempPathFactory) -> BenchmarkContext:
+    return BenchmarkContext(tmp_path_factory.mktemp("benchmark"), Progress(), quick=True)
 
 
 @pytest.fixture(scope="module")
-def with_history(bench: Bench) -> Iterator[DbtCloud]:
+def with_history(bench: BenchmarkContext) -> Iterator[TemporaryDbtCloud]:
     # With one run first: history only grows.
     with local_dbt_cloud(bench.with_history, 1) as dbt_cloud:
         assert check.check(bench.with_history, dbt_cloud, "ours", 2)["requests"] == 1
@@ -38,14 +39,16 @@ def with_history(bench: Bench) -> Iterator[DbtCloud]:
 class TestInShort:
     pytestmark = pytest.mark.end_to_end
 
-    def test_a_check_is_one_request_whatever_the_history(self, bench: Bench, with_history: DbtCloud) -> None:
+    def test_a_check_is_one_request_whatever_the_history(
+        self, bench: BenchmarkContext, with_history: TemporaryDbtCloud
+    ) -> None:
         ours = check.check(bench.with_history, with_history, "ours", 2)
         theirs = check.check(bench.with_history, with_history, "tutorial", 1)
         assert ours["requests"] == ours["handshakes"] == 1
         assert theirs["requests"] == HISTORY / 100
 
     def test_waiting_is_a_request_for_a_hundred_runs_over_one_connection(
-        self, bench: Bench, with_history: DbtCloud
+        self, bench: BenchmarkContext, with_history: TemporaryDbtCloud
     ) -> None:
         seconds = 2.0
         both = [Waiting(OURS, "ours", seconds), Waiting(PROVIDER, "provider", seconds)]
@@ -58,19 +61,19 @@ class TestInShort:
         # By far, also on a busy machine: 50 times and more is what a quiet one shows.
         assert theirs["round_cpu"] > 15 * ours["round_cpu"]
 
-    def test_a_dag_file_costs_about_as_much_to_parse_as_the_tutorials(self, bench: Bench) -> None:
+    def test_a_dag_file_costs_about_as_much_to_parse_as_the_tutorials(self, bench: BenchmarkContext) -> None:
         for row in parse.measure(bench).rows:
             if "Airflow imported" in row.what:
                 assert row.values[OURS] < 1.5 * row.values[TUTORIAL], row
 
-    def test_a_workload_that_fails_is_a_sentence_with_its_last_line(self, bench: Bench) -> None:
+    def test_a_workload_that_fails_is_a_sentence_with_its_last_line(self, bench: BenchmarkContext) -> None:
         with pytest.raises(
             Failure, match=r"The workload check nobody 1 1 failed: .*invalid choice: 'nobody'"
         ):
             run_workload(bench.with_history, "check", "nobody", 1, 1)
 
 
-def test_without_git_there_is_a_sentence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_git_there_is_a_sentence(bench: BenchmarkContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(Failure, match="a clean clone needs git, which is not installed"):
         make_run.measure(bench)

@@ -34,7 +34,7 @@ class _Node:
         self.unique_id = result["unique_id"]
         self.kind, _, self.name, *_ = self.unique_id.split(".")
         self.code = result.get("compiled_code") or ""
-        self.start = datetime.fromisoformat(started_at(result)).timestamp()
+        self.start = datetime.fromisoformat(started_at(result) or "").timestamp()
         self.end = self.start + result["execution_time"]
         table = result.get("relation_name")
         # Older dbt versions give no table for a seed: match its name. orders must not match orders_archive.

@@ -27,6 +27,9 @@ class DbtCloudRequestError(AirflowException):
 class DbtCloudResponseError(DbtCloudRequestError):
     """dbt Cloud answered with an error status, ``status_code``."""
 
+    # AirflowException has an HTTP status of its own.
+    status_code: int  # type: ignore[assignment]
+
     def __init__(self, message: str, status_code: int) -> None:
         super().__init__(message)
         self.status_code = status_code

@@ -57,6 +57,8 @@ class DbtCloudHook(ProviderHook):
     :raises AirflowException: The connection is incomplete or wrong.
     """
 
+    timeout_seconds: int
+
     def __init__(
         self,
         dbt_cloud_conn_id: str = ProviderHook.default_conn_name,

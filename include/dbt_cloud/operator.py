@@ -55,10 +55,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         super().__init__(check_interval=check_interval, **kwargs)
         self.outage_tolerance = outage_tolerance
         self.cancel_on_kill = cancel_on_kill
-        self._checkpoint = Checkpoint(None)
         self._submitter: JobRunSubmitter | None = None
-        # Whether self.run_id, once it is set, may be canceled: not somebody else's run, and not one that ended.
-        self._owned = True
         self._killed = False
 
     @cached_property
@@ -69,21 +66,18 @@ class DbtCloudRunJobOperator(ProviderOperator):
     def execute(self, context: Context) -> int:
         """Submit a run or reattach to one, and wait for it; in the triggerer if ``deferrable``."""
         ti = context["ti"]
-        self._checkpoint = Checkpoint(context.get("task_state_store"))
-        self._submitter = self._create_submitter(ti)
-        run, owned = self._submitter.reattach(ti.try_number), True
-        if run is None:
-            run, owned = self._submitter.submit_or_join()
-        self.run_id, self._owned = run.id, owned
-        if self._killed and self.cancel_on_kill and owned:
-            self._submitter.cancel(run.id)
+        self._submitter = self._create_submitter(ti, Checkpoint(context["task_state_store"]))
+        run = self._submitter.reattach(ti.try_number) or self._submitter.submit_or_join()
+        self.run_id = run.id
+        if self._killed:
+            self.on_kill()
             raise DbtCloudJobRunException(f"The task was killed while it started dbt Cloud run {run.id}.")
         self.log.info("dbt Cloud run %s: %s", run.id, run.href)
         ti.xcom_push(key="job_run_url", value=run.href)
         ti.xcom_push(key="job_run_id", value=run.id)
         if not self.wait_for_termination:
             return run.id
-        trigger = self._create_trigger(run)
+        trigger = self._create_trigger(run.id, owned=self._submitter.owned_run is not None)
         if self.deferrable and run.outcome is None:
             self.defer(trigger=trigger, method_name="execute_complete")
         try:
@@ -96,12 +90,12 @@ class DbtCloudRunJobOperator(ProviderOperator):
         """Log and push the results of the run; return its ID if it succeeded, else raise its outcome."""
         if event is None or event.get("status") not in {"success", *RUN_ERRORS}:
             raise DbtCloudJobRunUnreachable(f"Unexpected trigger event: {event!r}.")
-        self._checkpoint = Checkpoint(context.get("task_state_store"))
+        checkpoint = Checkpoint(context["task_state_store"])
         # An event of the provider's trigger has no ownership: that one waits for the task's own run.
         self.run_id, owned = event["run_id"], event.get("owned", True)
-        canceled = event["status"] == "timeout" and owned and self._cancel(self.run_id)
+        canceled = event["status"] == "timeout" and owned and self._cancel(self.run_id, checkpoint)
         # From here on there is nothing for a kill to cancel.
-        self._owned = False
+        self._submitter = None
         event, failed = self._confirm(context, event)
         status = event["status"]
         if status == "success":
@@ -110,7 +104,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         if status == "cancelled" and not owned:
             detail = "Somebody else started it; a retry starts another run."
             raise DbtCloudJobRunException(message_of(event, detail))
-        if status == "cancelled" and self._checkpoint.is_canceled_by_task(self.run_id):
+        if status == "cancelled" and checkpoint.is_canceled_by_task(self.run_id):
             raise DbtCloudJobRunException(message_of(event, "The task canceled it."))
         if status == "timeout" and owned and not canceled:
             failed = "It could not be canceled: cancel it there."
@@ -119,42 +113,43 @@ class DbtCloudRunJobOperator(ProviderOperator):
     def on_kill(self) -> None:
         """Cancel the run of a task that is killed while it holds a worker."""
         self._killed = True
-        submitted = self._submitter.submitted if self._submitter else None
-        run_id = self.run_id or (submitted and submitted.id)
-        if run_id and self._owned and self.cancel_on_kill:
-            self._cancel(run_id)
+        if self._submitter and self._submitter.owned_run and self.cancel_on_kill:
+            self._submitter.cancel(self._submitter.owned_run.id)
 
-    def _create_submitter(self, ti: Any) -> JobRunSubmitter:
+    def _create_submitter(self, ti: Any, checkpoint: Checkpoint) -> JobRunSubmitter:
         # Resolved here: in the triggerer an error would end the task without its reason.
         self.account_id = parse_id(self.account_id or self.hook.account_id, "account")
         if self.job_id is None:
-            names = {name: getattr(self, name) for name in ("project_name", "environment_name", "job_name")}
-            self.job_id = self.hook.get_job_by_name(**names, account_id=self.account_id)["id"]
+            by_name = {name: getattr(self, name) for name in ("project_name", "environment_name", "job_name")}
+            self.job_id = self.hook.get_job_by_name(**by_name, account_id=self.account_id)["id"]
         self.job_id = parse_id(self.job_id, "job")
         reason = self.additional_run_config.get("cause") or self.trigger_reason
         if self.openlineage_inject_parent_job_info:
             reason = inject_parent_job_information_into_dbt_cloud_cause(reason, ti)
-        names = ("steps_override", "schema_override", "additional_run_config")
         return JobRunSubmitter(
             hook=self.hook,
             account_id=self.account_id,
             job_id=self.job_id,
             tag=run_tag(ti),
             reason=reason or "Triggered via Apache Airflow",
-            checkpoint=self._checkpoint,
+            checkpoint=checkpoint,
             log=self.log,
-            overrides={name: getattr(self, name) for name in names},
+            overrides={
+                "steps_override": self.steps_override,
+                "schema_override": self.schema_override,
+                "additional_run_config": self.additional_run_config,
+            },
             reuse_existing_run=self.reuse_existing_run,
             retry_from_failure=self.retry_from_failure,
             poll_interval=self.check_interval,
             outage_tolerance=self.outage_tolerance,
         )
 
-    def _create_trigger(self, run: JobRun) -> DbtCloudRunJobTrigger:
+    def _create_trigger(self, run_id: int, owned: bool) -> DbtCloudRunJobTrigger:
         limit = self.execution_timeout
         return DbtCloudRunJobTrigger(
             conn_id=self.dbt_cloud_conn_id,
-            run_id=run.id,
+            run_id=run_id,
             end_time=time.time() + self.timeout,
             execution_deadline=time.time() + limit.total_seconds() if limit else None,
             account_id=self.account_id,
@@ -162,17 +157,17 @@ class DbtCloudRunJobOperator(ProviderOperator):
             hook_params=self.hook_params,
             outage_tolerance=self.outage_tolerance,
             cancel_on_kill=self.cancel_on_kill,
-            owned=self._owned,
+            owned=owned,
         )
 
-    def _cancel(self, run_id: int) -> bool:
-        return cancel_run(self.hook, run_id, self.account_id or None, self._checkpoint, self.log)
+    def _cancel(self, run_id: int, checkpoint: Checkpoint) -> bool:
+        return cancel_run(self.hook, run_id, self.account_id or None, checkpoint, self.log)
 
     def _confirm(self, context: Context, event: dict[str, Any]) -> tuple[dict[str, Any], str]:
         """Publish the results; return the event as dbt Cloud confirms it, and which node failed first."""
         failed = ""
         try:
-            run = self.hook.get_run(self.run_id, self.account_id or None, ["run_steps"])
+            run = self.hook.get_run(event["run_id"], self.account_id or None, ["run_steps"])
             event = event | {"href": run.href}
             # It may have ended just after the event, or while it could not be polled: dbt Cloud decides.
             canceled_by_timeout = run.outcome == "cancelled" and event["status"] == "timeout"

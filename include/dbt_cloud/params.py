@@ -1,5 +1,7 @@
 """Dag params for a form in which a user chooses what dbt builds, and into which schema."""
 
+from typing import Any
+
 from airflow.sdk import Param
 
 # One selector: orders, 2+orders+3, @orders, tag:nightly, path:models/marts, stg_*
@@ -35,16 +37,14 @@ def _text_param(default: str | None, description: str, pattern: str, expected: s
 
     :param expected: The rest of the sentence "... is not one of ..."
     """
-    return Param(
-        default,
-        description,
-        # The form sends null for an empty field; without "null" here the field would be required.
-        type=["null", "string"],
+    schema: dict[str, Any] = {
         # (?!\n): Python's $ also matches before a final line break.
-        **{"if": {"pattern": rf"^ *({pattern})? *$(?!\n)"}},
+        "if": {"pattern": rf"^ *({pattern})? *$(?!\n)"},
         # Airflow shows the rule that failed, and JSON Schema has no error messages. A pattern would show
         # itself; this rule reads "'orders; dbt run' is not one of ['dbt selectors ...']".
-        **{"else": {"enum": [expected]}},
+        "else": {"enum": [expected]},
         # The sentence is no valid text either.
-        **{"not": {"const": expected}},
-    )
+        "not": {"const": expected},
+    }
+    # The form sends null for an empty field; without "null" here the field would be required.
+    return Param(default, description, type=["null", "string"], **schema)

@@ -52,7 +52,7 @@ def find_tagged_run(runs: list[JobRun], tag: str, after: int = 0) -> JobRun | No
     newest, tagged = None, {after} - {0}
     for run in reversed(runs):
         # dbt Cloud gives a retry of a failed run a cause of its own.
-        ids = {run.id, run.retrying_run_id} - {None}
+        ids = {run.id, run.retrying_run_id or run.id}
         if tag in run.cause or _digest(tag) in run.cause or tagged & ids:
             newest, tagged = run, tagged | ids
     return newest

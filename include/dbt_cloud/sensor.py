@@ -1,10 +1,11 @@
 """Wait for a dbt Cloud run that another task started."""
 
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 from airflow.providers.dbt.cloud.sensors.dbt import DbtCloudJobRunSensor as ProviderSensor
 from airflow.sdk import Context
+from airflow.triggers.base import BaseTrigger
 
 from include.dbt_cloud.exceptions import (
     RUN_ERRORS,
@@ -51,18 +52,19 @@ class DbtCloudJobRunSensor(ProviderSensor):
             raise DbtCloudJobRunNotSucceeded(f"{run.summary} See {run.href}")
         return run.outcome == "success"
 
-    def defer(self, *, trigger: Any, **kwargs: Any) -> None:
+    def defer(self, *, trigger: BaseTrigger, method_name: str, **kwargs: Any) -> NoReturn:
         """Defer to this package's trigger instead of the provider's."""
         _, arguments = trigger.serialize()
         # Templates render numbers as text. Resolved here: in the triggerer an error would lose its message.
         arguments["run_id"] = parse_id(self.run_id, "run")
         arguments["account_id"] = parse_id(self.account_id or self.hook.account_id, "account")
-        super().defer(trigger=DbtCloudRunJobTrigger(**arguments, owned=False), **kwargs)
+        ours = DbtCloudRunJobTrigger(**arguments, owned=False)
+        super().defer(trigger=ours, method_name=method_name, **kwargs)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> int:
         """Return the ID of a run that succeeded, or raise its outcome."""
-        status = event and event.get("status")
-        if status in RUN_ERRORS:
+        status = event["status"] if event and event.get("status") in RUN_ERRORS else None
+        if event and status:
             error = DbtCloudJobRunNotSucceeded if status in FAILURES else RUN_ERRORS[status]
             raise error(message_of(event))
         return super().execute_complete(context, event)

@@ -7,8 +7,7 @@ finds it.
 
 import time
 from dataclasses import dataclass, field
-from logging import Logger
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
 from airflow.sdk.exceptions import AirflowException
@@ -19,13 +18,16 @@ from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.job_run import JobRun
 from include.dbt_cloud.run_tags import find_tagged_run, tagged_cause
 
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
 MAX_SUBMIT_ATTEMPTS = 3
 # Seconds for which dbt Cloud may not list a run that it has just started.
 CONSISTENCY_WINDOW = 60
 
 
 def cancel_run(
-    hook: DbtCloudHook, run_id: int, account_id: int | None, checkpoint: Checkpoint, log: Logger
+    hook: DbtCloudHook, run_id: int, account_id: int | None, checkpoint: Checkpoint, log: "Logger"
 ) -> bool:
     """Cancel a run on behalf of the task, and keep that; return whether dbt Cloud confirmed it."""
     saving = checkpoint.save_canceled_run(run_id)
@@ -59,14 +61,14 @@ class JobRunSubmitter:
     tag: str
     reason: str
     checkpoint: Checkpoint
-    log: Logger
+    log: "Logger"
     overrides: dict[str, Any] = field(default_factory=dict)
     reuse_existing_run: bool = False
     retry_from_failure: bool = False
     poll_interval: float = 5
     outage_tolerance: float = 1800
-    # The run that this try submitted, as soon as it is known.
-    submitted: JobRun | None = field(default=None, init=False)
+    # The run that a kill may cancel: reattached or submitted, not joined.
+    owned_run: JobRun | None = field(default=None, init=False)
     # The run of an earlier try that has ended: the next one is newer, and may continue it.
     previous: JobRun | None = field(default=None, init=False)
 
@@ -77,19 +79,19 @@ class JobRunSubmitter:
         :raises DbtCloudJobRunException: A run that was left behind by a clear cannot be canceled.
         """
         submission = self.checkpoint.load_submission()
-        # Without a task state store the tag alone decides.
-        if try_number == 1 or (self.checkpoint.is_kept and not submission.tag):
+        if try_number == 1 or not submission.tag:
             return None
-        tag = submission.tag or self.tag
         visible_by = submission.at + self.hook.timeout_seconds + CONSISTENCY_WINDOW
-        run = self.find(tag, submission.after, visible_by)
+        run = self.find(submission.tag, submission.after, visible_by)
         if run is None:
             return None
-        if tag != self.tag:
+        if submission.tag != self.tag:
             # Somebody cleared the task since then.
-            return self._leave_behind(run)
+            self._leave_behind(run)
+            return None
         if run.is_active or run.outcome == "success":
             self.log.info("Reattaching to dbt Cloud run %s, which an earlier try started.", run.id)
+            self.owned_run = run
             return run
         if run.outcome == "cancelled" and not self.checkpoint.is_canceled_by_task(run.id):
             raise DbtCloudJobRunCancelled(
@@ -107,23 +109,24 @@ class JobRunSubmitter:
         if run.outcome == "error":
             self.previous = run
 
-    def submit_or_join(self) -> tuple[JobRun, bool]:
-        """Return the run to wait for, and whether this task instance started it.
+    def submit_or_join(self) -> JobRun:
+        """Return the run to wait for.
 
         With ``reuse_existing_run`` the oldest active run of the job counts, also if somebody else started it
         between the check and the submission: then the newer one is canceled in the queue.
         """
         run = self._oldest_active_run() if self.reuse_existing_run else None
         if run is None:
-            self.submitted = self.submit()
+            submitted = self.owned_run = self.submit()
             try:
                 run = self._oldest_active_run() if self.reuse_existing_run else None
             except AirflowException as error:
                 self.log.warning("Could not check whether another run of the job is active: %s", error)
-            if run is None or run.id >= self.submitted.id or not self.cancel(self.submitted.id):
-                return self.submitted, True
+            if run is None or run.id >= submitted.id or not self.cancel(submitted.id):
+                return submitted
+            self.owned_run = None
         self.log.info("Joining dbt Cloud run %s, which somebody else started.", run.id)
-        return run, False
+        return run
 
     def submit(self) -> JobRun:
         """Start a run; send the request again only if the last one certainly started none.

@@ -77,7 +77,10 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
                     await asyncio.wait_for(subscription.ended.wait(), due - now)
                 except TimeoutError:
                     continue
-        return self.event(subscription.run.outcome, subscription.run)
+        run = subscription.run
+        assert run is not None
+        assert run.outcome is not None
+        return self.event(run.outcome, run)
 
     def event(self, status: str, run: JobRun | None = None, last_error: str = "") -> TriggerEvent:
         """Return an event; its message says what is known of the run."""
@@ -88,7 +91,7 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
             "timeout": f"{name} exceeded the task's execution_timeout ({last}).",
             "wait_timeout": f"{name} exceeded the task's timeout ({last}). It may still be active.",
             "unreachable": f"Lost contact with {name} ({last}). It may still be active; a retry reattaches.",
-        }.get(status) or run.summary
+        }.get(status, run.summary if run else "")
         facts = {"status": status, "run_id": self.run_id, "owned": self.owned}
         return TriggerEvent(facts | {"message": message, "href": run.href if run else ""})
 

@@ -1,12 +1,14 @@
 """The control API under /local/: tests decide the course of runs and see what was requested."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from local_dbt_cloud.database import RunStatus
+from local_dbt_cloud.testing import serve
 from running_cloud import RunningCloud
 
 RESULTS = {"metadata": {}, "results": []}
@@ -147,3 +149,25 @@ def test_the_control_api_needs_the_token(cloud: RunningCloud, method: str, path:
     answer = cloud.client.request(method, f"{cloud.url}/local/{path}", headers={"Authorization": "Token no"})
     assert answer.status_code in (401, 405)
     assert cloud.client.request("GET", f"{cloud.url}/local/runs", headers={"Authorization": ""}).is_error
+
+
+def test_a_run_that_has_ended_stays_as_it_is_if_only_active_ones_are_to_change(cloud: RunningCloud) -> None:
+    run_id = cloud.create_run("running")
+    cloud.cancel(run_id)
+    cloud.set_run(run_id, "success", steps=[{"artifacts": {"a.json": {}}}], only_if_active=True)
+    run = cloud.get(f"runs/{run_id}/", include_related="run_steps")
+    assert (run["status_message"], run["run_steps"]) == ("Cancelled by user.", [])
+    cloud.set_run(run_id, "success")
+    assert statuses(cloud) == ["Success"]
+
+
+def test_artifacts_may_be_larger_than_any_other_body(cloud: RunningCloud) -> None:
+    results = {"results": ["x" * 2_000_000]}
+    run_id = cloud.create_run(steps=[{"artifacts": {"run_results.json": results}}])
+    assert cloud.client.get(f"runs/{run_id}/artifacts/run_results.json").json() == results
+
+
+def test_no_request_is_recorded_that_a_test_did_not_send(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as cloud:
+        assert cloud.account_id == 1
+        assert cloud.requests() == []

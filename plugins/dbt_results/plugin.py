@@ -1,7 +1,5 @@
 """Tells Airflow of the tab and of the pages behind it."""
 
-from typing import ClassVar
-
 from airflow.plugins_manager import AirflowPlugin
 
 from plugins.dbt_results.pages import app
@@ -15,8 +13,9 @@ class DbtResultsPlugin(AirflowPlugin):
     """The tab "dbt results" of a task instance."""
 
     name = "dbt_results"
-    fastapi_apps: ClassVar = [{"app": app, "url_prefix": f"/{PREFIX}", "name": "dbt results"}]
-    external_views: ClassVar = [
+    # Airflow declares both as instance variables, and reads them from the class.
+    fastapi_apps = [{"app": app, "url_prefix": f"/{PREFIX}", "name": "dbt results"}]  # noqa: RUF012
+    external_views = [  # noqa: RUF012
         {
             "name": "dbt results",
             "href": HREF,

@@ -17,10 +17,10 @@ import duckdb
 import httpx
 import psutil
 import pytest
-from tests.running_cloud import running_cloud
+from local_dbt_cloud.testing import serve
 
 from scripts.processes import free_port
-from tests.conftest import PROJECT
+from scripts.settings import PROJECT
 
 pytestmark = pytest.mark.end_to_end
 
@@ -123,11 +123,11 @@ def test_it_shows_both_outcomes_and_succeeds(finished: tuple[Place, int, str]) -
 def test_the_pages_show_its_runs_and_there_are_no_more(finished: tuple[Place, int, str]) -> None:
     place, _, output = finished
     paths = re.findall(r"http://localhost:\d+(/deploy/\S+)", output)
-    with running_cloud(place.data_dir) as cloud:
+    with serve(place.data_dir) as cloud:
         assert [run["id"] for run in cloud.get("runs/")] == [1, 2]
         assert [path.split("/")[-2] for path in paths] == ["1", "2"]
         for path, cause in zip(paths, ("Triggered via", "Started outside"), strict=True):
-            page = httpx.get(cloud.service.pages_url + path, trust_env=False).text
+            page = httpx.get(cloud.pages_url + path, trust_env=False).text
             assert cause in page
             assert "Completed successfully" in page
 

@@ -10,6 +10,7 @@ import pytest
 
 from scripts.failure import Failure
 from scripts.processes import check_port_is_free, free_port, running, wait_until
+from scripts.stack import installed
 
 # A process that ignores Ctrl-C and has a child that does too.
 STUBBORN = """
@@ -56,3 +57,8 @@ def test_a_taken_port_is_a_sentence_that_names_the_variable() -> None:
         with pytest.raises(Failure, match=f"Port {port}, which Airflow needs, is taken.*AIRFLOW_PORT="):
             check_port_is_free(port, "AIRFLOW_PORT", "Airflow")
     check_port_is_free(free_port(), "AIRFLOW_PORT", "Airflow")
+
+
+def test_a_command_that_is_not_installed_is_a_sentence() -> None:
+    with pytest.raises(Failure, match=r"no-such-command is not installed in .*/bin: use make"):
+        installed("no-such-command")

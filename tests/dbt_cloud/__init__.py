@@ -1,1 +1,1 @@
-"""Tests of the room of the same name."""
+"""Unit tests of include/dbt_cloud."""

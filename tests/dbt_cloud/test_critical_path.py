@@ -1,4 +1,4 @@
-"""Which nodes a step waited for to its end: in a made project here, in dbt's own results in test_results."""
+"""The critical path of a step, from results written by hand; test_results.py checks it on dbt's own."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,7 +31,7 @@ STAGING = node("model.shop.stg", 2.1, 3, '"db"."prod"."raw"', '"db"."prod"."stg"
 MART = node("model.shop.orders", 5.1, 7, '"db"."prod"."stg"', '"db"."prod"."orders"')
 
 
-def test_it_is_the_chain_of_what_reads_what() -> None:
+def test_the_critical_path_follows_the_tables_that_nodes_read() -> None:
     beside = node("model.shop.other", 3, 5, '"db"."prod"."another"', '"db"."prod"."other"')
     assert ids(SEED, STAGING, beside, MART) == ["seed.shop.raw", "model.shop.stg", "model.shop.orders"]
 
@@ -51,7 +51,7 @@ def test_a_model_waits_for_its_own_unit_tests_and_they_for_what_it_reads() -> No
 
 
 @pytest.mark.parametrize(("reads", "expected"), [("db.prod.stg_archive", 1), ("db.prod.stg", 2)])
-def test_a_name_that_goes_on_is_another_name(reads: str, expected: int) -> None:
+def test_a_longer_table_name_is_not_mistaken_for_its_prefix(reads: str, expected: int) -> None:
     staging = node("model.shop.stg", 0, 1, "x", "db.prod.stg")
     assert len(critical_path([staging, node("model.shop.orders", 2, 3, reads)])) == expected
 
@@ -62,7 +62,7 @@ def test_a_model_that_reads_itself_and_takes_no_time_is_on_the_path_once() -> No
     assert "model.shop.stg" in ids(SEED, again, test)
 
 
-def test_what_never_began_is_on_no_path() -> None:
+def test_a_node_that_never_started_is_on_no_path() -> None:
     skipped = {**node("model.shop.skipped", 0, 0), "timing": []}
     assert critical_path([]) == critical_path([skipped]) == set()
     assert ids(SEED, skipped) == ["seed.shop.raw"]

@@ -1,4 +1,4 @@
-"""Run tags: their form, their place in a cause, and which runs of a job they find."""
+"""The tag that a task instance puts into the cause of its runs."""
 
 import json
 from random import Random
@@ -15,7 +15,7 @@ NAME_CHARACTERS = "aZ09_-.:+~@{}\"\\'|\n\x00é\u07c0\u2028漢\ufffd😀\U0010fff
 REASONS = ["", " ", "\n", "0", "null", '"text"', "[]", "{}", '{"parent"', "[airflow a/b/c #2]", "x" * 400]
 
 
-def test_a_mark_can_be_read() -> None:
+def test_a_tag_is_readable() -> None:
     ti = TaskInstance("sales", "scheduled__2026-01-01", "load.trigger_job", map_index=3, max_tries=2)
     assert run_tag(ti) == "[airflow sales/scheduled__2026-01-01/load.trigger_job/3 #2]"
     assert run_tag(TaskInstance("sales", "r", "t")) == "[airflow sales/r/t #2]"
@@ -28,7 +28,7 @@ def random_text(random: Random, characters: str, lengths: list[int]) -> str:
     return "".join(random.choices(characters, k=length))
 
 
-def test_a_cause_holds_its_mark_whole_however_long_the_names_are() -> None:
+def test_a_cause_keeps_its_whole_tag_at_any_length_of_names() -> None:
     random = Random(20261124)
     for _ in range(2000):
         dag_id, run_id, task_id = (random_text(random, NAME_CHARACTERS, [1, 40, 250]) for _ in range(3))
@@ -53,14 +53,14 @@ def test_a_cause_holds_its_mark_whole_however_long_the_names_are() -> None:
     ],
 )
 @pytest.mark.parametrize("length", [1, 100])
-def test_no_other_task_instance_has_the_same_mark(other: dict[str, Any], length: int) -> None:
+def test_no_other_task_instance_has_the_same_tag(other: dict[str, Any], length: int) -> None:
     fields = {"dag_id": "d" * length, "run_id": "r", "task_id": "t", "map_index": 11, "max_tries": 2}
     mine, others = run_tag(TaskInstance(**fields)), run_tag(TaskInstance(**fields | other))
     assert mine != others
     assert find_tagged_run([run(1, f"x {others}")], mine) is None
 
 
-def test_all_tries_have_the_same_mark_and_a_clear_begins_another() -> None:
+def test_all_tries_share_a_tag_and_a_clear_changes_it() -> None:
     ti = TaskInstance()
     first = run_tag(ti)
     ti.try_number = 2
@@ -87,7 +87,7 @@ def test_openlineage_can_still_read_the_cause() -> None:
     assert tagged_cause(tag, '{"a": "reason"}') == f'{{"a": "reason"}} {tag}'
 
 
-def test_the_mark_of_a_name_beyond_ascii_is_found_in_openlineages_cause() -> None:
+def test_the_tag_of_a_non_ascii_name_is_found_in_openlineages_cause() -> None:
     tag = run_tag(TaskInstance(dag_id="größe"))
     assert find_tagged_run([run(1, tagged_cause(tag, '{"parent": {}}'))], tag)
 
@@ -96,7 +96,7 @@ def run(run_id: int, cause: str, retrying: int | None = None) -> JobRun:
     return JobRun(run_id, status=10, cause=cause, retrying_run_id=retrying)
 
 
-def test_the_newest_own_run_is_found_among_others_and_so_is_its_retry() -> None:
+def test_the_newest_tagged_run_is_found_among_others_and_so_is_its_retry() -> None:
     tag = run_tag(TaskInstance())
     others = [run(6, "x"), run(5, ""), run(4, "")]
     assert find_tagged_run(others, tag) is None

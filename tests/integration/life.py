@@ -1,4 +1,4 @@
-"""The life of a task instance as Airflow leads it: tries, deferrals, clears, workers that are killed."""
+"""Lead a task instance through tries, deferrals, clears and killed workers, as Airflow does."""
 
 import asyncio
 import json
@@ -6,38 +6,25 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow.sdk.exceptions import TaskDeferred
+from local_dbt_cloud.testing import LocalDbtCloud
 
 from include.dbt_cloud.checkpoint import SUBMISSION
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from local_dbt_cloud.testing import LocalDbtCloud
-from tests.task_instance import Killed, TaskInstance
-
-
-class Store:
-    """Keeps what Airflow's ``task_state_store`` keeps in its database, which nothing here needs."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return json.loads(self.values[key]) if key in self.values else default
-
-    def set(self, key: str, value: Any) -> None:
-        self.values[key] = json.dumps(value)
+from tests.task_instance import Killed, Store, TaskInstance
 
 
 class Life:
-    """A task instance, and what remains of it from one process to the next.
+    """A task instance, and the state that it keeps from one process to the next.
 
-    ``killed_at`` kills the worker of a try: at ``start`` before a run is asked for, at ``answer`` when it is
-    started, or where one of the XComs would be pushed.
+    ``killed_at`` kills the worker of a try: at ``start`` before the trigger request is sent, at ``answer``
+    before its response is read, or when the XCom with that key is pushed.
     """
 
     def __init__(self, retries: int = 2, ti: TaskInstance | None = None, **arguments: Any) -> None:
         self.ti = ti or TaskInstance(max_tries=retries)
         self.retries = retries
-        self.store: Store | None = Store()
+        self.store = Store()
         self.outlet_events: dict[Any, Any] = {}
         self.arguments = {
             "task_id": self.ti.task_id,
@@ -49,7 +36,7 @@ class Life:
         } | arguments
 
     def operator(self, killed_at: str | None = None) -> DbtCloudRunJobOperator:
-        """Return the operator as a new worker process makes it."""
+        """Return a new operator, as each worker process creates one."""
         operator = DbtCloudRunJobOperator(**self.arguments)
         self.ti.killed_at = killed_at
         if killed_at in ("start", "answer"):
@@ -61,7 +48,7 @@ class Life:
         return {"ti": self.ti, "task_state_store": self.store, "outlet_events": self.outlet_events}
 
     def execute(self, killed_at: str | None = None) -> DbtCloudRunJobTrigger | int:
-        """Execute a try; return the trigger it defers to, as the triggerer makes it, or the task's result."""
+        """Execute a try; return the deserialized trigger that it defers to, or the task's result."""
         self.ti.xcoms = {}
         try:
             return self.operator(killed_at).execute(self.context)
@@ -70,29 +57,29 @@ class Life:
             return DbtCloudRunJobTrigger(**json.loads(json.dumps(arguments)))
 
     def resume(self, trigger: DbtCloudRunJobTrigger, killed_at: str | None = None) -> int:
-        """Wait in the triggerer, then go on in a new worker."""
+        """Wait in the triggerer, then resume in a new worker."""
         event = asyncio.run(asyncio.wait_for(trigger.wait(), 30)).payload
         return self.operator(killed_at).execute_complete(self.context, event)
 
     def run(self, meanwhile: Callable[[], Any] = lambda: None, killed_at: str | None = None) -> int:
-        """Live through one try; something happens while it waits."""
+        """Execute one try to its end; call ``meanwhile`` once it waits."""
         waiting = self.execute(killed_at)
         meanwhile()
         return waiting if isinstance(waiting, int) else self.resume(waiting, killed_at)
 
     def retry(self) -> "Life":
-        """Begin the next try, as Airflow does by itself."""
+        """Begin the next try, as Airflow does after a failure."""
         self.ti.try_number += 1
         return self
 
     def an_hour_later(self) -> "Life":
-        """Let an hour pass: dbt Cloud no longer hides what the last try may have started."""
+        """Let an hour pass, so that dbt Cloud shows every run that the last try may have started."""
         submission = self.store.get(SUBMISSION)
         self.store.set(SUBMISSION, submission | {"at": submission["at"] - 3600})
         return self
 
     def clear(self) -> "Life":
-        """Begin anew, as somebody wants it."""
+        """Begin the first try after a user cleared the task."""
         self.ti.max_tries = self.ti.try_number + self.retries
         return self.retry()
 

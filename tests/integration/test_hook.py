@@ -1,4 +1,4 @@
-"""Is the job running? The hook's answer, from a local dbt Cloud over real TLS."""
+"""The hook's check for an active run, against a local dbt Cloud over TLS."""
 
 import ssl
 import threading
@@ -11,9 +11,9 @@ from typing import get_args
 import pytest
 import requests
 from airflow.sdk.exceptions import AirflowException
+from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.hook import DbtCloudHook
-from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.connection import connect
 
 
@@ -65,14 +65,16 @@ def test_the_newest_of_several_active_runs_is_named(cloud: LocalDbtCloud, hook: 
     assert hook.get_active_job_run(101).id == queued
 
 
-def test_one_request_whatever_the_history(cloud: LocalDbtCloud, hook: DbtCloudHook, sent: list[str]) -> None:
+def test_the_check_is_one_request_at_any_history(
+    cloud: LocalDbtCloud, hook: DbtCloudHook, sent: list[str]
+) -> None:
     for _ in range(250):
         cloud.create_run()
     assert hook.check_job_is_not_running(101)
     assert len(sent) == 1
 
 
-def test_the_log_names_the_active_run_since_when_and_where(
+def test_the_log_names_the_active_run_its_creation_and_its_link(
     cloud: LocalDbtCloud, hook: DbtCloudHook, capsys: pytest.CaptureFixture
 ) -> None:
     run_id = cloud.create_run("running")
@@ -92,12 +94,12 @@ def test_the_job_id_may_be_text_as_templates_render_it(
 @pytest.mark.parametrize(
     "job_id", ["", "None", "101x", "https://ab123.us1.dbt.com/deploy/1/projects/1/jobs/101"]
 )
-def test_a_job_id_that_is_no_number_is_refused_in_a_sentence(hook: DbtCloudHook, job_id: str) -> None:
+def test_a_job_id_that_is_no_number_is_rejected_with_advice(hook: DbtCloudHook, job_id: str) -> None:
     with pytest.raises(AirflowException, match=r"is not a number: copy it from the job's address"):
         hook.check_job_is_not_running(job_id)
 
 
-def test_a_wrong_token_does_not_pass_for_idle(
+def test_a_wrong_token_is_not_mistaken_for_an_idle_job(
     cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect(monkeypatch, cloud.host, token="wrong")
@@ -121,7 +123,7 @@ def test_a_wrong_token_does_not_pass_for_idle(
         b'{"data": [{"id": 7, "status": 10}]}',
     ],
 )
-def test_an_answer_that_makes_no_sense_does_not_pass_for_idle(
+def test_an_invalid_response_is_not_mistaken_for_an_idle_job(
     cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
     with answering(body, cloud.data_dir / "server.pem") as port:

@@ -1,4 +1,4 @@
-"""How the hook sends requests: time limit, proxies, retries of a GET but never of a POST; its errors."""
+"""How the hook sends requests: timeouts, proxies, retries of GET but not of POST; and its errors."""
 
 import socket
 import threading
@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException
+from local_dbt_cloud.testing import LocalDbtCloud
 
 from include.dbt_cloud.exceptions import DbtCloudConnectionError, DbtCloudResponseError
 from include.dbt_cloud.hook import DbtCloudHook
-from local_dbt_cloud.testing import LocalDbtCloud
 from tests.connection import connect
 
 
@@ -29,7 +29,7 @@ def trigger(hook: DbtCloudHook) -> None:
     [{"status": 500}, {"status": 502, "html": True}, {"status": 503}, {"status": 504}, {"drop": "before"},
      {"drop": "after"}, {"delay": 30}],
 )  # fmt: skip
-def test_a_get_is_sent_again_until_it_is_answered(
+def test_a_get_is_retried_until_it_is_answered(
     cloud: LocalDbtCloud, hook: DbtCloudHook, trouble: dict[str, Any]
 ) -> None:
     run_id = cloud.create_run()
@@ -48,7 +48,7 @@ def test_retry_after_is_obeyed(
     assert 7 in waits
 
 
-def test_a_get_that_fails_for_too_long_is_a_sentence(cloud: LocalDbtCloud, hook: DbtCloudHook) -> None:
+def test_a_get_that_keeps_failing_raises_a_clear_error(cloud: LocalDbtCloud, hook: DbtCloudHook) -> None:
     run_id = cloud.create_run()
     cloud.add_fault("/runs/", status=503, times=None)
     with pytest.raises(
@@ -84,7 +84,7 @@ def test_a_post_is_sent_once(
         cloud.cancel(run["id"])
 
 
-def test_a_post_that_is_refused_for_now_is_sent_again_when_dbt_cloud_says(
+def test_a_rate_limited_post_is_sent_again_after_retry_after(
     cloud: LocalDbtCloud, hook: DbtCloudHook
 ) -> None:
     cloud.add_fault("/run$", method="POST", status=429, retry_after=1)
@@ -114,7 +114,7 @@ def test_the_connections_proxies_are_used(
         (lambda hook: hook.get_account(account_id=2), "has no access to account 2"),
     ],
 )
-def test_what_is_not_there_is_a_sentence(
+def test_a_missing_run_job_or_account_raises_a_clear_error(
     cloud: LocalDbtCloud, hook: DbtCloudHook, ask: Any, sentence: str
 ) -> None:
     with pytest.raises(DbtCloudResponseError, match=sentence):
@@ -156,7 +156,7 @@ def test_the_connection_test_says_what_is_wrong(
     assert said.count(". ") == 0
 
 
-def test_a_token_in_the_wrong_field_is_not_said(
+def test_a_token_in_the_wrong_field_is_not_printed(
     cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect(monkeypatch, cloud.host, login="dbtc_secret", token="1")
@@ -165,7 +165,7 @@ def test_a_token_in_the_wrong_field_is_not_said(
     assert "dbtc_secret" not in "".join(traceback.format_exception(error.value))
 
 
-def test_a_handshake_that_breaks_off_is_no_certificate_that_is_not_trusted(
+def test_an_aborted_handshake_is_not_reported_as_an_untrusted_certificate(
     monkeypatch: pytest.MonkeyPatch, hook: DbtCloudHook
 ) -> None:
     def hang_up() -> None:
@@ -180,7 +180,7 @@ def test_a_handshake_that_breaks_off_is_no_certificate_that_is_not_trusted(
             hook.get_job_run(7)
 
 
-def test_a_certificate_that_is_not_trusted_is_a_sentence(
+def test_an_untrusted_certificate_is_reported_with_advice(
     cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")

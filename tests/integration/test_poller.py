@@ -1,4 +1,4 @@
-"""One watcher for all runs of an account: one request a round, patience with whatever goes wrong."""
+"""One poller for all runs of an account: one request per poll, and tolerance for failed ones."""
 
 import asyncio
 import ssl
@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from local_dbt_cloud.testing import LocalDbtCloud
 
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.poller import RunPoller, Subscription
-from local_dbt_cloud.testing import LocalDbtCloud
 from tests.connection import connect
 from tests.waiting import wait_until_async
 
@@ -49,7 +49,7 @@ def test_a_run_is_seen_until_it_ends(cloud: LocalDbtCloud) -> None:
     asyncio.run(watch())
 
 
-def test_a_round_is_one_request_for_a_hundred_runs_over_one_connection(
+def test_a_poll_is_one_request_per_hundred_runs_over_one_connection(
     cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handshakes: list[Any] = []
@@ -86,7 +86,7 @@ def test_a_round_is_one_request_for_a_hundred_runs_over_one_connection(
     [{"status": 500}, {"status": 429, "retry_after": 1}, {"drop": "before"}, {"drop": "after"},
      {"html": True}, {"status": 401}, {"hide_new_runs": 3600}, {"status": 502, "html": True}],
 )  # fmt: skip
-def test_a_failed_round_is_a_reason_to_wait_and_says_why(
+def test_a_failed_poll_keeps_its_error_and_is_tolerated(
     cloud: LocalDbtCloud, trouble: dict[str, Any]
 ) -> None:
     run_id = cloud.create_run("running")
@@ -129,7 +129,7 @@ def proxy() -> Iterator[str]:
         ("http://user:hun/ter2@{}", "LocationParseError"),
     ],
 )
-def test_the_password_of_a_proxy_is_not_said(
+def test_the_password_of_a_proxy_is_not_printed(
     cloud: LocalDbtCloud, proxy: str, monkeypatch: pytest.MonkeyPatch, address: str, trouble: str
 ) -> None:
     proxies = {"proxies": {"https": address.format(proxy)}}
@@ -175,7 +175,7 @@ def test_the_proxy_of_the_environment_is_used(
 
 
 @pytest.mark.parametrize("status", [400, 404, 405])
-def test_where_lists_of_ids_are_refused_each_run_is_asked_for_by_itself(
+def test_runs_are_requested_one_by_one_if_lists_of_ids_are_rejected(
     cloud: LocalDbtCloud, status: int
 ) -> None:
     run_ids = [cloud.create_run() for _ in range(3)]
@@ -190,7 +190,7 @@ def test_where_lists_of_ids_are_refused_each_run_is_asked_for_by_itself(
     assert sum("/runs?pk__in" in request for request in requests(cloud)) == 1
 
 
-def test_a_run_that_a_list_leaves_out_is_asked_for_by_itself(cloud: LocalDbtCloud) -> None:
+def test_a_run_missing_from_a_list_is_requested_by_itself(cloud: LocalDbtCloud) -> None:
     run_id = cloud.create_run()
     cloud.add_fault("/runs$", hide_new_runs=3600, times=None)
 
@@ -202,7 +202,7 @@ def test_a_run_that_a_list_leaves_out_is_asked_for_by_itself(cloud: LocalDbtClou
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])
-def test_one_run_that_is_not_shown_hides_no_other(cloud: LocalDbtCloud, status: int) -> None:
+def test_one_run_that_cannot_be_read_does_not_hide_others(cloud: LocalDbtCloud, status: int) -> None:
     run_ids = [cloud.create_run() for _ in range(3)]
     cloud.add_fault("/runs$", status=405, times=None)
     cloud.add_fault(f"/runs/{run_ids[0]}$", status=status, times=None)
@@ -216,7 +216,7 @@ def test_one_run_that_is_not_shown_hides_no_other(cloud: LocalDbtCloud, status: 
     asyncio.run(watch())
 
 
-def test_who_comes_in_a_hurry_does_not_wait_for_the_slow(cloud: LocalDbtCloud) -> None:
+def test_a_shorter_poll_interval_does_not_wait_for_a_longer_one(cloud: LocalDbtCloud) -> None:
     slow, quick = cloud.create_run("running"), cloud.create_run()
     hook = DbtCloudHook("dbt_conn", timeout_seconds=2)
 

@@ -1,4 +1,4 @@
-"""What dbt says of each node of a run, in the log, in an XCom and in the asset's event."""
+"""Results of a run's nodes in the log, in an XCom and in the asset event."""
 
 import json
 from itertools import pairwise
@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk import Asset
+from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.exceptions import DbtCloudJobRunFailed, DbtCloudResponseError
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.results import MAX_NODES_SIZE, format_results, read_run_results
-from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.integration.life import Life
 from tests.integration.run_results import result, step
 
@@ -28,7 +28,7 @@ def read(run_id: int) -> dict[str, Any]:
     return read_run_results(hook, run)
 
 
-def test_what_went_wrong_comes_first_then_what_took_longest(cloud: LocalDbtCloud) -> None:
+def test_failures_come_first_then_the_slowest_nodes(cloud: LocalDbtCloud) -> None:
     run_id = create_run(cloud, [
         [
             result("model.shop.quick", seconds=0.1),
@@ -90,12 +90,12 @@ def test_commands_that_build_nothing_do_not_count(cloud: LocalDbtCloud) -> None:
     assert read(run_id)["counts"] == {"success": 1}
 
 
-def test_what_an_earlier_step_left_behind_counts_once(cloud: LocalDbtCloud) -> None:
+def test_results_left_by_an_earlier_step_count_once(cloud: LocalDbtCloud) -> None:
     run_id = cloud.create_run(steps=[step([result("model.shop.orders")])] * 2)
     assert read(run_id)["counts"] == {"success": 1}
 
 
-def test_only_a_missing_file_is_no_error(cloud: LocalDbtCloud) -> None:
+def test_a_results_file_that_is_forbidden_is_an_error(cloud: LocalDbtCloud) -> None:
     run_id = create_run(cloud, [[]])
     cloud.add_fault("/artifacts", status=403)
     with pytest.raises(DbtCloudResponseError, match="403"):
@@ -118,7 +118,7 @@ def test_a_success_is_pushed_and_updates_the_tasks_assets(cloud: LocalDbtCloud) 
 
 
 @pytest.mark.parametrize("trouble", [{"status": 404}, {"status": 403}, {"html": True}], ids=str)
-def test_results_that_cannot_be_read_change_no_verdict(
+def test_results_that_cannot_be_read_do_not_change_the_outcome(
     cloud: LocalDbtCloud, trouble: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     life = Life()
@@ -141,7 +141,7 @@ def test_results_that_cannot_be_read_change_no_verdict(
     ],
     ids=["a node failed", "something else failed", "nothing ran", "results cannot be read"],
 )
-def test_the_log_of_dbt_is_shown_where_no_node_says_why(
+def test_the_log_of_dbt_is_shown_if_no_node_explains_the_failure(
     cloud: LocalDbtCloud,
     monkeypatch: pytest.MonkeyPatch,
     nodes: list[dict[str, Any]],

@@ -1,4 +1,4 @@
-"""The sensor: as patient as the operator, with the same errors, and without a claim on the run."""
+"""The sensor tolerates outages as the operator does, raises the same errors, and never cancels a run."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.exceptions import (
     DbtCloudJobRunNotSucceeded,
@@ -14,7 +15,6 @@ from include.dbt_cloud.exceptions import (
 )
 from include.dbt_cloud.sensor import DbtCloudJobRunSensor
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.task_instance import TaskInstance
 
 
@@ -42,7 +42,7 @@ def test_it_waits_for_the_run(cloud: LocalDbtCloud, kind: type) -> None:
 
 
 @pytest.mark.parametrize("status", ["error", "cancelled"])
-def test_a_bad_end_is_not_waited_for_again(cloud: LocalDbtCloud, status: Status) -> None:
+def test_a_failed_or_canceled_run_fails_the_sensor_for_good(cloud: LocalDbtCloud, status: Status) -> None:
     run_id = cloud.create_run("running")
     trigger = deferred(sensor(run_id))
     cloud.end_active_runs(status)
@@ -55,7 +55,7 @@ def test_a_bad_end_is_not_waited_for_again(cloud: LocalDbtCloud, status: Status)
             sensor(run_id, deferrable=is_deferrable).execute({"ti": TaskInstance()})
 
 
-def test_its_timeout_and_its_end_leave_the_run_alone(cloud: LocalDbtCloud) -> None:
+def test_neither_its_timeout_nor_a_kill_cancels_the_run(cloud: LocalDbtCloud) -> None:
     run_id = cloud.create_run("running")
     trigger = deferred(sensor(run_id, timeout=0.5))
     with pytest.raises(DbtCloudJobRunTimedOut):
@@ -66,7 +66,7 @@ def test_its_timeout_and_its_end_leave_the_run_alone(cloud: LocalDbtCloud) -> No
 
 @pytest.mark.parametrize("trouble", [{"status": 404}, {"run_status": 42}, {"html": True}], ids=str)
 @pytest.mark.parametrize("is_deferrable", [True, False])
-def test_a_first_look_that_shows_nothing_is_no_failure(
+def test_a_first_poll_without_a_status_does_not_fail_the_sensor(
     cloud: LocalDbtCloud, is_deferrable: bool, trouble: dict[str, Any]
 ) -> None:
     run_id = cloud.create_run()
@@ -79,7 +79,7 @@ def test_a_first_look_that_shows_nothing_is_no_failure(
 
 
 @pytest.mark.parametrize("status", [401, 403, 400])
-def test_a_request_that_is_refused_is_not_made_again(cloud: LocalDbtCloud, status: int) -> None:
+def test_a_rejected_request_is_not_repeated(cloud: LocalDbtCloud, status: int) -> None:
     run_id = cloud.create_run("running")
     cloud.add_fault(f"/runs/{run_id}", status=status, times=9)
     with pytest.raises(DbtCloudResponseError, match=str(status)):

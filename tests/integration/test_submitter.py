@@ -1,4 +1,4 @@
-"""One task instance, one run: what a try does when an earlier one may have started a run already."""
+"""One task instance, one dbt run: what a try does if an earlier one may have triggered a run already."""
 
 import asyncio
 import threading
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.exceptions import (
     DbtCloudConnectionError,
@@ -20,7 +21,6 @@ from include.dbt_cloud.exceptions import (
 )
 from include.dbt_cloud.submitter import JobRunSubmitter
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.connection import connect
 from tests.integration.life import Life, runs
 from tests.integration.run_results import result, step
@@ -33,12 +33,12 @@ def asked(cloud: LocalDbtCloud) -> list[str]:
     return [f"{one['method']} {one['path'].partition('/accounts/1/')[2]}" for one in cloud.requests()]
 
 
-def test_a_first_try_posts_once_and_looks_for_nothing(held: LocalDbtCloud) -> None:
+def test_a_first_try_sends_one_post_and_searches_for_no_run(held: LocalDbtCloud) -> None:
     assert isinstance(Life().execute(), DbtCloudRunJobTrigger)
     assert asked(held) == ["POST jobs/101/run"]
 
 
-def test_the_run_says_whose_it_is(held: LocalDbtCloud) -> None:
+def test_the_cause_of_a_run_ends_with_the_tag_of_its_task_instance(held: LocalDbtCloud) -> None:
     Life(trigger_reason="Nightly").execute()
     (run,) = held.get("runs/", include_related='["trigger"]')
     assert (
@@ -47,9 +47,7 @@ def test_the_run_says_whose_it_is(held: LocalDbtCloud) -> None:
 
 
 @pytest.mark.parametrize("killed_at", ["answer", "job_run_url", "job_run_id"])
-def test_the_next_try_takes_over_the_run_of_a_worker_that_was_killed(
-    held: LocalDbtCloud, killed_at: str
-) -> None:
+def test_the_next_try_reattaches_to_the_run_of_a_killed_worker(held: LocalDbtCloud, killed_at: str) -> None:
     life = Life()
     with pytest.raises(Killed):
         life.execute(killed_at)
@@ -62,7 +60,7 @@ def test_the_next_try_takes_over_the_run_of_a_worker_that_was_killed(
     assert runs(held) == [(1, "Success")]
 
 
-def test_a_worker_that_was_killed_before_it_started_a_run_leaves_none_to_wait_for(
+def test_a_worker_killed_before_it_triggered_a_run_leaves_none_to_reattach_to(
     held: LocalDbtCloud,
 ) -> None:
     life = Life()
@@ -73,7 +71,7 @@ def test_a_worker_that_was_killed_before_it_started_a_run_leaves_none_to_wait_fo
     assert runs(held) == [(1, "Queued")]
 
 
-def test_a_run_that_succeeded_meanwhile_is_the_tasks_own_success(held: LocalDbtCloud) -> None:
+def test_a_run_that_succeeded_between_two_tries_is_the_tasks_result(held: LocalDbtCloud) -> None:
     life = Life()
     life.execute()
     held.end_active_runs()
@@ -89,7 +87,7 @@ def test_a_run_that_failed_is_followed_by_another(held: LocalDbtCloud) -> None:
     assert runs(held) == [(1, "Error"), (2, "Success")]
 
 
-def test_a_run_whose_job_took_too_long_is_followed_by_another(held: LocalDbtCloud) -> None:
+def test_a_run_that_exceeded_the_jobs_time_limit_is_followed_by_another(held: LocalDbtCloud) -> None:
     message = "This run timed out after running for 1 minute."
     life = Life()
     with pytest.raises(DbtCloudJobRunTimedOut, match=message):
@@ -98,7 +96,7 @@ def test_a_run_whose_job_took_too_long_is_followed_by_another(held: LocalDbtClou
 
 
 @pytest.mark.parametrize("trouble", [{"drop": "before"}, {"drop": "after"}], ids=str)
-def test_a_start_without_an_answer_is_not_taken_for_the_run_before(
+def test_an_unanswered_trigger_request_is_not_mistaken_for_the_previous_run(
     held: LocalDbtCloud, trouble: dict[str, Any]
 ) -> None:
     message = "This run timed out after running for 1 minute."
@@ -112,7 +110,7 @@ def test_a_start_without_an_answer_is_not_taken_for_the_run_before(
     assert runs(held) == [(1, "Cancelled"), (2, "Success")]
 
 
-def test_a_run_that_somebody_cancelled_while_nobody_watched_is_not_started_again(held: LocalDbtCloud) -> None:
+def test_a_run_that_a_user_canceled_between_two_tries_is_not_triggered_again(held: LocalDbtCloud) -> None:
     life = Life()
     life.execute()
     held.cancel(1)
@@ -121,7 +119,7 @@ def test_a_run_that_somebody_cancelled_while_nobody_watched_is_not_started_again
     assert runs(held) == [(1, "Cancelled")]
 
 
-def test_a_run_that_the_task_itself_cancelled_is_followed_by_another(held: LocalDbtCloud) -> None:
+def test_a_run_that_the_task_itself_canceled_is_followed_by_another(held: LocalDbtCloud) -> None:
     life = Life(execution_timeout=timedelta(seconds=0.5))
     with pytest.raises(DbtCloudJobRunTimedOut, match="execution_timeout"):
         life.run()
@@ -129,7 +127,7 @@ def test_a_run_that_the_task_itself_cancelled_is_followed_by_another(held: Local
     assert life.retry().run(held.end_active_runs) == 2
 
 
-def test_sight_that_was_lost_is_found_again(held: LocalDbtCloud) -> None:
+def test_the_try_after_lost_contact_reattaches_to_the_run(held: LocalDbtCloud) -> None:
     life = Life(outage_tolerance=0.3)
     held.add_fault("/runs", method="GET", status=503, times=None)
     with pytest.raises(DbtCloudJobRunUnreachable):
@@ -151,13 +149,13 @@ TROUBLES = [
 
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=str)
-def test_a_start_without_an_answer_is_one_start(held: LocalDbtCloud, trouble: dict[str, Any]) -> None:
+def test_an_unanswered_trigger_request_starts_one_run(held: LocalDbtCloud, trouble: dict[str, Any]) -> None:
     held.add_fault("/run$", method="POST", **trouble)
     assert Life().run(held.end_active_runs) == 1
     assert runs(held) == [(1, "Success")]
 
 
-def test_a_run_that_is_hidden_at_first_is_not_started_again(held: LocalDbtCloud) -> None:
+def test_a_run_that_is_hidden_at_first_is_not_triggered_again(held: LocalDbtCloud) -> None:
     held.add_fault("/run$", method="POST", drop="after")
     held.add_fault("/runs", method="GET", hide_new_runs=0.2, times=None)
     assert Life().run(held.end_active_runs) == 1
@@ -172,20 +170,20 @@ def test_a_later_try_waits_for_a_run_that_is_hidden_at_first(held: LocalDbtCloud
     assert len(runs(held)) == 1
 
 
-def test_dbt_cloud_that_stays_away_is_an_error_and_no_run(held: LocalDbtCloud) -> None:
+def test_a_lasting_outage_is_an_error_and_starts_no_run(held: LocalDbtCloud) -> None:
     held.add_fault("/run$", method="POST", status=503, times=None)
     with pytest.raises(DbtCloudResponseError, match="503"):
         Life().execute()
     assert runs(held) == []
 
 
-def test_a_start_that_is_refused_is_not_tried_again(held: LocalDbtCloud) -> None:
+def test_a_rejected_trigger_request_is_not_repeated(held: LocalDbtCloud) -> None:
     with pytest.raises(DbtCloudResponseError, match="has no job 999 in account 1"):
         Life(job_id=999).execute()
     assert asked(held) == ["POST jobs/999/run"]
 
 
-def test_a_clear_starts_a_run_of_its_own(held: LocalDbtCloud) -> None:
+def test_a_cleared_task_starts_a_new_run(held: LocalDbtCloud) -> None:
     life = Life()
     assert life.run(held.end_active_runs) == 1
     assert life.clear().run(held.end_active_runs) == 2
@@ -193,7 +191,7 @@ def test_a_clear_starts_a_run_of_its_own(held: LocalDbtCloud) -> None:
     assert life.retry().run() == 2
 
 
-def test_a_clear_while_nobody_waits_leaves_no_run_behind(held: LocalDbtCloud) -> None:
+def test_a_cleared_task_cancels_the_run_that_its_killed_worker_left_active(held: LocalDbtCloud) -> None:
     life = Life()
     with pytest.raises(Killed):
         life.execute("answer")
@@ -208,7 +206,7 @@ def cancels_fail(held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("cancels_fail")
-def test_a_clear_starts_no_run_while_the_one_left_behind_goes_on(held: LocalDbtCloud) -> None:
+def test_a_cleared_task_starts_no_run_while_its_earlier_one_cannot_be_canceled(held: LocalDbtCloud) -> None:
     life = Life()
     with pytest.raises(Killed):
         life.execute("answer")
@@ -223,7 +221,7 @@ def test_a_clear_starts_no_run_while_the_one_left_behind_goes_on(held: LocalDbtC
 
 
 @pytest.mark.usefixtures("cancels_fail")
-def test_who_lost_a_race_and_cannot_cancel_waits_for_the_own_run(
+def test_the_loser_of_a_race_waits_for_its_own_run_if_it_cannot_cancel_it(
     held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     life = Life(reuse_existing_run=True)
@@ -247,7 +245,7 @@ def test_who_lost_a_race_and_cannot_cancel_waits_for_the_own_run(
     ids=str,
 )
 @pytest.mark.parametrize("account_id", [1, None])
-def test_where_nothing_can_have_been_started_no_try_looks_for_it(
+def test_no_try_searches_for_a_run_that_cannot_have_been_started(
     held: LocalDbtCloud,
     account_id: int | None,
     wrong: dict[str, str],
@@ -266,9 +264,7 @@ def test_where_nothing_can_have_been_started_no_try_looks_for_it(
     assert life.run(held.end_active_runs) == 1
 
 
-def test_what_can_never_be_asked_is_not_waited_for(
-    held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_proxy_fails_at_once(held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, held.host, extra={"proxies": {"https": "http://"}})
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
@@ -277,7 +273,7 @@ def test_what_can_never_be_asked_is_not_waited_for(
     assert waits == []
 
 
-def test_what_may_have_been_started_is_looked_for_although_the_next_start_is_refused(
+def test_a_run_that_may_have_been_started_is_found_although_the_next_request_was_rejected(
     held: LocalDbtCloud,
 ) -> None:
     held.add_fault("/runs$", method="GET", hide_new_runs=1, times=None)
@@ -289,7 +285,7 @@ def test_what_may_have_been_started_is_looked_for_although_the_next_start_is_ref
     assert life.retry().run(held.end_active_runs) == 1
 
 
-def test_a_kill_while_the_run_is_started_cancels_it(
+def test_a_kill_during_the_trigger_request_cancels_the_run(
     held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     life = Life()
@@ -306,7 +302,7 @@ def test_a_kill_while_the_run_is_started_cancels_it(
 @pytest.mark.parametrize(
     "trouble", [{"status": 503}, {"status": 429}, {"drop": "before"}, {"html": True}], ids=str
 )
-def test_the_look_after_a_lost_answer_is_patient(
+def test_the_search_after_a_lost_answer_tolerates_an_outage(
     held: LocalDbtCloud, trouble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Not for so long, but for as long as a run may be out of subscription.
@@ -318,7 +314,7 @@ def test_the_look_after_a_lost_answer_is_patient(
     assert len(runs(held)) == 1
 
 
-def test_the_providers_default_of_no_time_limit_is_ours(held: LocalDbtCloud) -> None:
+def test_a_timeout_of_none_in_hook_params_is_the_default(held: LocalDbtCloud) -> None:
     life = Life(hook_params={"timeout_seconds": None})
     with pytest.raises(Killed):
         life.execute("answer")
@@ -331,7 +327,7 @@ def test_a_cause_in_the_run_config_is_the_reason(held: LocalDbtCloud) -> None:
     assert run["trigger"]["cause"].startswith("Backfill [airflow ")
 
 
-def test_a_run_of_somebody_else_is_not_taken_over(held: LocalDbtCloud) -> None:
+def test_a_run_of_somebody_else_is_not_reattached_to(held: LocalDbtCloud) -> None:
     held.trigger(101)
     other = Life(ti=TaskInstance(run_id="another"))
     other.execute()
@@ -347,14 +343,6 @@ def test_another_airflow_with_the_same_names_keeps_its_runs(held: LocalDbtCloud)
     life = Life()
     life.retry().execute()
     assert len(runs(held)) == 2
-
-
-def test_without_airflows_notes_the_mark_alone_tells(held: LocalDbtCloud) -> None:
-    life = Life()
-    life.store = None
-    life.execute()
-    life.retry().execute()
-    assert len(runs(held)) == 1
 
 
 def test_each_mapped_task_instance_has_its_own_run(held: LocalDbtCloud) -> None:
@@ -376,7 +364,7 @@ class TestRetryFromFailure:
             life.run(lambda: self.fail(held))
         return life.retry()
 
-    def test_the_run_goes_on_from_its_failure(self, held: LocalDbtCloud) -> None:
+    def test_a_retry_resumes_the_run_from_its_failure(self, held: LocalDbtCloud) -> None:
         life = self.failed(held)
         held.clear_requests()
         assert life.run(held.end_active_runs) == 2
@@ -389,14 +377,14 @@ class TestRetryFromFailure:
         held.add_fault("/retry$", method="POST", **trouble)
         assert life.run(held.end_active_runs) == 2
 
-    def test_a_retry_is_taken_over_like_any_other_run(self, held: LocalDbtCloud) -> None:
+    def test_a_retried_run_is_reattached_to_like_any_other(self, held: LocalDbtCloud) -> None:
         life = self.failed(held)
         with pytest.raises(Killed):
             life.execute("answer")
         assert life.retry().run(held.end_active_runs) == 2
         assert len(runs(held)) == 2
 
-    def test_a_clear_goes_on_from_the_failure_too(self, held: LocalDbtCloud) -> None:
+    def test_a_cleared_task_resumes_from_the_failure_too(self, held: LocalDbtCloud) -> None:
         life = Life(retry_from_failure=True)
         with pytest.raises(DbtCloudJobRunFailed):
             life.run(lambda: self.fail(held))
@@ -404,7 +392,7 @@ class TestRetryFromFailure:
         assert held.get("runs/2/")["retrying_run_id"] == 1
 
     @pytest.mark.parametrize("status", [400, 404])
-    def test_where_it_is_refused_all_of_it_runs(self, held: LocalDbtCloud, status: int) -> None:
+    def test_a_full_run_is_triggered_if_the_retry_is_rejected(self, held: LocalDbtCloud, status: int) -> None:
         life = self.failed(held)
         held.add_fault("/retry$", method="POST", status=status)
         assert life.run(held.end_active_runs) == 2
@@ -417,13 +405,13 @@ class TestReuseExistingRun:
         assert Life(reuse_existing_run=True).run(held.end_active_runs) == 1
         assert len(runs(held)) == 1
 
-    def test_it_is_not_cancelled_with_the_task(self, held: LocalDbtCloud) -> None:
+    def test_a_joined_run_is_not_canceled_with_the_task(self, held: LocalDbtCloud) -> None:
         held.trigger(101)
         life = Life(reuse_existing_run=True)
         asyncio.run(life.execute().on_kill())
         assert runs(held) == [(1, "Queued")]
 
-    def test_its_end_by_somebody_is_no_reason_not_to_try_again(self, held: LocalDbtCloud) -> None:
+    def test_a_task_whose_joined_run_was_canceled_is_retried(self, held: LocalDbtCloud) -> None:
         held.trigger(101)
         life = Life(reuse_existing_run=True)
         with pytest.raises(DbtCloudJobRunException) as error:
@@ -431,13 +419,13 @@ class TestReuseExistingRun:
         assert not isinstance(error.value, AirflowFailException)
         assert life.retry().run(held.end_active_runs) == 2
 
-    def test_a_cleared_task_does_not_join_the_run_that_it_left_behind(self, held: LocalDbtCloud) -> None:
+    def test_a_cleared_task_does_not_join_its_own_earlier_run(self, held: LocalDbtCloud) -> None:
         life = Life(reuse_existing_run=True)
         life.execute()
         assert life.clear().run(held.end_active_runs) == 2
         assert runs(held) == [(1, "Cancelled"), (2, "Success")]
 
-    def test_not_to_know_of_others_is_no_failure(
+    def test_failing_to_list_other_runs_does_not_fail_the_task(
         self, held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         life = Life(reuse_existing_run=True, hook_params={"retry_limit": 0})
@@ -463,7 +451,7 @@ class TestReuseExistingRun:
         assert not trigger.owned
         assert runs(held) == [(1, "Queued"), (2, "Cancelled")]
 
-    def test_two_that_race_agree_on_the_winner(self, held: LocalDbtCloud) -> None:
+    def test_all_tasks_in_a_race_join_the_same_run(self, held: LocalDbtCloud) -> None:
         lives = [
             Life(ti=TaskInstance(run_id=f"run_{number}"), reuse_existing_run=True) for number in range(6)
         ]
@@ -501,7 +489,9 @@ class TestWithoutTheTriggerer:
             ("cancelled", DbtCloudJobRunCancelled),
         ],
     )
-    def test_it_waits_and_judges_alike(self, held: LocalDbtCloud, status: Status, expected: type) -> None:
+    def test_it_waits_and_reports_the_same_outcomes(
+        self, held: LocalDbtCloud, status: Status, expected: type
+    ) -> None:
         # Some status that nobody knows goes before the verdict.
         held.add_fault("/runs", method="GET", run_status=42, times=5)
         outcome = self.live(Life(deferrable=False))
@@ -510,7 +500,7 @@ class TestWithoutTheTriggerer:
         wait_until(lambda: outcome)
         assert isinstance(outcome[0], expected)
 
-    def test_sight_can_be_lost(self, held: LocalDbtCloud) -> None:
+    def test_an_outage_longer_than_tolerated_is_reported(self, held: LocalDbtCloud) -> None:
         held.add_fault("/runs", method="GET", status=503, times=None)
         with pytest.raises(DbtCloudJobRunUnreachable):
             Life(deferrable=False, outage_tolerance=0.3).execute()
@@ -530,6 +520,6 @@ class TestWithoutTheTriggerer:
         life.arguments["deferrable"] = True
         assert life.retry().run(held.end_active_runs) == 2
 
-    def test_without_a_wait_a_later_try_starts_no_second_run(self, held: LocalDbtCloud) -> None:
+    def test_without_wait_for_termination_a_later_try_starts_no_second_run(self, held: LocalDbtCloud) -> None:
         life = Life(wait_for_termination=False, deferrable=False)
         assert [life.execute(), life.retry().execute()] == [1, 1]

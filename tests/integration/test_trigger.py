@@ -1,4 +1,4 @@
-"""The trigger and the operator: each end of a run is told apart, and waiting is patient."""
+"""The trigger and the operator distinguish the ends of a run and tolerate outages."""
 
 import asyncio
 import time
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferred
+from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.exceptions import (
     DbtCloudJobRunCancelled,
@@ -15,8 +16,7 @@ from include.dbt_cloud.exceptions import (
 )
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from local_dbt_cloud.testing import LocalDbtCloud, Status
-from tests.task_instance import TaskInstance
+from tests.task_instance import context
 
 
 def trigger_for(run_id: int, **more: Any) -> DbtCloudRunJobTrigger:
@@ -53,7 +53,7 @@ def operator() -> DbtCloudRunJobOperator:
         ("cancelled", "cancelled", DbtCloudJobRunCancelled),
     ],
 )
-def test_a_run_that_ended_badly_fails_the_task_in_a_class_of_its_own(
+def test_each_bad_end_of_a_run_raises_its_own_exception(
     cloud: LocalDbtCloud,
     operator: DbtCloudRunJobOperator,
     status: Status,
@@ -66,10 +66,10 @@ def test_a_run_that_ended_badly_fails_the_task_in_a_class_of_its_own(
     with pytest.raises(
         error, match=rf"dbt Cloud run {run_id} ended: {status.capitalize()}\. Because\. See http"
     ):
-        operator.execute_complete({}, event)
+        operator.execute_complete(context(), event)
 
 
-def test_a_run_that_somebody_cancelled_is_not_retried() -> None:
+def test_a_canceled_run_is_not_retried_but_an_unreachable_one_is() -> None:
     assert issubclass(DbtCloudJobRunCancelled, AirflowFailException)
     assert not issubclass(DbtCloudJobRunUnreachable, AirflowFailException)
 
@@ -78,10 +78,10 @@ def test_a_run_that_succeeded_is_the_tasks_result(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
     run_id = cloud.create_run()
-    assert operator.execute_complete({}, event_of(trigger_for(run_id))) == run_id
+    assert operator.execute_complete(context(), event_of(trigger_for(run_id))) == run_id
 
 
-def test_a_run_that_is_out_of_sight_for_too_long_is_lost_and_not_judged(
+def test_a_run_that_is_unreachable_for_too_long_is_reported_as_such(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
     run_id = cloud.create_run("running")
@@ -90,12 +90,12 @@ def test_a_run_that_is_out_of_sight_for_too_long_is_lost_and_not_judged(
     assert event["status"] == "unreachable"
     with pytest.raises(
         DbtCloudJobRunUnreachable,
-        match=f"Lost contact with dbt Cloud run {run_id} .*unknown; last error: 503.* may still be active",
+        match=f"Lost contact with dbt Cloud run {run_id} .* last error: 503.* may still be active",
     ):
-        operator.execute_complete({}, event)
+        operator.execute_complete(context(), event)
 
 
-def test_an_unknown_status_is_waited_out_and_then_named(cloud: LocalDbtCloud) -> None:
+def test_an_unknown_status_is_tolerated_for_a_while_and_then_named(cloud: LocalDbtCloud) -> None:
     run_id = cloud.create_run()
     cloud.add_fault("/runs", run_status=42, times=5)
     assert event_of(trigger_for(run_id))["status"] == "success"
@@ -103,20 +103,19 @@ def test_an_unknown_status_is_waited_out_and_then_named(cloud: LocalDbtCloud) ->
     assert "unknown status 42" in event_of(trigger_for(run_id, outage_tolerance=0.5))["message"]
 
 
-def test_a_run_that_takes_too_long_is_cancelled_at_the_execution_timeout_alone(
+def test_only_the_execution_timeout_cancels_the_run(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
     run_id = cloud.create_run("running")
     waited = event_of(trigger_for(run_id, end_time=time.time() + 0.5))
     with pytest.raises(
-        DbtCloudJobRunTimedOut,
-        match="exceeded the task's timeout .last status: Running.. It may still be active",
+        DbtCloudJobRunTimedOut, match=r"the task's timeout \(last status: Running\)\. It may still be active"
     ):
-        operator.execute_complete({}, waited)
+        operator.execute_complete(context(), waited)
     assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Running"
     timed_out = event_of(trigger_for(run_id, execution_deadline=time.time() + 0.5))
     with pytest.raises(DbtCloudJobRunTimedOut, match="exceeded the task's execution_timeout"):
-        operator.execute_complete({}, timed_out)
+        operator.execute_complete(context(), timed_out)
     assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Cancelled"
 
 
@@ -126,13 +125,15 @@ def test_the_real_error_is_not_masked_by_another(
     event = event_of(trigger_for(cloud.create_run("error")))
     cloud.add_fault(".", status=404, times=None)
     with pytest.raises(DbtCloudJobRunFailed):
-        operator.execute_complete({}, event)
+        operator.execute_complete(context(), event)
 
 
 @pytest.mark.parametrize("event", [None, {}, {"status": "new"}])
-def test_an_event_that_makes_no_sense_is_no_verdict(operator: DbtCloudRunJobOperator, event: Any) -> None:
+def test_an_unexpected_event_does_not_decide_the_outcome(
+    operator: DbtCloudRunJobOperator, event: Any
+) -> None:
     with pytest.raises(DbtCloudJobRunUnreachable):
-        operator.execute_complete({}, event)
+        operator.execute_complete(context(), event)
 
 
 def test_whoever_kills_the_waiting_task_cancels_the_run(cloud: LocalDbtCloud) -> None:
@@ -142,13 +143,13 @@ def test_whoever_kills_the_waiting_task_cancels_the_run(cloud: LocalDbtCloud) ->
     assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Cancelled"
 
 
-def test_the_operator_defers_without_a_look_at_its_run(
+def test_the_operator_defers_without_polling_its_run(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
     # Which dbt Cloud may hide at first: the trigger is patient with that.
     cloud.add_fault("/runs", method="GET", hide_new_runs=60, times=None)
     with pytest.raises(TaskDeferred) as deferred:
-        operator.execute({"ti": TaskInstance()})
+        operator.execute(context())
     assert [one["times"] for one in cloud.faults()] == [None]
     cloud.clear_faults()
     assert isinstance(deferred.value.trigger, DbtCloudRunJobTrigger)
@@ -157,7 +158,7 @@ def test_the_operator_defers_without_a_look_at_its_run(
     cloud.cancel(run["id"])
 
 
-def test_patience_is_never_shorter_than_a_few_rounds(cloud: LocalDbtCloud) -> None:
+def test_the_outage_tolerance_allows_at_least_three_polls(cloud: LocalDbtCloud) -> None:
     run_id = cloud.create_run("running")
     event = event_of(trigger_for(run_id, poll_interval=0.3, outage_tolerance=0.1, end_time=time.time() + 0.7))
     assert event["status"] == "wait_timeout"
@@ -178,7 +179,7 @@ def test_patience_is_never_shorter_than_a_few_rounds(cloud: LocalDbtCloud) -> No
         ("running", "wait_timeout", DbtCloudJobRunTimedOut),
     ],
 )
-def test_the_verdict_is_dbt_clouds(
+def test_the_outcome_is_the_one_that_dbt_cloud_reports(
     cloud: LocalDbtCloud,
     operator: DbtCloudRunJobOperator,
     status: Status,
@@ -189,23 +190,23 @@ def test_the_verdict_is_dbt_clouds(
     # As the provider's trigger writes it.
     facts = {"status": event, "run_id": run_id, "message": "It said so."}
     if expected is None:
-        assert operator.execute_complete({"ti": TaskInstance()}, facts) == run_id
+        assert operator.execute_complete(context(), facts) == run_id
     else:
         with pytest.raises(expected):
-            operator.execute_complete({"ti": TaskInstance()}, facts)
+            operator.execute_complete(context(), facts)
 
 
-def test_a_cancel_that_fails_is_said(
+def test_a_cancel_that_fails_is_reported(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("include.dbt_cloud.hook.CANCEL_TIMEOUT", 0.2)
     event = event_of(trigger_for(cloud.create_run("running"), execution_deadline=time.time() + 0.5))
     cloud.add_fault("/cancel$", method="POST", status=503, times=None)
     with pytest.raises(DbtCloudJobRunTimedOut, match=r"could not be canceled: cancel it there. See http"):
-        operator.execute_complete({"ti": TaskInstance()}, event)
+        operator.execute_complete(context(), event)
 
 
-def test_time_that_is_up_while_results_are_read_changes_no_verdict(
+def test_a_timeout_while_results_are_read_does_not_change_the_outcome(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def too_late(*_: Any) -> None:
@@ -213,34 +214,45 @@ def test_time_that_is_up_while_results_are_read_changes_no_verdict(
 
     monkeypatch.setattr("include.dbt_cloud.operator.read_run_results", too_late)
     event = event_of(trigger_for(cloud.create_run()))
-    assert operator.execute_complete({"ti": TaskInstance()}, event) == event["run_id"]
+    assert operator.execute_complete(context(), event) == event["run_id"]
 
 
-def test_a_run_that_ended_before_the_operator_could_wait_is_judged_at_once(
+def test_a_run_that_ended_before_the_operator_deferred_is_reported_at_once(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
     cloud.add_fault("/run", run_status=20, times=None)
     with pytest.raises(DbtCloudJobRunFailed):
-        operator.execute({"ti": TaskInstance()})
+        operator.execute(context())
     cloud.cancel(operator.run_id)
 
 
 @pytest.mark.parametrize("trouble", [{}, {"status": 503}, {"drop": "before"}, {"drop": "after"}])
-def test_a_task_that_is_killed_while_it_holds_a_worker_cancels_its_run(
-    cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator, trouble: dict[str, Any]
+def test_a_task_killed_on_a_worker_cancels_its_run(
+    held: LocalDbtCloud, operator: DbtCloudRunJobOperator, trouble: dict[str, Any]
 ) -> None:
-    operator.run_id = cloud.create_run("running")
+    with pytest.raises(TaskDeferred):
+        operator.execute(context())
     if trouble:
-        cloud.add_fault("/cancel$", method="POST", **trouble)
+        held.add_fault("/cancel$", method="POST", **trouble)
     operator.on_kill()
-    assert cloud.get(f"runs/{operator.run_id}/")["status_humanized"] == "Cancelled"
+    assert held.get(f"runs/{operator.run_id}/")["status_humanized"] == "Cancelled"
+
+
+def test_cancel_on_kill_can_be_turned_off(held: LocalDbtCloud, operator: DbtCloudRunJobOperator) -> None:
+    operator.cancel_on_kill = False
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context())
+    operator.on_kill()
+    asyncio.run(deferred.value.trigger.on_kill())
+    assert held.get(f"runs/{operator.run_id}/")["status_humanized"] == "Queued"
 
 
 def test_a_kill_does_not_hang_when_dbt_cloud_is_gone(
-    cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
+    held: LocalDbtCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("include.dbt_cloud.hook.CANCEL_TIMEOUT", 0.2)
-    operator.run_id = cloud.create_run("running")
-    cloud.add_fault("/cancel$", method="POST", status=503, times=None)
+    with pytest.raises(TaskDeferred):
+        operator.execute(context())
+    held.add_fault("/cancel$", method="POST", status=503, times=None)
     operator.on_kill()
-    assert cloud.get(f"runs/{operator.run_id}/")["status_humanized"] == "Running"
+    assert held.get(f"runs/{operator.run_id}/")["status_humanized"] == "Queued"

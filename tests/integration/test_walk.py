@@ -1,4 +1,4 @@
-"""Two hundred lives of a task under random faults: never two runs, none left behind, no wrong verdict."""
+"""Two hundred task lifecycles under random faults: no doubled run, none left active, no wrong outcome."""
 
 import asyncio
 import random
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.exceptions import (
     DbtCloudConnectionError,
@@ -21,7 +22,6 @@ from include.dbt_cloud.exceptions import (
     DbtCloudResponseError,
 )
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from local_dbt_cloud.testing import LocalDbtCloud, Status
 from tests.integration.life import Life
 from tests.task_instance import Killed, TaskInstance
 
@@ -208,7 +208,9 @@ def live(cloud: LocalDbtCloud, number: int) -> tuple[Life, Fate, str]:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_random_walk(held: LocalDbtCloud, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_randomized_task_lifecycles_neither_double_nor_lose_runs(
+    held: LocalDbtCloud, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Longer than a fault hides a new run.
     monkeypatch.setattr("include.dbt_cloud.submitter.CONSISTENCY_WINDOW", 0.25)
     outcomes, met = set(), set()

@@ -1,0 +1,15 @@
+"""A clone of the last commit, which copies are made of."""
+
+from pathlib import Path
+
+import pytest
+
+from copying import PROJECT, run
+
+
+@pytest.fixture(scope="session")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of this repository's last commit."""
+    clone = tmp_path_factory.mktemp("source") / "starter"
+    run(PROJECT, "git", "clone", "--quiet", PROJECT, clone)
+    return clone
