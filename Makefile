@@ -14,6 +14,7 @@ COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-has
 LOCKS := requirements-dev.lock
 REQUIREMENTS := requirements-dev.in
 PROJECTS :=
+TYPED := dags include plugins
 TESTS := tests .astro
 ENVIRONMENTS :=
 DATA :=
@@ -28,9 +29,10 @@ test: $(READY) $(ENVIRONMENTS:%=.make/environments/%/ready) ## Run all tests; PY
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) $(TESTS)
 
 .PHONY: lint
-lint: $(READY) ## Check the style of the code
+lint: $(READY) ## Check style and types of the code
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy $(TYPED)
 
 .PHONY: lock lock-project
 lock: lock-project ## Resolve all requirements again, into the lock files
@@ -41,7 +43,7 @@ lock-project: $(READY)
 
 .PHONY: clean
 clean: ## Remove environments, caches, and the data of Airflow and dbt Cloud
-	rm -rf .make/venv .make/environments .pytest_cache .ruff_cache .hypothesis $(DATA)
+	rm -rf .make/venv .make/environments .mypy_cache .pytest_cache .ruff_cache .hypothesis $(DATA)
 
 .PHONY: help
 help: ## Show the commands

@@ -4,6 +4,7 @@ LOCKS += dev/requirements.lock
 REQUIREMENTS += dev/requirements.in
 # Slow ones first.
 TESTS := dev/tests $(TESTS)
+TYPED += dev
 ENVIRONMENTS += astro_runtime
 
 .PHONY: faults

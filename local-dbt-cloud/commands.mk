@@ -5,6 +5,7 @@ LOCKS += local-dbt-cloud/requirements.lock
 REQUIREMENTS += $(LOCAL_DBT_CLOUD_REQUIREMENTS)
 PROJECTS += local-dbt-cloud
 TESTS += local-dbt-cloud/tests
+TYPED += local-dbt-cloud/src
 DATA += .local_dbt_cloud
 
 .PHONY: local-dbt-cloud

@@ -2,6 +2,7 @@
 
 # Slow ones first.
 TESTS := scripts/tests $(TESTS)
+TYPED += scripts
 DATA += .airflow
 
 .PHONY: run
