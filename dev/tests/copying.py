@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from local_dbt_cloud.testing import environment_before_trust_ca
+
 PROJECT = Path(__file__).parents[2]
 COPIER = Path(sys.executable).with_name("copier")
 # What a part that was declined leaves no trace of.
@@ -30,10 +32,10 @@ def environment() -> dict[str, str]:
         "MFLAGS",
         "VIRTUAL_ENV",
         "PYTEST_",
-        "SSL_CERT",
-        "REQUESTS_CA",
     )
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+    ours = {
+        name: value for name, value in environment_before_trust_ca().items() if not name.startswith(others)
+    }
     path = [part for part in ours["PATH"].split(os.pathsep) if Path(part) != Path(sys.executable).parent]
     # Also where CI runs as another user than the one that cloned.
     git = {"GIT_CONFIG_COUNT": "3", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
