@@ -58,7 +58,7 @@ def test_the_import_works() -> None:
 
 
 def test_errors_and_sentences_are_those_of_the_code() -> None:
-    table = re.search(r"## When something goes wrong\n(.*?)\n## ", TEXT, re.S)[1]
+    table = re.search(r"## Troubleshooting\n(.*?)\n## ", TEXT, re.S)[1]
     code = "".join(
         path.read_text()
         for part in ("include", "scripts", "local-dbt-cloud/src")
