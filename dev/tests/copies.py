@@ -1,4 +1,4 @@
-"""Make copies of this repository with Copier, and run their commands."""
+"""Make copies of this repository with Copier, check their content, and run their commands."""
 
 import os
 import re
@@ -11,65 +11,84 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 COPIER = Path(sys.executable).with_name("copier")
-# What a part that was declined leaves no trace of.
-NAMES = {
+# Text that a copy must not have, by the question that was answered with no.
+DECLINED_TEXT = {
     "keep_local_dbt_cloud": r"local.dbt.cloud|make run|make start|\bscripts/|docker-compose",
     "keep_github_workflows": r"\.github|ASTRO_API_TOKEN",
 }
-# The tests' own settings ask whether the pytest plugin is there; ignoring absent folders does no harm.
-MAY_NAME = {"tests/conftest.py", ".gitignore", ".dockerignore", ".copier-answers.yml", "tests/test_image.py"}
-OURS = {"dev", "docs", ".ci", "copier.yml", "CONTRIBUTING.md", "CHANGELOG.md", "AGENTS.md", "LICENSE"}
+# Files that may have it: they check whether the pytest plugin is installed, or ignore paths.
+EXEMPT_FILES = {
+    "tests/conftest.py",
+    ".gitignore",
+    ".dockerignore",
+    ".copier-answers.yml",
+    "tests/test_image.py",
+}
+MAINTAINER_FILES = {
+    "dev", "docs", ".ci", "copier.yml", "CONTRIBUTING.md", "CHANGELOG.md", "AGENTS.md", "LICENSE",
+}  # fmt: skip
+# Prefixes of variables that this test run's make, Airflow, pytest and virtual environment set.
+FOREIGN_VARIABLES = (
+    "AIRFLOW", "LOCAL_DBT_CLOUD_", "MAKE", "MFLAGS", "VIRTUAL_ENV", "PYTEST_", "SSL_CERT", "REQUESTS_CA",
+)  # fmt: skip
+GIT_CONFIG = {
+    # CI may run as another user than the owner of the clone.
+    "safe.directory": "*",
+    "user.name": "A test",
+    "user.email": "test@example.com",
+}
 
 
-def environment() -> dict[str, str]:
-    """Return the environment without what this test run's make, Airflow and virtual environment set."""
-    others = (
-        "AIRFLOW",
-        "LOCAL_DBT_CLOUD_",
-        "MAKE",
-        "MFLAGS",
-        "VIRTUAL_ENV",
-        "PYTEST_",
-        "SSL_CERT",
-        "REQUESTS_CA",
-    )
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(others)}
-    path = [part for part in ours["PATH"].split(os.pathsep) if Path(part) != Path(sys.executable).parent]
-    # Also where CI runs as another user than the one that cloned.
-    git = {"GIT_CONFIG_COUNT": "3", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
-    git |= {"GIT_CONFIG_KEY_1": "user.name", "GIT_CONFIG_VALUE_1": "A test"}
-    git |= {"GIT_CONFIG_KEY_2": "user.email", "GIT_CONFIG_VALUE_2": "test@example.com"}
-    return ours | git | {"PATH": os.pathsep.join(path)}
+def clean_environment() -> dict[str, str]:
+    """Return the environment without foreign variables, and with a git configuration."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)
+    }
+    path = environment["PATH"].split(os.pathsep)
+    environment["PATH"] = os.pathsep.join(part for part in path if Path(part) != Path(sys.executable).parent)
+    environment["GIT_CONFIG_COUNT"] = str(len(GIT_CONFIG))
+    for number, (key, value) in enumerate(GIT_CONFIG.items()):
+        environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return environment
 
 
 def run(directory: Path, *command: str | Path, env: Mapping[str, str] | None = None) -> str:
-    """Run a command that must succeed; return what it printed."""
-    done = subprocess.run(
-        command, cwd=directory, env=environment() | dict(env or {}), stdin=subprocess.DEVNULL,
+    """Run a command that must succeed; return its output."""
+    process = subprocess.run(
+        command, cwd=directory, env=clean_environment() | dict(env or {}), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, f"{command} in {directory}:\n{done.stdout[-6000:]}"
-    return done.stdout
+    assert process.returncode == 0, f"{command} in {directory}:\n{process.stdout[-6000:]}"
+    return process.stdout
 
 
 def make_copy(destination: Path, source: Path, ref: str = "HEAD", **answers: bool) -> Path:
-    """Copy a version of a template, with answers to its questions."""
+    """Copy a version of a template with the given answers to its questions."""
     data = [f"--data={name}={str(value).lower()}" for name, value in answers.items()]
     data.append("--data=project_name=my-project")
     run(source, COPIER, "copy", "--quiet", "--defaults", f"--vcs-ref={ref}", *data, source, destination)
     return destination
 
 
-def files(directory: Path) -> list[str]:
-    """Return the files that a copy has in the beginning."""
-    listed = run(directory, "git", "ls-files", "--others", "--exclude-standard", "--cached")
-    return listed.splitlines()
+@contextmanager
+def temporary_copy(source: Path, directory: Path, **answers: bool) -> Iterator[Path]:
+    """Make a copy in a new git repository; delete it after the block, because its environment is large."""
+    copy = make_copy(directory / "my-project", source, **answers)
+    run(copy, "git", "init", "--quiet")
+    yield copy
+    shutil.rmtree(copy)
+
+
+def list_files(directory: Path) -> list[str]:
+    """Return the files that git does not ignore."""
+    output = run(directory, "git", "ls-files", "--others", "--exclude-standard", "--cached")
+    return output.splitlines()
 
 
 def lint_and_test(directory: Path, *variables: str) -> int:
-    """Run lint, the parse test and all tests but the slow ones; return how many passed.
+    """Run `make lint` and `make test` without slow tests; return the number of tests that passed.
 
-    :param variables: Of make, such as ``TESTS=tests .astro``.
+    :param variables: Variables for make, such as ``TESTS=tests .astro``.
     """
     run(directory, "make", "lint")
     arguments = "PYTEST_ARGS=-m 'not end_to_end' --numprocesses 0 -p no:cacheprovider"
@@ -78,27 +97,18 @@ def lint_and_test(directory: Path, *variables: str) -> int:
     return int(passed[1])
 
 
-@contextmanager
-def copied(source: Path, directory: Path, **answers: bool) -> Iterator[Path]:
-    """Make a copy in a git repository, and remove it after the block: its environment is large."""
-    copy = make_copy(directory / "my-project", source, **answers)
-    run(copy, "git", "init", "--quiet")
-    yield copy
-    shutil.rmtree(copy)
-
-
 def check_content(copy: Path, answers: Mapping[str, bool]) -> None:
-    """Assert that a copy has what was kept, nothing for maintainers, and no trace of what was declined."""
-    names = files(copy)
-    assert {name.split("/")[0] for name in names}.isdisjoint(OURS)
+    """Assert that a copy has the chosen parts, no files for maintainers, and no text of declined parts."""
+    names = list_files(copy)
+    assert {name.split("/")[0] for name in names}.isdisjoint(MAINTAINER_FILES)
     assert not [name for name in names if name.endswith(".jinja")]
     assert ("local-dbt-cloud/pyproject.toml" in names) is answers["keep_local_dbt_cloud"]
     assert ("scripts/run.py" in names) is answers["keep_local_dbt_cloud"]
     assert (".github/workflows/test.yaml" in names) is answers["keep_github_workflows"]
     for question in (question for question, kept in answers.items() if not kept):
-        for name in set(names) - MAY_NAME:
+        for name in set(names) - EXEMPT_FILES:
             text = (copy / name).read_text(encoding="utf-8", errors="replace")
-            found = re.search(NAMES[question], text, re.IGNORECASE)
-            assert found is None, f"{name} names {found[0]}"
+            found = re.search(DECLINED_TEXT[question], text, re.IGNORECASE)
+            assert found is None, f"{name} contains {found[0]}"
     assert (copy / "README.md").read_text().startswith("# my-project\n")
     assert (copy / ".astro/config.yaml").read_text() == "project:\n  name: my-project\n"
