@@ -42,7 +42,7 @@ lock-project: $(READY)
 	@$(COMPILE) requirements-dev.in -c .make/constraints.txt -o requirements-dev.lock
 
 .PHONY: clean
-clean: ## Delete environments, caches, and the data of Airflow and the local dbt Cloud
+clean: ## Delete environments, caches and local data
 	rm -rf .make/venv .make/environments .mypy_cache .pytest_cache .ruff_cache .hypothesis $(DATA)
 
 .PHONY: help

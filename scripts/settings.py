@@ -15,9 +15,9 @@ from scripts.exceptions import UserError
 
 PROJECT = Path(__file__).parent.parent
 DAG_ID = "check_before_running_dbt_cloud_job"
-# Host of the provider's default.
+# As in the dbt Cloud provider.
 DEFAULT_HOST = "cloud.getdbt.com"
-# Settings of another Airflow in the shell.
+# Prefixes of variables of another Airflow in the shell.
 FOREIGN_VARIABLES = ("AIRFLOW__", "AIRFLOW_HOME", "AIRFLOW_CONFIG")
 
 
@@ -88,13 +88,7 @@ def read_settings(airflow_home: Path | None = None) -> Settings:
     :param airflow_home: Default: ``.airflow``, or a directory in it for each real account.
     :raises UserError: A setting is missing or wrong.
     """
-    shell = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
-    # A dozen processes start from the same code: without a bytecode cache each compiles all of it.
-    shell.pop("PYTHONDONTWRITEBYTECODE", None)
-    # An empty value counts as not set, also for the child processes.
-    environment = {
-        name: value for name, value in {**dotenv_values(PROJECT / ".env"), **shell}.items() if value
-    }
+    environment = _read_environment()
     airflow_port = _parse_port(environment, "AIRFLOW_PORT", 8080)
     api_port = _parse_port(environment, "LOCAL_DBT_CLOUD_API_PORT", 8580)
     pages_port = _parse_port(environment, "LOCAL_DBT_CLOUD_PAGES_PORT", 8581)
@@ -103,7 +97,7 @@ def read_settings(airflow_home: Path | None = None) -> Settings:
     airflow_settings = read_airflow_settings()
     if as_json := environment.get("AIRFLOW_CONN_DBT_CONN"):
         connection = _connection_from_json(as_json)
-        source = "the environment" if "AIRFLOW_CONN_DBT_CONN" in shell else ".env"
+        source = "the environment" if "AIRFLOW_CONN_DBT_CONN" in os.environ else ".env"
     else:
         connection = _connection_from_file(airflow_settings, api_port)
         source = "airflow_settings.yaml"
@@ -136,6 +130,15 @@ def read_airflow_settings() -> dict[str, list[dict[str, Any]]]:
         return {kind: content.get(kind) or [] for kind in ("connections", "variables", "pools")}
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise UserError(f"Cannot read {path.name}: {error}") from error
+
+
+def _read_environment() -> dict[str, str]:
+    shell = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
+    # A dozen processes start from the same code: without a bytecode cache each compiles all of it.
+    shell.pop("PYTHONDONTWRITEBYTECODE", None)
+    variables = {**dotenv_values(PROJECT / ".env"), **shell}
+    # An empty value counts as not set, also for the child processes.
+    return {name: value for name, value in variables.items() if value}
 
 
 def _parse_port(environment: Mapping[str, str], variable: str, default: int) -> int:

@@ -46,4 +46,4 @@ def measure(context: BenchmarkContext) -> BenchmarkResult:
         ratio = milliseconds[str(path)] / milliseconds[str(TUTORIAL_DAG)]
         text = f"{path.name}, Airflow imported: at most 20% slower than the tutorial's Dag"
         targets.append(Target(text, f"{ratio - 1:+.0%}", ratio <= MAX_RATIO))
-    return BenchmarkResult("parse", "Parsing of a Dag file", METHOD.format(times=times), rows, targets)
+    return BenchmarkResult("parse", "Parsing a Dag file", METHOD.format(times=times), rows, targets)

@@ -34,11 +34,11 @@ class Observation:
         statuses, expected = self.run_statuses, scenario.expected_runs
         succeeded, failed = self.state == "success", self.state == "failed"
         any_active = any(run.active for run in self.runs)
-        # A state that a user set says nothing about the run.
+        # A state that a user set need not match the run.
         comparable = statuses and not any_active and not scenario.state_set_by_user
         not_canceled = any(
-            status == "Success" and due == "Cancelled"
-            for status, due in zip(statuses, expected, strict=False)
+            status == "Success" and expected_status == "Cancelled"
+            for status, expected_status in zip(statuses, expected, strict=False)
         )
         checks = {
             "task hangs": not succeeded and not failed,

@@ -27,7 +27,7 @@ operator. Both have the same arguments: deferrable, one retry, and those that th
 Three rules must hold:
 
 1. A Dag run starts one dbt run. A second one starts only after a failure or a clear.
-2. The task succeeds if and only if its run succeeds.
+2. The task succeeds if and only if its run succeeds, unless a user sets the state of the task.
 3. When a user ends the task, its run is canceled.
 
 Each cell shows whether they hold (✓, or ✗ with the violation), the final statuses of the runs that dbt

@@ -23,8 +23,8 @@ class Scenario:
     :param expected_log: Regular expressions, each found in what our task logs or pushes.
     :param expected_runs: Final statuses of the runs that leave the queue, oldest first.
     :param expected_state: Final state of the task.
-    :param state_set_by_user: Whether a user sets the state, which then says nothing about the run.
-    :param exclusive: Whether no other trial may run at the same time, as the fault affects all tasks.
+    :param state_set_by_user: Whether a user sets the state, which then need not match the run.
+    :param exclusive: Whether no other trial may run at the same time, because the fault affects all tasks.
     :param task_count: Number of tasks that run the job at the same time.
     :param kill_worker: Whether the Dag kills its worker as soon as dbt Cloud started the run.
     :param arguments: Additional arguments of the operator.
@@ -52,7 +52,7 @@ class Scenario:
 
 
 def start(trial: "Trial") -> None:
-    """Start the Dag only."""
+    """Start the Dag: the fault is in its file or its arguments."""
     trial.start()
 
 
@@ -71,7 +71,7 @@ def fail_polls(**fault: Any) -> Inject:
 
     def inject(trial: "Trial") -> None:
         trial.start()
-        trial.wait_for_deferral()
+        trial.wait_until_waiting()
         fault_id = trial.inject_fault(method="GET", path=trial.poll_path, **fault)
         trial.wait_for_fault(fault_id, while_deferred=True)
 
@@ -88,7 +88,7 @@ def hide_new_run(trial: "Trial") -> None:
 def replace_triggerer(trial: "Trial") -> None:
     """Kill the triggerer and start another one."""
     trial.start()
-    trial.wait_for_deferral()
+    trial.wait_until_waiting()
     trial.stack.kill_triggerer()
     trial.stack.start_triggerer()
     trial.wait_for_second_triggerer()
@@ -97,7 +97,7 @@ def replace_triggerer(trial: "Trial") -> None:
 def restart_dbt_cloud(trial: "Trial") -> None:
     """Kill and start the local dbt Cloud, which then cancels the runs that were active."""
     trial.start()
-    trial.wait_for_deferral()
+    trial.wait_until_waiting()
     trial.stack.kill_dbt_cloud()
     trial.stack.start_dbt_cloud()
     trial.end_runs("success")
@@ -108,7 +108,7 @@ def mark_task(state: str) -> Inject:
 
     def inject(trial: "Trial") -> None:
         trial.start()
-        trial.wait_for_deferral()
+        trial.wait_until_waiting()
         trial.mark_task(state)
 
     return inject
@@ -117,7 +117,7 @@ def mark_task(state: str) -> Inject:
 def mark_task_and_fail_cancel(trial: "Trial") -> None:
     """Mark the waiting task failed while dbt Cloud answers 503 to cancel requests."""
     trial.start()
-    trial.wait_for_deferral()
+    trial.wait_until_waiting()
     trial.inject_fault(method="POST", path=f"/runs/{trial.runs()[-1].id}/cancel$", status=503, times=2)
     trial.mark_task("failed")
 
@@ -125,10 +125,10 @@ def mark_task_and_fail_cancel(trial: "Trial") -> None:
 def clear_waiting_task(trial: "Trial") -> None:
     """Clear the waiting task."""
     trial.start()
-    trial.wait_for_deferral()
+    trial.wait_until_waiting()
     trial.clear_tasks()
     trial.wait_for_runs(2)
-    trial.wait_for_deferral(run_count=2)
+    trial.wait_until_waiting(run_count=2)
 
 
 def clear_successful_task(trial: "Trial") -> None:
@@ -143,7 +143,7 @@ def clear_successful_task(trial: "Trial") -> None:
 def cancel_run(trial: "Trial") -> None:
     """Cancel the run in dbt Cloud."""
     trial.start()
-    trial.wait_for_deferral()
+    trial.wait_until_waiting()
     trial.cancel_newest_run()
     trial.end_runs("success")
 
@@ -168,7 +168,7 @@ def race(trial: "Trial") -> None:
     fault_id = trial.inject_fault(method="POST", path=trial.submit_path, delay=8, times=2)
     trial.start()
     trial.wait_for_fault(fault_id)
-    trial.wait_for_deferral()
+    trial.wait_until_waiting()
 
 
 def exceed_timeout(trial: "Trial") -> None:

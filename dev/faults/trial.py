@@ -132,10 +132,10 @@ class Trial:
 
     # Conditions
 
-    def wait_for_deferral(self, run_count: int = 1) -> None:
-        """Wait until all tasks wait for their runs, and until the job has some runs and the first started.
+    def wait_until_waiting(self, run_count: int = 1) -> None:
+        """Wait until all tasks wait for their runs, deferred or in a worker, and the first run has started.
 
-        Tasks that are not deferrable wait in a worker.
+        :param run_count: Number of runs that the job must have.
         """
         self._wait("tasks to wait", lambda: all(self._is_waiting(*item) for item in self.tasks().items()))
         self._wait("a run to start", lambda: len(self.runs()) >= run_count and self.runs()[0].started)
@@ -146,7 +146,7 @@ class Trial:
         self._wait("another triggerer", lambda: len(self._triggerer_logs(task_id, task)) > 1)
 
     def wait_for_fault(self, fault_id: int, while_deferred: bool = False) -> None:
-        """Wait until a fault was applied as often as requested, then remove it.
+        """Wait until a fault was applied as often as requested or the Dag run has ended, then remove it.
 
         :param while_deferred: Whether to stop waiting as soon as a task is no longer deferred.
         """
@@ -156,7 +156,7 @@ class Trial:
             resumed = while_deferred and any(task["state"] != "deferred" for task in self.tasks().values())
             return is_used_up or resumed or self._dag_run_ended()
 
-        self._wait("requests to meet the fault", is_done)
+        self._wait("requests that the fault affects", is_done)
         self._remove_fault(fault_id)
 
     def wait_for_runs(self, count: int) -> None:
@@ -181,7 +181,7 @@ class Trial:
         return task["state"] == "running" and run_id is not None
 
     def _triggerer_logs(self, task_id: str, task: dict[str, Any]) -> list[Path]:
-        # A trigger's log file is the only sign that a triggerer started it.
+        # The REST API does not tell whether a triggerer has started a trigger; its log file does.
         logs = self.stack.settings.airflow_home / "logs" / f"dag_id={self.dag_id}" / f"run_id={RUN_ID}"
         return list((logs / f"task_id={task_id}").glob(f"attempt={task['try_number']}.log.trigger.*"))
 
