@@ -8,15 +8,16 @@ from dev.temporary_stack import TemporaryDbtCloud
 from scripts.exceptions import UserError
 from scripts.settings import Settings
 
-VARIANTS = {OURS: "ours", TUTORIAL: "tutorial"}
+# Columns of the table, and names of the checks in the workload.
+VARIANTS = (OURS, TUTORIAL)
 # Number of checks by number of runs in the history; the tutorial's check is slow with a long history.
 REPETITIONS = {
-    1: {"ours": 20, "tutorial": 20},
-    1000: {"ours": 20, "tutorial": 10},
-    10_000: {"ours": 20, "tutorial": 5},
-    50_000: {"ours": 20, "tutorial": 1},
+    1: {OURS: 20, TUTORIAL: 20},
+    1000: {OURS: 20, TUTORIAL: 10},
+    10_000: {OURS: 20, TUTORIAL: 5},
+    50_000: {OURS: 20, TUTORIAL: 1},
 }
-QUICK_REPETITIONS = {1: {"ours": 5, "tutorial": 5}, 1000: {"ours": 5, "tutorial": 2}}
+QUICK_REPETITIONS = {1: {OURS: 5, TUTORIAL: 5}, 1000: {OURS: 5, TUTORIAL: 2}}
 MIN_SPEEDUP = 50
 SPEEDUP_HISTORY = 10_000
 
@@ -37,27 +38,23 @@ def measure(context: BenchmarkContext) -> BenchmarkResult:
         with context.progress.status(f"Check with {runs}"):
             with local_dbt_cloud(context.history_settings, history) as dbt_cloud:
                 costs = {
-                    column: measure_check(context.history_settings, dbt_cloud, variant, times[variant])
-                    for column, variant in VARIANTS.items()
+                    variant: measure_check(context.history_settings, dbt_cloud, variant, times[variant])
+                    for variant in VARIANTS
                 }
-        requests[history] = Row(
-            f"{runs}: requests", {column: cost["requests"] for column, cost in costs.items()}
-        )
-        milliseconds[history] = Row(
-            f"{runs}: milliseconds", {column: cost["milliseconds"] for column, cost in costs.items()}
-        )
-        times_ms = ", ".join(f"{column} {cost['milliseconds']:,.0f} ms" for column, cost in costs.items())
-        context.progress.done(f"Check with {runs}: {times_ms}")
-    counts = [times["tutorial"] for times in repetitions.values()]
+        for key, rows in (("requests", requests), ("milliseconds", milliseconds)):
+            rows[history] = Row(f"{runs}: {key}", {variant: cost[key] for variant, cost in costs.items()})
+        results = ", ".join(f"{variant} {cost['milliseconds']:,.0f} ms" for variant, cost in costs.items())
+        context.progress.done(f"Check with {runs}: {results}")
+    counts = [times[TUTORIAL] for times in repetitions.values()]
     return BenchmarkResult(
         "check",
         "Check whether the job is idle",
-        METHOD.format(ours=repetitions[1]["ours"], most=max(counts), least=min(counts)),
+        METHOD.format(ours=repetitions[1][OURS], most=max(counts), least=min(counts)),
         [*requests.values(), *milliseconds.values()],
         _targets(requests, milliseconds),
         {
-            column: [(float(history), row.values[column]) for history, row in milliseconds.items()]
-            for column in VARIANTS
+            variant: [(float(history), row.values[variant]) for history, row in milliseconds.items()]
+            for variant in VARIANTS
         },
     )
 
