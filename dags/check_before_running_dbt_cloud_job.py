@@ -1,16 +1,16 @@
 """
-### Run a dbt Cloud job, unless it is running already
+### Run a dbt Cloud job, unless it is already running
 
-`check_job_is_not_running` asks dbt Cloud, in one request, whether a run of the job is active. If so, its log
-says which, since when and where to see it, and `trigger_job` is skipped. Otherwise `trigger_job` starts a
-run, waits for its end without holding a worker, and logs what became of each model and test. A retry goes on
-with the run of the try before it. A run that succeeds updates the asset `dbt_cloud_job`.
+`check_job_is_not_running` checks in one request whether the job has an active run. If it has, the log names
+the run with its link, and `trigger_job` is skipped. Otherwise `trigger_job` starts a run, waits for its end
+without occupying a worker slot, and logs the result of each model and test. A retry reattaches to the run of
+the previous try. A successful run updates the asset `dbt_cloud_job`.
 
 **Use it** when other people, or dbt Cloud's own schedule, may start the same job.
 
-**Change** the job with the Airflow variable `dbt_cloud_job_id`, the account with the connection `dbt_conn`,
-on a laptop both in the file `.env`. To run the job whenever the Dag that loads your data is done, instead of
-daily, let that Dag's last task have `outlets=[Asset("loaded")]`, and write `schedule=[Asset("loaded")]` here.
+**Change** the job with the Airflow variable `dbt_cloud_job_id`, and the account with the connection
+`dbt_conn`; on a laptop, set both in `.env`. To run the job when another Dag has loaded your data, instead of
+daily, give that Dag's last task `outlets=[Asset("loaded")]`, and set `schedule=[Asset("loaded")]` here.
 """
 
 from datetime import timedelta
@@ -51,7 +51,7 @@ def check_before_running_dbt_cloud_job() -> None:
         dbt_cloud_conn_id=DBT_CLOUD_CONN_ID,
         job_id=JOB_ID,
         deferrable=True,
-        # Who starts the job between the check and here has won: this task waits for that run.
+        # If somebody starts the job after the check, wait for that run instead of queueing a second one.
         reuse_existing_run=True,
         execution_timeout=timedelta(hours=2),
         outlets=[JOB_ASSET],

@@ -1,12 +1,12 @@
 """
-### Report on the models whenever the dbt Cloud job has built them
+### Report on the models after the dbt Cloud job has built them
 
 `check_before_running_dbt_cloud_job` updates the asset `dbt_cloud_job` when its run succeeds. That starts this
-Dag, which finds in the asset's event what became of each model and test.
+Dag, which reads the result of each model and test from the asset event.
 
-**Use it** as the beginning of whatever depends on fresh models: a report, an export, a forecast.
+**Use it** as a start for anything that needs fresh models: a report, an export, a forecast.
 
-**Change** `report`, and the schedule if it is to wait for other assets too.
+**Change** `report`, and the schedule if the Dag must wait for other assets too.
 """
 
 import logging
@@ -20,7 +20,7 @@ from pendulum import datetime
 from include.dbt_cloud.results import format_results
 
 JOB_ASSET = Asset("dbt_cloud_job")
-# Printed lines take another route to the log, and may end up in a group that the UI collapses.
+# Not print: Airflow's UI collapses printed lines.
 log = logging.getLogger("airflow.task")
 
 
@@ -43,8 +43,8 @@ def report_on_dbt_models() -> None:
         events = triggering_asset_events.get(JOB_ASSET)
         results = events[-1].extra if events else {}
         if "nodes" not in results:
-            raise AirflowFailException("No dbt results: they come with the asset, from the job's own Dag.")
-        log.info("Run %s of dbt Cloud, %s: %s", results["run_id"], results["href"], format_results(results))
+            raise AirflowFailException("The asset event has no dbt results: run the job's own Dag instead.")
+        log.info("dbt Cloud run %s, %s: %s", results["run_id"], results["href"], format_results(results))
         return results["counts"]
 
     report()

@@ -1,10 +1,10 @@
 """
-### Run some models of a dbt Cloud job, chosen in a form
+### Run selected models of a dbt Cloud job
 
-Press Trigger: the form asks for models to build, models to leave out, a full refresh, and a schema. The job
-runs with these instead of its own steps; the job itself stays as it is.
+Press Trigger: a form asks for the models to build and to exclude, a full refresh, and a schema. The job runs
+once with these instead of its own steps; its settings do not change.
 
-**Use it** to build a model again after a fix, to backfill one, or to try a change in a schema of your own.
+**Use it** to rebuild a model after a fix, to backfill one, or to try a change in a separate schema.
 
 **Change** the defaults in `params`, or `dbt build` to another command.
 """

@@ -1,12 +1,12 @@
 """
 ### Do other work while a dbt Cloud job runs
 
-`trigger_job` starts a run and ends at once. `other_work` goes on beside it, `wait_for_job` waits for the
-run's end without holding a worker, and `get_run_results` fetches what dbt wrote about the run.
+`trigger_job` starts a run and ends at once. `other_work` runs in parallel, `wait_for_job` waits for the end
+of the run without occupying a worker slot, and `get_run_results` downloads one of its artifacts.
 
-**Use it** when something can be done meanwhile, or when several tasks wait for the same run.
+**Use it** when there is other work to do meanwhile, or when several tasks wait for the same run.
 
-**Change** `other_work`, and the path of the artifact: `manifest.json` and `catalog.json` are others.
+**Change** `other_work`, and the path of the artifact, for example to `manifest.json` or `catalog.json`.
 """
 
 from datetime import timedelta

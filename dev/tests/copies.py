@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from local_dbt_cloud.testing import environment_before_trust_ca
+
 PROJECT = Path(__file__).parents[2]
 COPIER = Path(sys.executable).with_name("copier")
 # Text that a copy must not have, by the question that was answered with no.
@@ -27,10 +29,8 @@ EXEMPT_FILES = {
 MAINTAINER_FILES = {
     "dev", "docs", ".ci", "copier.yml", "CONTRIBUTING.md", "CHANGELOG.md", "AGENTS.md", "LICENSE",
 }  # fmt: skip
-# Prefixes of variables that this test run's make, Airflow, pytest and virtual environment set.
-FOREIGN_VARIABLES = (
-    "AIRFLOW", "LOCAL_DBT_CLOUD_", "MAKE", "MFLAGS", "VIRTUAL_ENV", "PYTEST_", "SSL_CERT", "REQUESTS_CA",
-)  # fmt: skip
+# Prefixes of variables that belong to this test run.
+FOREIGN_VARIABLES = ("AIRFLOW", "LOCAL_DBT_CLOUD_", "MAKE", "MFLAGS", "VIRTUAL_ENV", "PYTEST_")
 GIT_CONFIG = {
     # CI may run as another user than the owner of the clone.
     "safe.directory": "*",
@@ -41,9 +41,9 @@ GIT_CONFIG = {
 
 def clean_environment() -> dict[str, str]:
     """Return the environment without foreign variables, and with a git configuration."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)
-    }
+    # Test runs trust only the certificate of the local dbt Cloud; package managers need the public ones.
+    variables = environment_before_trust_ca().items()
+    environment = {name: value for name, value in variables if not name.startswith(FOREIGN_VARIABLES)}
     path = environment["PATH"].split(os.pathsep)
     environment["PATH"] = os.pathsep.join(part for part in path if Path(part) != Path(sys.executable).parent)
     environment["GIT_CONFIG_COUNT"] = str(len(GIT_CONFIG))

@@ -58,7 +58,7 @@ def test_the_example_imports() -> None:
 
 
 def test_error_messages_are_in_the_code() -> None:
-    table = re.search(r"## When something goes wrong\n(.*?)\n## ", TEXT, re.S)[1]
+    table = re.search(r"## Troubleshooting\n(.*?)\n## ", TEXT, re.S)[1]
     code = "".join(
         path.read_text()
         for part in ("include", "scripts", "local-dbt-cloud/src")

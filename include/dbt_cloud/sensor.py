@@ -30,7 +30,8 @@ class DbtCloudJobRunSensor(ProviderSensor):
 
     :raises DbtCloudJobRunNotSucceeded: The run did not succeed; not retried.
     :raises DbtCloudJobRunTimedOut: ``timeout`` or ``execution_timeout`` passed.
-    :raises DbtCloudJobRunUnreachable: dbt Cloud was unreachable for 30 minutes; the run may still be active.
+    :raises DbtCloudJobRunUnreachable: Deferred: dbt Cloud was unreachable for 30 minutes; the run may still be
+        active.
     """
 
     @cached_property

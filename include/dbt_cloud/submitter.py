@@ -89,7 +89,8 @@ class JobRunSubmitter:
             # Somebody cleared the task since then.
             self._leave_behind(run)
             return None
-        if run.is_active or run.outcome == "success":
+        # Without an outcome it may be active, also in a status that is not known.
+        if run.outcome in (None, "success"):
             self.log.info("Reattaching to dbt Cloud run %s, which an earlier try started.", run.id)
             self.owned_run = run
             return run
@@ -101,7 +102,7 @@ class JobRunSubmitter:
         return None
 
     def _leave_behind(self, run: JobRun) -> None:
-        if run.is_active and not self.cancel(run.id):
+        if run.outcome is None and not self.cancel(run.id):
             raise DbtCloudJobRunException(
                 f"dbt Cloud run {run.id}, started before the task was cleared, could not be canceled and may "
                 f"still be active. No second run was started. See {run.href}"

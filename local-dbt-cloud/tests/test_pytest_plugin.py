@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from local_dbt_cloud.testing import environment_before_trust_ca, trust_ca
+
 PACKAGE = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 
@@ -51,6 +53,7 @@ def test_an_account_of_yours_is_served_instead_of_the_demo(tmp_path: Path, tiny_
     tiny_account.write_text(account)
     (tmp_path / "test_it.py").write_text(f"""
 import pytest
+from local_dbt_cloud.testing import environment_before_trust_ca, trust_ca
 from pathlib import Path
 
 @pytest.fixture(scope="session")
@@ -97,7 +100,7 @@ def test_the_wheel_alone_serves_the_demo_and_its_fixtures(tmp_path: Path) -> Non
     subprocess.run([base, "-m", "venv", "--without-pip", environment], check=True, timeout=120)
     install = [uv, "pip", "install", "--quiet", "--python", str(environment / "bin" / "python")]
     install += ["--constraint", str(PACKAGE / "requirements.lock"), f"{wheel}[pytest]"]
-    subprocess.run(install, check=True, timeout=300)
+    subprocess.run(install, check=True, timeout=300, env=environment_before_trust_ca())
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "test_three_lines.py").write_text(THREE_LINES)
@@ -106,3 +109,15 @@ def test_the_wheel_alone_serves_the_demo_and_its_fixtures(tmp_path: Path) -> Non
         [environment / "bin" / "local-dbt-cloud", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert re.search(r"--account ACCOUNT", shown)
+
+
+def test_what_was_trusted_before_can_be_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CA_BEFORE_LOCAL_DBT_CLOUD", raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", "/a/company.pem")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    for _ in range(2):
+        trust_ca()
+        assert os.environ["SSL_CERT_FILE"] == os.environ["REQUESTS_CA_BUNDLE"] != "/a/company.pem"
+    before = environment_before_trust_ca()
+    assert before["SSL_CERT_FILE"] == "/a/company.pem"
+    assert "REQUESTS_CA_BUNDLE" not in before

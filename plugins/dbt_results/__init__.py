@@ -1,1 +1,1 @@
-"""A tab in Airflow's UI that shows what dbt said of each node of a task's run."""
+"""The tab "dbt results" in Airflow's UI: the results of a task's dbt Cloud run, node by node."""

@@ -1,4 +1,4 @@
-"""Serves the page of a task instance to whoever may read its Dag's XComs."""
+"""Serve a task instance's page to users who may read its Dag's XComs."""
 
 import json
 import secrets
@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader
 from plugins.dbt_results.timeline import draw
 
 TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
-# What the page may do in a browser: show itself inside Airflow, with its own style and script.
+# The page may be framed by Airflow, and has its own style and script.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{}'; frame-ancestors 'self'"
 
 app = FastAPI(title="dbt results", docs_url=None, redoc_url=None, openapi_url=None)
@@ -26,8 +26,8 @@ app = FastAPI(title="dbt results", docs_url=None, redoc_url=None, openapi_url=No
 def show_results(
     dag_id: str, run_id: str, task_id: str, session: SessionDep, map_index: str = "-1"
 ) -> HTMLResponse:
-    """Show what the operator pushed when the run ended, or why there is nothing to show."""
-    # For a task that is not mapped the tab leaves its placeholder there.
+    """Show the results that the operator pushed, or why there are none."""
+    # For a task that is not mapped, Airflow leaves the placeholder in place.
     index = int(map_index) if map_index.isdecimal() else -1
     results = _results(session, dag_id, run_id, task_id, index)
     timeline = draw(results["nodes"]) if results else None
@@ -46,5 +46,5 @@ def _results(session: Any, dag_id: str, run_id: str, task_id: str, map_index: in
     found = session.scalars(query).first()
     value = XComModel.deserialize_value(found) if found else None
     value = json.loads(value) if isinstance(value, str) else value
-    # Another operator may push something else under this name.
+    # Another operator may use the key for something else.
     return value if isinstance(value, dict) and {"nodes", "counts", "href"} <= value.keys() else None

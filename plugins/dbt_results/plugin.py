@@ -1,11 +1,11 @@
-"""Tells Airflow of the tab and of the pages behind it."""
+"""Register the tab and its pages with Airflow."""
 
 from airflow.plugins_manager import AirflowPlugin
 
 from plugins.dbt_results.pages import app
 
 PREFIX = "dbt-results"
-# Without a slash before it, for Airflow may be served below a path of its own. The UI fills in the names.
+# Relative, because Airflow may be served below a base path. The UI fills in the placeholders.
 HREF = PREFIX + "/?dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}"
 
 

@@ -1,17 +1,17 @@
-"""Lays the nodes of a run out on a time axis: a lane for each thread, a bar for each node."""
+"""Lay out a run's nodes on a time axis: one lane per thread, one bar per node."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 WIDTH, LANE, LEFT, TOP = 1000, 26, 90, 22
-# So many marks on the axis, about.
-MARKS = 6
+# Approximate number of ticks on the axis.
+TICKS = 6
 
 
 @dataclass
 class Bar:
-    """A node on the timeline: its times in seconds from the first start, its place in the drawing."""
+    """A node on the timeline: times in seconds since the first start, position in the drawing."""
 
     node: dict[str, Any]
     lane: int
@@ -22,34 +22,34 @@ class Bar:
 
     @property
     def y(self) -> int:
-        """The upper edge."""
+        """Upper edge."""
         return TOP + self.lane * LANE + 4
 
     @property
     def name(self) -> str:
-        """The node's name, without its type, its project and the digest of a test."""
+        """Name of the node without type, project and, for a test, its hash."""
         kind, _, *names = self.node["unique_id"].split(".")
         return ".".join(names[:1] if kind == "test" else names)
 
 
 @dataclass
 class Timeline:
-    """What the page draws: bars, the names of the lanes, marks of the axis as place and text."""
+    """What the page draws: bars, names of the lanes, ticks of the axis as position and label."""
 
     bars: list[Bar]
     lanes: list[str]
-    marks: list[tuple[float, str]]
+    ticks: list[tuple[float, str]]
     seconds: float
     width: int = WIDTH
 
     @property
     def height(self) -> int:
-        """Of the whole drawing."""
+        """Height of the drawing."""
         return TOP + len(self.lanes) * LANE + 6
 
 
 def draw(nodes: list[dict[str, Any]]) -> Timeline | None:
-    """Lay out the nodes that ran; None if none did.
+    """Return the layout of the nodes that ran, None if none did.
 
     :param nodes: As ``read_run_results`` of ``include.dbt_cloud.results`` gives them.
     """
@@ -68,13 +68,13 @@ def draw(nodes: list[dict[str, Any]]) -> Timeline | None:
     for bar in bars:
         bar.x, bar.width = LEFT + bar.start * scale, max((bar.end - bar.start) * scale, 1.5)
     step = _step(seconds)
-    marks = [(LEFT + n * step * scale, f"{n * step:g} s") for n in range(int(seconds / step) + 1)]
-    return Timeline(bars, [_lane_name(lane) for lane in lanes], marks, seconds)
+    ticks = [(LEFT + n * step * scale, f"{n * step:g} s") for n in range(int(seconds / step) + 1)]
+    return Timeline(bars, [_lane_name(lane) for lane in lanes], ticks, seconds)
 
 
 def _step(seconds: float) -> float:
-    """Return a round number of seconds between two marks."""
-    rough, unit = seconds / MARKS, 0.001
+    """Return a round number of seconds between two ticks."""
+    rough, unit = seconds / TICKS, 0.001
     while unit * 10 < rough:
         unit *= 10
     return next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
@@ -86,5 +86,5 @@ def _natural(thread_id: str) -> tuple[int, str]:
 
 
 def _lane_name(thread_id: str) -> str:
-    # dbt's own name is "Thread-1 (worker)".
+    # dbt calls it "Thread-1 (worker)".
     return thread_id.split(" ")[0].replace("-", " ")

@@ -84,7 +84,7 @@ def test_the_job_is_not_read_while_the_dag_is_parsed(dag) -> None:
 )
 def test_the_report_says_what_it_needs_if_no_results_came(dag_bag: DagBag, events: dict[Asset, Any]) -> None:
     report = dag_bag.dags["report_on_dbt_models"].get_task("report")
-    with pytest.raises(AirflowFailException, match="No dbt results: they come with the asset"):
+    with pytest.raises(AirflowFailException, match="The asset event has no dbt results"):
         report.python_callable(triggering_asset_events=events)
 
 

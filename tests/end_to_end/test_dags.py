@@ -14,7 +14,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from include.dbt_cloud.results import table_of
+from include.dbt_cloud.results import format_results
 from scripts.airflow_api import AirflowApi
 from scripts.dbt_cloud_api import DbtCloudApi
 from scripts.processes import free_port
@@ -251,7 +251,8 @@ def test_the_report_follows_a_run_of_the_job(stack: Stack) -> None:
     report = stack.first_run("report_on_dbt_models")
     assert stack.xcom("report_on_dbt_models", report, "report") == results["counts"]
     # The UI collapses groups: the table is the first entry outside of them.
-    assert table_of(results) in outside_of_groups(stack.log("report_on_dbt_models", report, "report"))[0]
+    entries = stack.log("report_on_dbt_models", report, "report")
+    assert format_results(results) in outside_of_groups(entries)[0]
 
 
 def outside_of_groups(entries: list[str]) -> list[str]:
@@ -280,9 +281,9 @@ def test_the_tab_shows_the_results_inside_airflow(stack: Stack) -> None:
         browser.switch_to.frame(browser.find_element(By.TAG_NAME, "iframe"))
         wait_until(lambda: browser.find_elements(By.CSS_SELECTOR, "svg .bar"), 60)
         assert len(browser.find_elements(By.CSS_SELECTOR, "svg .bar")) > 80
-        assert f"Run {results['run_id']} of dbt Cloud" in browser.find_element(By.TAG_NAME, "h1").text
+        assert f"dbt Cloud run {results['run_id']}" in browser.find_element(By.TAG_NAME, "h1").text
         # The frame may not leave Airflow: the link opens a page of its own.
-        browser.find_element(By.LINK_TEXT, "See it in dbt Cloud").click()
+        browser.find_element(By.LINK_TEXT, "Open in dbt Cloud").click()
         wait_until(lambda: len(browser.window_handles) == 2, 30)
         browser.switch_to.window(browser.window_handles[1])
         wait_until(lambda: "Success" in browser.page_source, 30)

@@ -71,9 +71,8 @@ def test_a_poll_is_one_request_per_hundred_runs_over_one_connection(
             await asyncio.to_thread(cloud.end_active_runs)
             await asyncio.gather(*(ended(subscription) for subscription in subscriptions))
             assert len(asyncio.all_tasks()) == 2
-        # The watcher ends with the last one who waits.
-        await asyncio.sleep(0.01)
-        assert len(asyncio.all_tasks()) == 1
+        # The poller ends with its last subscription.
+        await wait_until_async(lambda: len(asyncio.all_tasks()) == 1)
         assert not RunPoller._pollers
 
     asyncio.run(watch())

@@ -345,6 +345,24 @@ def test_another_airflow_with_the_same_names_keeps_its_runs(held: LocalDbtCloud)
     assert len(runs(held)) == 2
 
 
+def test_a_run_in_an_unknown_status_is_reattached_not_doubled(held: LocalDbtCloud) -> None:
+    life = Life()
+    with pytest.raises(Killed):
+        life.execute("answer")
+    held.add_fault("/runs$", method="GET", run_status=42, times=None)
+    assert life.retry().execute().run_id == 1
+    assert len(runs(held)) == 1
+
+
+def test_a_run_in_an_unknown_status_is_canceled_by_a_clear(held: LocalDbtCloud) -> None:
+    life = Life()
+    with pytest.raises(Killed):
+        life.execute("answer")
+    held.add_fault("/runs$", method="GET", run_status=42, times=None)
+    life.clear().execute()
+    assert runs(held) == [(1, "Cancelled"), (2, "Queued")]
+
+
 def test_each_mapped_task_instance_has_its_own_run(held: LocalDbtCloud) -> None:
     lives = [Life(ti=TaskInstance(map_index=index)) for index in range(2)]
     for life in lives:

@@ -101,11 +101,11 @@ def test_what_failed_comes_first_and_what_was_skipped_is_folded(browser: Chrome,
         "Database Error",
         "Got 3 results, <b>configured</b>",
         "Got 1 result",
-        "2 skipped, for",
+        "2 skipped, because",
         "Timeline",
     ]
     places = [text.index(part) for part in order]
     assert places == sorted(places)
     assert f"{LONG}3" not in text[: places[-1]]
-    assert "3 more, the least important, are left out" in text
+    assert "3 more nodes, the least important, are left out" in text
     assert len(browser.find_elements(By.CSS_SELECTOR, "svg .bar")) == 44

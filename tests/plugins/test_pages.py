@@ -37,7 +37,7 @@ def test_who_may_not_read_the_dag_is_refused(client: TestClient) -> None:
 def test_who_may_read_it_learns_why_there_is_nothing(client: TestClient) -> None:
     answer = client.get(PAGE, headers=token("VIEWER"))
     assert answer.status_code == 200
-    assert "They appear here as soon as the dbt Cloud run of a task has ended" in answer.text
+    assert "They appear here when the task's dbt Cloud run has ended" in answer.text
     assert "frame-ancestors 'self'" in answer.headers["Content-Security-Policy"]
 
 

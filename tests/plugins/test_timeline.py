@@ -37,7 +37,7 @@ def test_a_bar_lies_where_its_time_is() -> None:
     assert second.x == pytest.approx(first.x + first.width)
     assert second.x + second.width == pytest.approx(WIDTH - 10)
     assert timeline.seconds == 10
-    assert [text for _, text in timeline.marks] == ["0 s", "2 s", "4 s", "6 s", "8 s", "10 s"]
+    assert [text for _, text in timeline.ticks] == ["0 s", "2 s", "4 s", "6 s", "8 s", "10 s"]
 
 
 def test_names_are_short() -> None:
@@ -63,4 +63,4 @@ def test_everything_is_inside_the_drawing(seed: int) -> None:
     for bar in timeline.bars:
         assert LEFT <= bar.x <= bar.x + bar.width <= WIDTH
         assert 0 < bar.y < timeline.height
-    assert 1 <= len(timeline.marks) <= 12
+    assert 1 <= len(timeline.ticks) <= 12

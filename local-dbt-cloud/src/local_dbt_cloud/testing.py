@@ -31,6 +31,8 @@ STATUSES: dict[str, int] = {
     "cancelled": 30,
 }
 TOKEN = "local-token"  # noqa: S105 - the public default of the emulator
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+TRUSTED_BEFORE = "CA_BEFORE_LOCAL_DBT_CLOUD"
 SECONDS_TO_START = 60
 SECONDS_TO_STOP = 15
 
@@ -50,7 +52,23 @@ def trust_ca() -> None:
     Call it in ``pytest_configure`` of your ``conftest.py``: aiohttp reads ``SSL_CERT_FILE`` when it is
     imported. Public authorities are left out, so that no test can reach a real dbt Cloud.
     """
-    os.environ["SSL_CERT_FILE"] = os.environ["REQUESTS_CA_BUNDLE"] = str(certificates() / "ca.pem")
+    # A child of this process that calls it too keeps what was trusted first.
+    os.environ.setdefault(TRUSTED_BEFORE, json.dumps({name: os.environ.get(name) for name in CA_VARIABLES}))
+    for name in CA_VARIABLES:
+        os.environ[name] = str(certificates() / "ca.pem")
+
+
+def environment_before_trust_ca() -> dict[str, str]:
+    """Return the environment with the authorities that were trusted before ``trust_ca``.
+
+    For a child process that talks to the world, such as an installer.
+    """
+    environment = dict(os.environ)
+    for name, value in json.loads(environment.pop(TRUSTED_BEFORE, "{}")).items():
+        environment.pop(name, None)
+        if value is not None:
+            environment[name] = value
+    return environment
 
 
 class LocalDbtCloud:
