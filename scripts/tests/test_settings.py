@@ -151,10 +151,10 @@ def test_a_malformed_airflow_settings_file_is_rejected(project: Path, text: str)
         read_settings()
 
 
-def test_airflow_settings_has_only_fake_values_and_says_so() -> None:
-    text = (module.PROJECT / "airflow_settings.yaml").read_text()
-    assert "fake" in text.split("airflow:")[0]
-    assert ".env" in text.split("airflow:")[0]
+def test_airflow_settings_connects_to_the_local_dbt_cloud_and_says_so() -> None:
+    header, _, _ = (module.PROJECT / "airflow_settings.yaml").read_text().partition("airflow:")
+    assert "the local dbt Cloud only" in " ".join(header.replace("#", "").split())
+    assert ".env" in header
     (connection,) = read_airflow_settings()["connections"]
     assert (connection["conn_type"], connection["conn_host"]) == ("dbt_cloud", "local-dbt-cloud:8580")
     assert connection["conn_password"] == "local-token"
