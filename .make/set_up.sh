@@ -1,4 +1,4 @@
-# Create a virtual environment that holds exactly what lock files pin.
+# Create a virtual environment with exactly the packages of lock files.
 # Usage: PYTHON=python3.11 sh .make/set_up.sh .make/venv LOCK... [--editable PROJECT]
 set -eu
 venv=$1
@@ -11,15 +11,15 @@ while [ "$1" != -- ]; do
         *) set -- "$@" --requirement "$1"; shift ;;
     esac
 done
-shift # What is left are pip's and uv's options: --requirement LOCK ...
+shift # What remains: --requirement LOCK ...
 
 if [ -z "$PYTHON" ]; then
-    echo "This project needs Python 3.11, 3.12 or 3.13: install one, or name it with make PYTHON=/path/to/python." >&2
+    echo "Python 3.11, 3.12 or 3.13 was not found: install one, or set its path with make PYTHON=/path/to/python." >&2
     exit 1
 fi
 
-echo "Setting up $venv: the first time takes a minute or two."
-# From scratch each time, so that nothing stays that the lock files no longer pin.
+echo "Creating $venv, which takes a minute or two the first time."
+# Recreated each time, so that packages removed from the lock files disappear.
 rm -rf "$venv"
 "$PYTHON" -m venv --without-pip "$venv"
 
@@ -34,13 +34,13 @@ pip_install() {
 
 uv=$(command -v uv || echo .make/venv/bin/uv)
 if [ ! -x "$uv" ]; then
-    # The lock file pins uv too: pip installs that version and checks its hashes.
+    # pip installs the version of uv in the lock file and checks its hashes.
     awk '/^[a-z]/ {of_uv = /^uv==/} of_uv' requirements-dev.lock > "$venv/uv.txt"
     pip_install --requirement "$venv/uv.txt"
 fi
 export VIRTUAL_ENV="$venv"
 if ! "$uv" pip sync --quiet $(echo "$@" | sed 's/--requirement //g'); then
-    # pip knows settings that uv does not, such as a company's registry in pip.conf.
+    # pip reads settings that uv ignores, such as a company's package index in pip.conf.
     pip_install --require-hashes "$@"
 fi
 if [ -n "$editable" ]; then

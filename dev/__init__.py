@@ -1,1 +1,1 @@
-"""Tools of the maintainers of this starter: fault injection, benchmarks, screenshots. Never in a copy."""
+"""Tools for maintainers of this starter: fault injection, benchmarks, screenshots. Never part of a copy."""

@@ -1,25 +1,25 @@
-# For maintainers of this starter.
+# Targets for maintainers of this starter.
 
 LOCKS += dev/requirements.lock
 REQUIREMENTS += dev/requirements.in
-# Slow ones first.
+# Before the other tests: these are the slowest.
 TESTS := dev/tests $(TESTS)
 TYPED += dev
 ENVIRONMENTS += astro_runtime
 
 .PHONY: faults
-faults: $(READY) ## Inject all faults, ours beside the provider; write docs/faults.md
+faults: $(READY) ## Inject faults into our operator and the provider's; write docs/faults.md
 	@$(BIN)/python -m dev.faults
 
 .PHONY: bench
-bench: $(READY) ## Run the benchmarks and write docs/benchmarks.md
+bench: $(READY) ## Run the benchmarks; write docs/benchmarks.md
 	@$(BIN)/python -m dev.benchmark
 
 .PHONY: screenshots
-screenshots: $(READY) ## Take the README's pictures in a real browser
+screenshots: $(READY) ## Take the README's pictures in a browser
 	@$(BIN)/python -m dev.screenshots
 
-# What Astro Runtime has installed, and nothing else: the deployed part's tests run there.
+# Only the packages of the Astro Runtime image, for tests of what is deployed.
 .make/environments/astro_runtime/ready: dev/astro_runtime.lock $(READY)
 	@$(SET_UP) $(@D) $<
 

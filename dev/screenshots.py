@@ -1,4 +1,4 @@
-"""`make screenshots`: runs the main Dag once, and takes the README's pictures of it in a real browser."""
+"""`make screenshots`: run the main Dag once and take the README's pictures in a real browser."""
 
 import dataclasses
 import io
@@ -12,59 +12,57 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from scripts.command import main
-from scripts.demonstration import TRIGGER, Demonstration
-from scripts.failure import Failure
+from scripts.cli import main
+from scripts.demo import TRIGGER_TASK, Demo
+from scripts.exceptions import UserError
 from scripts.progress import Progress
+from scripts.report import DagRunResult
 from scripts.settings import DAG_ID, PROJECT, Settings
 from scripts.stack import airflow, check_connection, local_dbt_cloud
 from tests import browser
 
 PICTURES = PROJECT / "docs" / "pictures"
-# So few that a picture stays small in git, and enough for an interface.
+# Small enough for git, and sufficient for a user interface.
 COLORS = 256
 WIDTH, HEIGHT = 1280, 720
+PAGE_TIMEOUT = 60
 
 
-def take(settings: Settings, progress: Progress) -> None:
-    """Bring up a stack in a directory of its own, run the Dag, take the pictures, stop all.
+def take_screenshots(settings: Settings, progress: Progress) -> None:
+    """Start a stack in a temporary directory, run the Dag, and take the pictures.
 
-    :raises Failure: there is no browser, or the Dag run did not come out as it must.
+    :raises UserError: Chromium is missing, the connection is not local, or the Dag run failed.
     """
     if not browser.IS_INSTALLED:
-        raise Failure("There is no Chromium with its chromedriver: install both.")
-    with TemporaryDirectory() as directory:
-        place = Path(directory)
-        settings = dataclasses.replace(settings, airflow_home=place / "airflow", data_dir=place / "dbt_cloud")
-        if not settings.is_local:
-            raise Failure("The pictures show the local dbt Cloud: take AIRFLOW_CONN_DBT_CONN out of .env.")
+        raise UserError("Chromium or its chromedriver is not installed: install both.")
+    if not settings.is_local:
+        raise UserError("The pictures show the local dbt Cloud: remove AIRFLOW_CONN_DBT_CONN from .env.")
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        settings = dataclasses.replace(
+            settings, airflow_home=directory / "airflow", data_dir=directory / "dbt_cloud"
+        )
         with local_dbt_cloud(settings, progress), airflow(settings, progress, schedule=False) as api:
             api.pause(DAG_ID, False)
-            demonstration = Demonstration(settings, api, check_connection(settings), progress)
-            outcome = demonstration.idle_job_is_run()
-            with browser.chromium() as chromium, progress.waiting("Taking pictures"):
-                take_pictures(chromium, settings, outcome.dag_run_id, outcome.dbt_run_id)
-        progress.done(f"Three pictures are in {PICTURES.relative_to(PROJECT)}")
+            result = Demo(settings, api, check_connection(settings), progress).run_idle_job()
+            with browser.chromium() as chromium, progress.status("Taking pictures"):
+                take_pictures(chromium, settings, result)
+    progress.done(f"Wrote three pictures to {PICTURES.relative_to(PROJECT)}")
 
 
-def take_pictures(chromium: Chrome, settings: Settings, dag_run_id: str, dbt_run_id: int) -> None:
-    """Take the Dag's graph, the tab of the task that ran dbt, and the run's page in the local dbt Cloud."""
-    dag_run = f"{settings.airflow_url}/dags/{DAG_ID}/runs/{dag_run_id}"
+def take_pictures(chromium: Chrome, settings: Settings, result: DagRunResult) -> None:
+    """Take the graph of the Dag run, the task's tab "dbt results", and the page of the dbt run."""
     browser.show(chromium, WIDTH, HEIGHT)
     chromium.get(settings.airflow_url)
-    # How wide the graph is beside the tab is kept where the choice of the graph is.
+    # Airflow's UI keeps the choice of the graph and the widths of its panels in the local storage.
     panels = {"details-panel,main-panel": {"expandToSizes": {}, "layout": [35, 65]}}
     for key, value in {"default_dag_view": "graph", "react-resizable-panels:graph-ltr": panels}.items():
         chromium.execute_script("localStorage.setItem(...arguments)", key, json.dumps(value))
-    _take(chromium, "graph", dag_run, lambda: chromium.find_elements(By.CSS_SELECTOR, ".react-flow__node"))
-    _take(
-        chromium,
-        "dbt_results",
-        f"{dag_run}/tasks/{TRIGGER}/plugin/dbt_results",
-        lambda: _has_results(chromium),
-    )
-    run_page = f"http://localhost:{settings.pages_port}/deploy/1/projects/1/runs/{dbt_run_id}/"
-    _take(chromium, "local_run", run_page, lambda: "Success" in chromium.page_source)
+    tab = f"{result.url}/tasks/{TRIGGER_TASK}/plugin/dbt_results"
+    dbt_run = f"{settings.pages_url}/deploy/1/projects/1/runs/{result.dbt_run_id}/"
+    _take(chromium, "graph", result.url, lambda: chromium.find_elements(By.CSS_SELECTOR, ".react-flow__node"))
+    _take(chromium, "dbt_results", tab, lambda: _has_results(chromium))
+    _take(chromium, "local_run", dbt_run, lambda: "Success" in chromium.page_source)
 
 
 def _has_results(chromium: Chrome) -> bool:
@@ -77,11 +75,11 @@ def _has_results(chromium: Chrome) -> bool:
 
 def _take(chromium: Chrome, name: str, url: str, is_ready: Callable[[], object]) -> None:
     chromium.get(url)
-    WebDriverWait(chromium, 60, ignored_exceptions=[Exception]).until(lambda _: is_ready())
+    WebDriverWait(chromium, PAGE_TIMEOUT, ignored_exceptions=[Exception]).until(lambda _: is_ready())
     PICTURES.mkdir(parents=True, exist_ok=True)
     picture = Image.open(io.BytesIO(chromium.get_screenshot_as_png())).convert("RGB")
     picture.quantize(COLORS).save(PICTURES / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
-    main("make screenshots", __doc__, take)
+    main("make screenshots", __doc__, take_screenshots)

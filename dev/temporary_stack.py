@@ -1,4 +1,4 @@
-"""Run Airflow and a local dbt Cloud in a directory of their own and on free ports."""
+"""Run Airflow and a local dbt Cloud in a temporary directory and on free ports."""
 
 import contextlib
 import json
@@ -18,27 +18,35 @@ from scripts.progress import Progress
 from scripts.settings import Connection, Settings
 
 TOKEN = "token-of-a-temporary-stack"  # noqa: S105 - of a local dbt Cloud that ends with the command
-# Variables of other stacks, and of the make that called us.
-FOREIGN = ("AIRFLOW", "LOCAL_DBT_CLOUD_", "PYTHONDONTWRITEBYTECODE", "MAKE", "MFLAGS", "VIRTUAL_ENV")
-# Dags run without being unpaused, and no file is parsed twice.
+# Prefixes of variables that belong to another stack, or to the make that called this command.
+FOREIGN_VARIABLES = (
+    "AIRFLOW",
+    "LOCAL_DBT_CLOUD_",
+    "PYTHONDONTWRITEBYTECODE",
+    "MAKE",
+    "MFLAGS",
+    "VIRTUAL_ENV",
+)
 AIRFLOW_ENVIRONMENT = {
     "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+    # The files do not change: parse them once.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
 }
 
 
 class TemporaryDbtCloud(LocalDbtCloud):
-    """A local dbt Cloud whose process can be measured or killed."""
+    """A local dbt Cloud whose process can be measured and killed."""
 
     def __init__(self, settings: Settings, process: subprocess.Popen[bytes]) -> None:
-        api, pages = f"https://localhost:{settings.api_port}", f"http://localhost:{settings.pages_port}"
-        super().__init__(api, pages, settings.data_dir, TOKEN)
+        super().__init__(
+            f"https://localhost:{settings.api_port}", settings.pages_url, settings.data_dir, TOKEN
+        )
         self.process = process
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the shell's environment without variables that concern another stack."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    """Return the shell's environment without variables that belong to another stack."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
 
 
 def settings_in(directory: Path) -> Settings:
@@ -52,17 +60,18 @@ def settings_in(directory: Path) -> Settings:
         airflow_home=directory / "airflow",
         data_dir=directory / "dbt_cloud",
         connection=Connection(fields["host"], "1", TOKEN, json.dumps(fields)),
-        connection_is_from="the temporary stack",
+        connection_source="the temporary stack",
         job_id="1",
         environment=clean_environment() | {"LOCAL_DBT_CLOUD_TOKEN": TOKEN},
     )
 
 
 def account(name: str, project: Path, command: str, jobs: Mapping[int, str]) -> dict[str, Any]:
-    """Return an account whose jobs can all run at the same time.
+    """Return the content of an account file whose jobs can all run at the same time.
 
     Each job has its own database: only one process at a time can write to a DuckDB file.
 
+    :param name: Name of the account and its project.
     :param project: Directory of the dbt project.
     :param command: dbt command of each job.
     :param jobs: Names of the jobs by their IDs.
@@ -85,10 +94,11 @@ def account(name: str, project: Path, command: str, jobs: Mapping[int, str]) -> 
 def local_dbt_cloud(
     settings: Settings, account: Mapping[str, Any], history: int = 0
 ) -> Iterator[TemporaryDbtCloud]:
-    """Run a local dbt Cloud with an account while the block runs.
+    """Run a local dbt Cloud while the block runs.
 
+    :param account: Content of its account file.
     :param history: Number of finished runs to create first.
-    :raises Failure: It does not start; says why.
+    :raises UserError: It did not start.
     """
     account_file = settings.data_dir.with_name("account.yaml")
     account_file.parent.mkdir(parents=True, exist_ok=True)
@@ -101,11 +111,11 @@ def local_dbt_cloud(
 def airflow(
     settings: Settings, dags: Path, dag_id: str, environment: Mapping[str, str] = stack.NO_VARIABLES
 ) -> contextlib.AbstractContextManager[AirflowApi]:
-    """Run an Airflow with the Dags of a directory, not paused, while the block runs.
+    """Run an Airflow while the block runs, with the Dags of a directory unpaused.
 
     :param dag_id: Dag to wait for: the last one that Airflow parses.
-    :param environment: Variables of every Airflow process, beside those of the stack.
-    :raises Failure: It does not start, or a Dag file does not import; says why.
+    :param environment: Additional environment variables of all Airflow processes.
+    :raises UserError: It did not start, or a Dag file cannot be imported.
     """
     variables = {**AIRFLOW_ENVIRONMENT, **environment}
     return stack.airflow(settings, Progress(quiet=True), dags=dags, dag_id=dag_id, environment=variables)

@@ -1,1 +1,1 @@
-"""What `make` calls."""
+"""The commands `make run` and `make start`, which run Airflow and the local dbt Cloud on this machine."""

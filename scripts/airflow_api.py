@@ -1,48 +1,55 @@
-"""The few calls of Airflow's REST API that the commands need."""
+"""Client of Airflow's REST API."""
 
 import json
 from typing import Any
 
 import httpx
 
-from scripts.failure import Failure
+from scripts.exceptions import UserError
 
-AIRFLOW_PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
 class AirflowApi:
-    """A client of a local Airflow whose users are all admins."""
+    """A client of a local Airflow in which every user is an admin.
+
+    :param url: Base URL of Airflow.
+    """
 
     def __init__(self, url: str) -> None:
-        # An Airflow on this machine is not behind a proxy, whatever the environment says.
+        # A local Airflow is never behind the environment's proxy.
         self._client = httpx.Client(base_url=url, timeout=30, trust_env=False)
 
     def log_in(self) -> None:
-        """Get a token for the calls that follow."""
+        """Get a token for the following requests."""
         token = self._client.get("/auth/token").raise_for_status().json()["access_token"]
         self._client.headers["Authorization"] = f"Bearer {token}"
 
     def is_healthy(self) -> bool:
-        """Return whether the scheduler, the triggerer, the Dag processor and the database are all healthy."""
+        """Return whether the database, scheduler, triggerer and Dag processor are healthy."""
         try:
-            parts = self._client.get("/api/v2/monitor/health").raise_for_status().json()
+            health = self._client.get("/api/v2/monitor/health").raise_for_status().json()
         except httpx.HTTPError:
             return False
-        return all(parts[part]["status"] == "healthy" for part in AIRFLOW_PARTS)
+        return all(health[component]["status"] == "healthy" for component in COMPONENTS)
 
-    def is_up(self) -> bool:
-        """Return whether Airflow's API server listens."""
+    def is_listening(self) -> bool:
+        """Return whether Airflow's API server accepts connections."""
         try:
             self._client.get("/api/v2/version")
         except httpx.ConnectError:
             return False
         except httpx.HTTPError:
-            # Slow, or in the middle of something: it is there.
+            # It accepted the connection, but is slow or restarting.
             return True
         return True
 
     def import_settings(self, settings: dict[str, list[dict[str, Any]]]) -> None:
-        """Create or update what airflow_settings.yaml holds, as the Astro CLI does at every start."""
+        """Create or update the objects of airflow_settings.yaml, as the Astro CLI does at every start.
+
+        :param settings: ``connections``, ``variables`` and ``pools``.
+        :raises UserError: Airflow rejected one of them.
+        """
         for entry in settings["connections"]:
             extra = entry.get("conn_extra")
             fields = {
@@ -67,62 +74,72 @@ class AirflowApi:
             }
             self._upsert("pools", "name", fields)
 
-    def get_dag(self, dag_id: str) -> dict[str, Any] | None:
-        """Return a Dag, None while Airflow does not know it."""
-        answer = self._client.get(f"/api/v2/dags/{dag_id}")
-        return None if answer.status_code == 404 else answer.raise_for_status().json()
-
-    def import_errors(self) -> list[str]:
-        """Return the errors of Dag files that do not import."""
-        errors = self._client.get("/api/v2/importErrors").raise_for_status().json()["import_errors"]
+    def get_import_errors(self) -> list[str]:
+        """Return the Dag files that cannot be imported, each with its error."""
+        errors = self._get("importErrors").json()["import_errors"]
         return [f"{error['filename']}: {error['stack_trace'].strip().splitlines()[-1]}" for error in errors]
+
+    def has_dag(self, dag_id: str) -> bool:
+        """Return whether Airflow has parsed a Dag."""
+        return self._get(f"dags/{dag_id}", missing_ok=True).is_success
+
+    def is_paused(self, dag_id: str) -> bool:
+        """Return whether a Dag is paused."""
+        return self._get(f"dags/{dag_id}").json()["is_paused"]
 
     def pause(self, dag_id: str, is_paused: bool) -> None:
         """Pause or unpause a Dag."""
         self._client.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": is_paused}).raise_for_status()
 
-    def active_dag_runs(self, dag_id: str) -> int:
-        """Return how many runs of a Dag are queued or running."""
-        states = {"state": ["queued", "running"]}
-        answer = self._client.get(f"/api/v2/dags/{dag_id}/dagRuns", params=states)
-        return answer.raise_for_status().json()["total_entries"]
+    def count_active_dag_runs(self, dag_id: str) -> int:
+        """Return the number of queued and running runs of a Dag."""
+        return self._get(f"dags/{dag_id}/dagRuns", state=["queued", "running"]).json()["total_entries"]
 
     def trigger_dag(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
-        """Trigger a Dag with params; its run will have this id."""
+        """Trigger a Dag run with a given ID; ``conf`` overrides the Dag's params."""
         fields = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
         self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json=fields).raise_for_status()
 
     def get_dag_runs(self, dag_id: str) -> list[dict[str, Any]]:
         """Return the runs of a Dag."""
-        return self._client.get(f"/api/v2/dags/{dag_id}/dagRuns").raise_for_status().json()["dag_runs"]
+        return self._get(f"dags/{dag_id}/dagRuns").json()["dag_runs"]
 
     def get_dag_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """Return a Dag run."""
-        return self._client.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").raise_for_status().json()
+        return self._get(f"dags/{dag_id}/dagRuns/{run_id}").json()
 
     def get_task_instances(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
-        """Return the task instances of a Dag run by their task ids."""
-        answer = self._client.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")
-        return {one["task_id"]: one for one in answer.raise_for_status().json()["task_instances"]}
+        """Return the task instances of a Dag run by task ID."""
+        task_instances = self._get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances").json()["task_instances"]
+        return {one["task_id"]: one for one in task_instances}
 
     def get_xcom(self, dag_id: str, run_id: str, task_id: str, key: str) -> Any:
-        """Return a value that a task pushed, None if it pushed none."""
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
-        answer = self._client.get(path)
-        return None if answer.status_code == 404 else answer.raise_for_status().json()["value"]
+        """Return a value that a task pushed; None if it pushed none."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
+        response = self._get(path, missing_ok=True)
+        return response.json()["value"] if response.is_success else None
 
-    def get_error(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> str:
-        """Return the text of the last error in a task's log, empty if there is none."""
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
-        lines = self._client.get(path, params={"full_content": True}).raise_for_status().json()["content"]
-        # What was raised comes first, then what caused it.
-        errors = [line["error_detail"][0] for line in lines if line.get("error_detail")]
+    def get_log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[dict[str, Any]]:
+        """Return the log entries of one try of a task, from the worker and the triggerer."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
+        return self._get(path, full_content=True).json()["content"]
+
+    def get_task_error(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> str:
+        """Return the last exception in the log of a task, without its causes; empty if there is none."""
+        entries = self.get_log(dag_id, run_id, task_id, try_number)
+        errors = [entry["error_detail"][0] for entry in entries if entry.get("error_detail")]
         return f"{errors[-1]['exc_type']}: {errors[-1]['exc_value']}" if errors else ""
 
+    def _get(self, path: str, missing_ok: bool = False, **params: Any) -> httpx.Response:
+        response = self._client.get(f"/api/v2/{path}", params=params)
+        return response if missing_ok and response.status_code == 404 else response.raise_for_status()
+
     def _upsert(self, kind: str, key: str, fields: dict[str, Any]) -> None:
-        answer = self._client.post(f"/api/v2/{kind}", json=fields)
-        if answer.status_code == 409:
-            answer = self._client.patch(f"/api/v2/{kind}/{fields[key]}", json=fields)
-        if answer.is_error:
-            why = answer.json().get("detail")
-            raise Failure(f"Airflow refuses {fields[key]!r} of the {kind} in airflow_settings.yaml: {why}")
+        response = self._client.post(f"/api/v2/{kind}", json=fields)
+        if response.status_code == 409:
+            response = self._client.patch(f"/api/v2/{kind}/{fields[key]}", json=fields)
+        if response.is_error:
+            reason = response.json().get("detail")
+            raise UserError(
+                f"Airflow rejected {fields[key]!r} in the {kind} of airflow_settings.yaml: {reason}"
+            )

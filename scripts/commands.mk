@@ -1,12 +1,12 @@
-# What the scripts add to the project's Makefile: the whole local stack.
+# Targets that run the whole local stack.
 
-# Slow ones first.
+# Before the other tests: these are the slowest.
 TESTS := scripts/tests $(TESTS)
 TYPED += scripts
 DATA += .airflow
 
 .PHONY: run
-run: $(READY) ## Start everything, run the main Dag twice, report, stop everything
+run: $(READY) ## Start everything, run the main Dag twice, print the results, stop everything
 	@$(BIN)/python -m scripts.run
 
 .PHONY: start

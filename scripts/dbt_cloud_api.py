@@ -1,6 +1,7 @@
-"""The few calls of dbt Cloud's API that the commands need, to a real account and to the local one alike."""
+"""Client of dbt Cloud's Administrative API, for real accounts and the local dbt Cloud."""
 
 import ssl
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,22 @@ ACTIVE_STATUSES = (1, 2, 3)
 
 
 class DbtCloudApi:
-    """A client of one account."""
+    """A client of one account.
+
+    :param ca_bundle: Certificates of the local dbt Cloud; the system's if omitted.
+    """
 
     def __init__(self, connection: Connection, ca_bundle: Path | None = None) -> None:
         self._client = httpx.Client(
-            base_url=connection.api,
+            base_url=connection.api_url,
             headers={"Authorization": f"Token {connection.token}"},
             verify=ssl.create_default_context(cafile=str(ca_bundle)) if ca_bundle else True,
             trust_env=ca_bundle is None,
             timeout=30,
         )
 
-    def try_get(self, path: str) -> int | str:
-        """Ask for something in the account; return the status of the answer, or why there was none."""
+    def get_status_code(self, path: str) -> int | str:
+        """Request a path of the account; return the HTTP status, or the reason why no answer arrived."""
         try:
             return self._client.get(path).status_code
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -37,34 +41,33 @@ class DbtCloudApi:
 
     def get_run(self, run_id: int) -> dict[str, Any]:
         """Return a run with its trigger and its steps."""
-        return self._data(
-            self._client.get(f"/runs/{run_id}/", params={"include_related": "run_steps,trigger"})
-        )
+        return self._get(f"/runs/{run_id}/", include_related="run_steps,trigger")
 
-    def last_run_id(self, job_id: str) -> int:
-        """Return the id of the job's newest run, 0 if it never ran."""
-        runs = self.runs_after(0, job_id, order_by="-id", limit=1)
+    def get_newest_run_id(self, job_id: str) -> int:
+        """Return the ID of the job's newest run; 0 if it never ran."""
+        runs = self.list_runs(job_id, order_by="-id", limit=1)
         return runs[0]["id"] if runs else 0
 
-    def runs_after(self, run_id: int, job_id: str, **more: Any) -> list[dict[str, Any]]:
-        """Return the job's runs that are newer than a run, at most 100."""
-        query = {"job_definition_id": job_id, "id__gt": run_id, **more}
-        return self._data(self._client.get("/runs/", params=query))
+    def list_runs(self, job_id: str, after: int = 0, **query: Any) -> list[dict[str, Any]]:
+        """Return up to 100 runs of a job.
 
-    def active_runs(self, job_id: str) -> list[dict[str, Any]]:
+        :param after: Only runs with a higher ID.
+        """
+        return self._get("/runs/", job_definition_id=job_id, id__gt=after, **query)
+
+    def list_active_runs(self, job_id: str) -> list[dict[str, Any]]:
         """Return the job's runs that are queued, starting or running."""
-        return self.runs_after(0, job_id, status__in=str(list(ACTIVE_STATUSES)))
+        return self.list_runs(job_id, status__in=str(list(ACTIVE_STATUSES)))
 
-    def count_results(self, run_id: int) -> dict[str, int]:
-        """Return how many nodes of each type the run's last step built: ``{"model": 16, "test": 63}``."""
-        answer = self._client.get(f"/runs/{run_id}/artifacts/run_results.json")
-        counts: dict[str, int] = {}
-        if answer.status_code == 200:
-            for result in answer.json()["results"]:
-                kind = result["unique_id"].split(".")[0]
-                counts[kind] = counts.get(kind, 0) + 1
-        return counts
+    def count_results(self, run_id: int) -> Counter[str]:
+        """Return the number of nodes of each type in the results of the run's last step."""
+        response = self._client.get(f"/runs/{run_id}/artifacts/run_results.json")
+        results = response.json()["results"] if response.status_code == 200 else []
+        return Counter(result["unique_id"].split(".")[0] for result in results)
+
+    def _get(self, path: str, **params: Any) -> Any:
+        return self._data(self._client.get(path, params=params))
 
     @staticmethod
-    def _data(answer: httpx.Response) -> Any:
-        return answer.raise_for_status().json()["data"]
+    def _data(response: httpx.Response) -> Any:
+        return response.raise_for_status().json()["data"]

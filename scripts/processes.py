@@ -1,4 +1,4 @@
-"""Starts the processes of the local stack and stops all of them, with whatever they started themselves."""
+"""Start processes, wait until they are ready, and stop them with all their descendants."""
 
 import contextlib
 import os
@@ -11,46 +11,49 @@ from pathlib import Path
 
 import psutil
 
-from scripts.failure import Failure
+from scripts.exceptions import UserError
 
-SECONDS_TO_STOP = 5
+# Seconds between SIGINT and SIGTERM, and between SIGTERM and SIGKILL.
+INTERRUPT_TIMEOUT = 5
+TERMINATE_TIMEOUT = 3
+# Ctrl-C, a CI job that is canceled, a terminal that is closed.
+TERMINATION_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# What asks us to end: Ctrl-C, a CI that ends a job, a terminal that is closed.
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+def check_port_is_free(port: int, variable: str, service: str) -> None:
+    """Check that nothing listens on a port.
 
-def check_port_is_free(port: int, variable: str, user: str) -> None:
-    """Raise a Failure that names the variable if something listens on a port already."""
+    :param variable: Environment variable that sets the port.
+    :param service: What needs the port.
+    :raises UserError: The port is taken.
+    """
     for host in ("127.0.0.1", "::1"):
-        # No connection is good news, also where there is no IPv6.
+        # Also raised where there is no IPv6.
         with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=5):
-            raise Failure(
-                f"Port {port}, which {user} needs, is taken: stop what uses it, or choose another, "
-                f"for example {variable}={_another(port)}, in .env or on the command line."
+            alternative = port + 1000 if port < 60000 else port - 1000
+            raise UserError(
+                f"Port {port}, which {service} needs, is taken: stop what uses it, or choose another, "
+                f"for example {variable}={alternative}, in .env or on the command line."
             )
 
 
-def _another(port: int) -> int:
-    return port + 1000 if port < 60000 else port - 1000
-
-
 def free_port() -> int:
-    """Return a port that nothing listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+    """Return a port on which nothing listens at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 @contextlib.contextmanager
 def running(
     command: list[str], environment: Mapping[str, str], directory: Path, log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command while the block runs; then stop it and all it started.
+    """Run a command while the block runs, then stop it and all its descendants.
 
-    :param log: the file that takes what it prints, written anew.
+    :param log: File for its output; overwritten.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
-        # A session of its own: Ctrl-C reaches us alone, and we stop the rest in order.
+        # A session of its own: Ctrl-C reaches only this process, which stops the others in order.
         process = subprocess.Popen(
             command, env=environment, cwd=directory, stdin=subprocess.DEVNULL,
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
@@ -58,59 +61,64 @@ def running(
     try:
         yield process
     finally:
-        _stop(process)
+        with _ignoring_termination_signals():
+            _stop(process)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    # A second Ctrl-C must not leave half of it running.
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
+def wait_until(
+    condition: Callable[[], bool], what: str, process: subprocess.Popen[bytes], log: Path, timeout: float
+) -> None:
+    """Wait until a condition holds.
+
+    :param what: What becomes ready, as the subject of the error message.
+    :param process: Process that must not exit meanwhile.
+    :param log: Its log file, for the error message.
+    :param timeout: Seconds.
+    :raises UserError: The process exited, or the timeout passed.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if process.poll() is not None:
+            raise UserError(f"{what} exited: {_last_line(log)} (log: {log})")
+        if time.monotonic() > deadline:
+            raise UserError(f"{what} is not ready after {timeout:.0f} seconds. See {log}")
+        time.sleep(0.3)
+
+
+@contextlib.contextmanager
+def _ignoring_termination_signals() -> Iterator[None]:
+    # A second Ctrl-C must not interrupt the cleanup.
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in TERMINATION_SIGNALS}
     try:
-        _end_all(process)
+        yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
-def _end_all(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     try:
-        family = psutil.Process(process.pid).children(recursive=True)
+        descendants = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
-        family = []
-    # To the whole group, as Ctrl-C in a terminal would: Airflow's parts stop side by side.
+        descendants = []
+    # To the whole group, as Ctrl-C in a terminal would: Airflow's components stop in parallel.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGINT)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(SECONDS_TO_STOP)
-    # Whoever did not follow: psutil checks that a process id still means the same process.
-    for one in family:
+        process.wait(INTERRUPT_TIMEOUT)
+    # psutil checks that a process ID was not reused.
+    for descendant in descendants:
         with contextlib.suppress(psutil.NoSuchProcess):
-            one.terminate()
-    _, alive = psutil.wait_procs(family, timeout=3)
-    for one in alive:
+            descendant.terminate()
+    _, alive = psutil.wait_procs(descendants, timeout=TERMINATE_TIMEOUT)
+    for descendant in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
+            descendant.kill()
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def wait_until(
-    condition: Callable[[], bool], what: str, process: subprocess.Popen[bytes], log: Path, seconds: float
-) -> None:
-    """Wait until ``condition()`` holds.
-
-    :param what: what is waited for, as the subject of a sentence.
-    :raises Failure: the process ended, or the time is over; says where its log is.
-    """
-    end = time.monotonic() + seconds
-    while not condition():
-        if process.poll() is not None:
-            raise Failure(f"{what} ended at once: {_last_line(log)} (log: {log})")
-        if time.monotonic() > end:
-            raise Failure(f"{what} is not ready after {seconds:.0f} seconds: see {log}")
-        time.sleep(0.3)
-
-
 def _last_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "it printed nothing"
+    return lines[-1] if lines else "no output"

@@ -1,4 +1,4 @@
-"""Show what is being waited for, and tick off what is done."""
+"""Print the progress of a command to the terminal."""
 
 import time
 from contextlib import AbstractContextManager
@@ -9,28 +9,32 @@ from rich.status import Status
 
 
 class Progress:
-    """A console that counts the seconds since it was made.
+    """A console that prints each completed step with the seconds since the command started.
 
     :param quiet: Print nothing.
     """
 
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(quiet=quiet)
-        self._begin = time.monotonic()
+        self._started_at = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """How long it has been."""
-        return time.monotonic() - self._begin
+        """Seconds since the command started."""
+        return time.monotonic() - self._started_at
 
-    def waiting(self, text: str) -> AbstractContextManager[Status]:
-        """Show what is waited for while the block runs; on a terminal only, as it moves."""
+    def status(self, text: str) -> AbstractContextManager[Status]:
+        """Show a spinner with a text while the block runs, if the output is a terminal."""
         return self.console.status(text)
 
     def done(self, text: str) -> None:
-        """Tick something off."""
-        self.line(f"[green]✓[/] {escape(text)} [dim]({self.seconds:.0f} s)[/]")
+        """Print a completed step."""
+        self.print(f"[green]✓[/] {escape(text)} [dim]({self.seconds:.0f} s)[/]")
 
-    def line(self, text: str) -> None:
-        """Print a line that is never wrapped: a terminal makes a link only of an address on one line."""
+    def stopped(self) -> None:
+        """Print that the command was stopped."""
+        self.print("Stopped. All processes have ended.")
+
+    def print(self, text: str) -> None:
+        """Print a line without wrapping it: terminals do not recognize links that span two lines."""
         self.console.print(text, soft_wrap=True, highlight=False)

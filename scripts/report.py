@@ -1,5 +1,6 @@
-"""The table at the end of `make run`."""
+"""The summary that `make run` prints at its end."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich.markup import escape
@@ -8,7 +9,7 @@ from rich.table import Table
 from scripts.dbt_cloud_api import DbtCloudApi
 from scripts.progress import Progress
 
-KINDS = {
+NODE_TYPES = {
     "model": "models",
     "test": "tests",
     "unit_test": "unit tests",
@@ -18,38 +19,47 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one Dag run came to: the states of its tasks, and the dbt run that it started or met."""
+class DagRunResult:
+    """The result of a Dag run.
+
+    :param title: What the Dag run shows.
+    :param seconds: Duration of the Dag run.
+    :param task_states: States of the tasks by task ID.
+    :param dbt_run_id: The dbt run that the Dag run started or found active.
+    """
 
     title: str
-    dag_run_id: str
-    dag_run_url: str
-    dag_run_seconds: float
+    run_id: str
+    url: str
+    seconds: float
     task_states: dict[str, str]
     dbt_run_id: int
 
 
-def show(progress: Progress, outcomes: list[Outcome], dbt_cloud: DbtCloudApi) -> None:
-    """Print the outcomes, each a column, and the links to their pages."""
-    runs = [dbt_cloud.get_run(outcome.dbt_run_id) for outcome in outcomes]
+def print_summary(progress: Progress, results: list[DagRunResult], dbt_cloud: DbtCloudApi) -> None:
+    """Print a table with a column for each Dag run, and links to the runs."""
+    dbt_runs = [dbt_cloud.get_run(result.dbt_run_id) for result in results]
     table = Table(header_style="bold")
     table.add_column()
-    for outcome in outcomes:
-        table.add_column(outcome.title, overflow="fold")
-    table.add_row("Dag run", *(outcome.dag_run_id for outcome in outcomes))
-    table.add_row("  took", *(f"{outcome.dag_run_seconds:.0f} seconds" for outcome in outcomes))
-    for task_id in outcomes[0].task_states:
-        table.add_row(f"  {task_id}", *(outcome.task_states[task_id] for outcome in outcomes))
-    table.add_row("dbt run", *(f"{run['id']}, {run['status_humanized']}" for run in runs))
-    table.add_row("  cause", *(escape(run["trigger"]["cause"]) for run in runs))
-    table.add_row("  built", *(_built(dbt_cloud.count_results(run["id"])) for run in runs))
-    table.add_row("  took", *(run["run_duration_humanized"] for run in runs))
+    for result in results:
+        table.add_column(result.title, overflow="fold")
+    table.add_row("Dag run", *(result.run_id for result in results))
+    table.add_row("  duration", *(f"{result.seconds:.0f} seconds" for result in results))
+    for task_id in results[0].task_states:
+        table.add_row(f"  {task_id}", *(result.task_states[task_id] for result in results))
+    table.add_row("dbt run", *(f"{run['id']}, {run['status_humanized']}" for run in dbt_runs))
+    table.add_row("  cause", *(escape(run["trigger"]["cause"]) for run in dbt_runs))
+    table.add_row("  built", *(_format_counts(dbt_cloud.count_results(run["id"])) for run in dbt_runs))
+    table.add_row("  duration", *(run["run_duration_humanized"] for run in dbt_runs))
     progress.console.print(table)
-    for outcome, run in zip(outcomes, runs, strict=True):
-        progress.line(f"{outcome.title}:")
-        progress.line(f"  Dag run  {outcome.dag_run_url}")
-        progress.line(f"  dbt run  {run['href']}")
+    for result, dbt_run in zip(results, dbt_runs, strict=True):
+        progress.print(f"{result.title}:")
+        progress.print(f"  Dag run  {result.url}")
+        progress.print(f"  dbt run  {dbt_run['href']}")
 
 
-def _built(counts: dict[str, int]) -> str:
-    return ", ".join(f"{counts[kind]} {name}" for kind, name in KINDS.items() if kind in counts) or "nothing"
+def _format_counts(counts: Mapping[str, int]) -> str:
+    return (
+        ", ".join(f"{counts[kind]} {name}" for kind, name in NODE_TYPES.items() if kind in counts)
+        or "nothing"
+    )

@@ -1,45 +1,48 @@
-"""`make run`: brings the local stack up, lets Airflow run the main Dag twice, and says what came of it.
+"""`make run`: start the local dbt Cloud and Airflow, run the main Dag twice, print the results, and stop.
 
-First the job is idle, and the Dag runs it. Then a run is active, started elsewhere, and the Dag starts none.
+In the first Dag run the job is idle, and the Dag runs it. In the second one the job is running, and the Dag
+skips it.
 """
 
 import contextlib
 
 import httpx
 
-from scripts.command import main
-from scripts.demonstration import Demonstration
+from scripts.cli import main
+from scripts.demo import Demo
 from scripts.progress import Progress
-from scripts.report import show
+from scripts.report import print_summary
 from scripts.settings import DAG_ID, Settings
 from scripts.stack import airflow, check_connection, local_dbt_cloud
 
 
 def run(settings: Settings, progress: Progress) -> None:
-    """Bring all up, run the Dag in both situations, show a table, stop all.
+    """Run the demo. A real account gets only the first Dag run.
 
-    :raises Failure: something is missing, or came out otherwise than it must.
+    :raises UserError: A service did not start, or a Dag run had another result than expected.
     """
     with local_dbt_cloud(settings, progress) if settings.is_local else contextlib.nullcontext():
         dbt_cloud = check_connection(settings)
-        # A Dag that is due would run as soon as it is unpaused: here it runs when we say so.
+        # Without the schedule: a Dag that is due would start as soon as it is unpaused.
         with airflow(settings, progress, schedule=False) as api:
-            was_paused = api.get_dag(DAG_ID)["is_paused"]
+            was_paused = api.is_paused(DAG_ID)
             api.pause(DAG_ID, False)
-            demonstration = Demonstration(settings, api, dbt_cloud, progress)
+            demo = Demo(settings, api, dbt_cloud, progress)
             try:
-                outcomes = [demonstration.idle_job_is_run()]
+                results = [demo.run_idle_job()]
                 if settings.is_local:
-                    outcomes.append(demonstration.active_job_is_left_alone())
+                    results.append(demo.skip_active_job())
             finally:
-                # If Airflow itself has died, its own failure is the one to report.
+                # If Airflow is down, the first error is the one to report.
                 with contextlib.suppress(httpx.HTTPError):
                     api.pause(DAG_ID, was_paused)
-        demonstration.wait_until_idle()
-        show(progress, outcomes, dbt_cloud)
+        demo.wait_until_idle()
+        print_summary(progress, results, dbt_cloud)
     if not settings.is_local:
-        progress.line("What the Dag does while the job is running is shown on the local dbt Cloud only.")
-    progress.line(f"Done in {progress.seconds:.0f} seconds. `make start` brings these pages up.")
+        progress.print(
+            "Skipped: the Dag run with an active job, which would start another run in your account."
+        )
+    progress.print(f"Done in {progress.seconds:.0f} seconds. Run `make start` to open these pages.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where the local stack lives and how its parts reach each other: ports, directories, the connection."""
+"""Settings of the local stack: ports, directories, and the connection to dbt Cloud."""
 
 import json
 import os
@@ -11,31 +11,45 @@ from typing import Any
 import yaml
 from dotenv import dotenv_values
 
-from scripts.failure import Failure
+from scripts.exceptions import UserError
 
 PROJECT = Path(__file__).parent.parent
 DAG_ID = "check_before_running_dbt_cloud_job"
+# As in the dbt Cloud provider.
+DEFAULT_HOST = "cloud.getdbt.com"
+# Prefixes of variables of another Airflow in the shell.
+FOREIGN_VARIABLES = ("AIRFLOW__", "AIRFLOW_HOME", "AIRFLOW_CONFIG")
 
 
 @dataclass(frozen=True)
 class Connection:
-    """The connection ``dbt_conn``: where dbt Cloud is, and as whom we come."""
+    """The Airflow connection ``dbt_conn``.
+
+    :param host: Host of dbt Cloud, with the port if it is not 443.
+    :param as_json: The connection on one line of JSON, as ``AIRFLOW_CONN_...`` takes it.
+    """
 
     host: str
     account_id: str
     token: str
-    # Airflow's own form of it, one line of JSON.
     as_json: str
 
     @property
-    def api(self) -> str:
-        """The address of the account in dbt Cloud's API."""
+    def api_url(self) -> str:
+        """URL of the account in dbt Cloud's API."""
         return f"https://{self.host}/api/v2/accounts/{self.account_id}"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The local stack's settings, from the environment, ``.env`` and airflow_settings.yaml."""
+    """Settings of the local stack.
+
+    :param api_port: Port of the local dbt Cloud's API.
+    :param pages_port: Port of the local dbt Cloud's pages.
+    :param data_dir: Directory of the local dbt Cloud.
+    :param connection_source: Where the connection is defined, for error messages.
+    :param environment: Environment of the child processes.
+    """
 
     airflow_port: int
     api_port: int
@@ -43,15 +57,19 @@ class Settings:
     airflow_home: Path
     data_dir: Path
     connection: Connection
-    connection_is_from: str
+    connection_source: str
     job_id: str
-    # What .env and the shell say, without the shell's settings of some other Airflow.
     environment: Mapping[str, str]
 
     @property
     def airflow_url(self) -> str:
-        """The address of Airflow's UI and API."""
+        """URL of Airflow's UI and API."""
         return f"http://localhost:{self.airflow_port}"
+
+    @property
+    def pages_url(self) -> str:
+        """URL of the local dbt Cloud's pages."""
+        return f"http://localhost:{self.pages_port}"
 
     @property
     def is_local(self) -> bool:
@@ -60,47 +78,29 @@ class Settings:
 
     @property
     def ca_bundle(self) -> Path:
-        """The certificates to trust."""
+        """Certificates of the local dbt Cloud and of the public authorities."""
         return self.data_dir / "ca-bundle.pem"
 
 
 def read_settings(airflow_home: Path | None = None) -> Settings:
-    """Read the settings; the shell wins over ``.env``, and both win over airflow_settings.yaml.
+    """Read the settings from the shell, ``.env`` and airflow_settings.yaml, in this order of precedence.
 
-    :raises Failure: a value is not what it must be; says which.
+    :param airflow_home: Default: ``.airflow``, or a directory in it for each real account.
+    :raises UserError: A setting is missing or wrong.
     """
-    shell = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW__")}
-    for name in ("AIRFLOW_HOME", "AIRFLOW_CONFIG"):
-        shell.pop(name, None)
-    # The stack is a dozen Python processes of the same code; without a bytecode cache each compiles it all.
-    shell.pop("PYTHONDONTWRITEBYTECODE", None)
-    dotenv = dotenv_values(PROJECT / ".env")
-    # What is set to nothing is not set, for us and for the processes that inherit this.
-    environment = {name: value for name, value in {**dotenv, **shell}.items() if value}
-    api_port = _port(environment, "LOCAL_DBT_CLOUD_API_PORT", 8580)
-    seeded = read_airflow_settings()
-    job_id = environment.get("AIRFLOW_VAR_DBT_CLOUD_JOB_ID") or next(
-        (one["variable_value"] for one in seeded["variables"] if one["variable_name"] == "dbt_cloud_job_id"),
-        "",
-    )
-    if given := environment.get("AIRFLOW_CONN_DBT_CONN"):
-        connection = _connection_from_json(given)
-        origin = "the environment" if "AIRFLOW_CONN_DBT_CONN" in shell else ".env"
-    else:
-        entry = next((one for one in seeded["connections"] if one["conn_id"] == "dbt_conn"), None)
-        if entry is None:
-            raise Failure("airflow_settings.yaml has no connection dbt_conn: add it, or set it in .env.")
-        # The file names the host by its name under Docker.
-        connection = _connection(
-            f"localhost:{api_port}", login=entry.get("conn_login"), password=entry.get("conn_password")
-        )
-        origin = "airflow_settings.yaml"
-    if not str(job_id).isdecimal():
-        raise Failure(f"The variable dbt_cloud_job_id is {job_id!r}: set it to a job's number.")
-    airflow_port = _port(environment, "AIRFLOW_PORT", 8080)
-    pages_port = _port(environment, "LOCAL_DBT_CLOUD_PAGES_PORT", 8581)
+    environment = _read_environment()
+    airflow_port = _parse_port(environment, "AIRFLOW_PORT", 8080)
+    api_port = _parse_port(environment, "LOCAL_DBT_CLOUD_API_PORT", 8580)
+    pages_port = _parse_port(environment, "LOCAL_DBT_CLOUD_PAGES_PORT", 8581)
     if len({airflow_port, api_port, pages_port}) < 3:
-        raise Failure("AIRFLOW_PORT, LOCAL_DBT_CLOUD_API_PORT and LOCAL_DBT_CLOUD_PAGES_PORT must differ.")
+        raise UserError("AIRFLOW_PORT, LOCAL_DBT_CLOUD_API_PORT and LOCAL_DBT_CLOUD_PAGES_PORT must differ.")
+    airflow_settings = read_airflow_settings()
+    if as_json := environment.get("AIRFLOW_CONN_DBT_CONN"):
+        connection = _connection_from_json(as_json)
+        source = "the environment" if "AIRFLOW_CONN_DBT_CONN" in os.environ else ".env"
+    else:
+        connection = _connection_from_file(airflow_settings, api_port)
+        source = "airflow_settings.yaml"
     settings = Settings(
         airflow_port=airflow_port,
         api_port=api_port,
@@ -108,44 +108,71 @@ def read_settings(airflow_home: Path | None = None) -> Settings:
         airflow_home=(airflow_home or PROJECT / ".airflow").resolve(),
         data_dir=(PROJECT / environment.get("LOCAL_DBT_CLOUD_DATA_DIR", ".local_dbt_cloud")).resolve(),
         connection=connection,
-        connection_is_from=origin,
-        job_id=str(job_id),
+        connection_source=source,
+        job_id=_read_job_id(environment, airflow_settings),
         environment=environment,
     )
     if airflow_home or settings.is_local:
         return settings
-    # A Dag that was unpaused to try it must not run in a real account, nor one of another account's in this.
+    # Each account has its own Airflow: Dags that were unpaused for one must not run in another.
     account = re.sub(r"[^\w.]+", "-", f"{connection.host}-{connection.account_id}")
     return replace(settings, airflow_home=settings.airflow_home / "accounts" / account)
 
 
 def read_airflow_settings() -> dict[str, list[dict[str, Any]]]:
-    """Return the connections, variables and pools of airflow_settings.yaml, each a list.
+    """Return ``connections``, ``variables`` and ``pools`` of airflow_settings.yaml.
 
-    :raises Failure: the file is missing or not of the form that the Astro CLI reads.
+    :raises UserError: The file is missing or malformed.
     """
     path = PROJECT / "airflow_settings.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))["airflow"]
         return {kind: content.get(kind) or [] for kind in ("connections", "variables", "pools")}
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise Failure(f"Cannot read {path.name}: {error}") from error
+        raise UserError(f"Cannot read {path.name}: {error}") from error
 
 
-def _port(environment: Mapping[str, str], variable: str, default: int) -> int:
+def _read_environment() -> dict[str, str]:
+    shell = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
+    # A dozen processes start from the same code: without a bytecode cache each compiles all of it.
+    shell.pop("PYTHONDONTWRITEBYTECODE", None)
+    variables = {**dotenv_values(PROJECT / ".env"), **shell}
+    # An empty value counts as not set, also for the child processes.
+    return {name: value for name, value in variables.items() if value}
+
+
+def _parse_port(environment: Mapping[str, str], variable: str, default: int) -> int:
     text = environment.get(variable) or str(default)
     if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise Failure(f"{variable} is {text!r}: set it to a port number.")
+        raise UserError(f"{variable} is {text!r}: set it to a port number.")
     return int(text)
+
+
+def _read_job_id(environment: Mapping[str, str], airflow_settings: dict[str, list[dict[str, Any]]]) -> str:
+    variables = {one["variable_name"]: one["variable_value"] for one in airflow_settings["variables"]}
+    job_id = environment.get("AIRFLOW_VAR_DBT_CLOUD_JOB_ID") or str(variables.get("dbt_cloud_job_id", ""))
+    if not job_id.isdecimal():
+        raise UserError(
+            f"The variable dbt_cloud_job_id is {job_id!r}: set it to a job ID, which is a number."
+        )
+    return job_id
+
+
+def _connection_from_file(airflow_settings: dict[str, list[dict[str, Any]]], api_port: int) -> Connection:
+    for entry in airflow_settings["connections"]:
+        if entry["conn_id"] == "dbt_conn":
+            # The file has the host name under Docker.
+            host = f"localhost:{api_port}"
+            return _connection(host, login=entry.get("conn_login"), password=entry.get("conn_password"))
+    raise UserError("airflow_settings.yaml has no connection dbt_conn: add it, or set it in .env.")
 
 
 def _connection_from_json(text: str) -> Connection:
     try:
-        fields = json.loads(text)
-        return _connection(**fields)
+        return _connection(**json.loads(text))
     except (ValueError, TypeError) as error:
-        # The text holds a token: it must not stand in the message.
-        raise Failure(
+        # Without the text, which holds a token.
+        raise UserError(
             "AIRFLOW_CONN_DBT_CONN is not JSON on one line: write it as .env.example shows, unquoted."
         ) from error
 
@@ -153,8 +180,8 @@ def _connection_from_json(text: str) -> Connection:
 def _connection(host: Any = None, login: Any = None, password: Any = None, **more: Any) -> Connection:
     for name, value in {"login": login, "password": password}.items():
         if value in (None, ""):
-            raise Failure(f"The connection dbt_conn has no {name}: .env.example says what it is.")
-    # Airflow passes over a connection whose account id is a number.
-    host, login, password = str(host or "cloud.getdbt.com"), str(login), str(password)
+            raise UserError(f"The connection dbt_conn has no {name}: .env.example explains it.")
+    # Airflow ignores a connection whose login is a number.
+    host, login, password = str(host or DEFAULT_HOST), str(login), str(password)
     fields = {"conn_type": "dbt_cloud", **more, "host": host, "login": login, "password": password}
     return Connection(host, login, password, json.dumps(fields))

@@ -1,36 +1,36 @@
-"""`make start`: the local dbt Cloud and an Airflow with its UI, until Ctrl-C."""
+"""`make start`: run the local dbt Cloud and Airflow with its UI until Ctrl-C."""
 
 import contextlib
 import time
 
-from scripts.command import main
-from scripts.failure import Failure
+from scripts.cli import main
+from scripts.exceptions import UserError
 from scripts.progress import Progress
 from scripts.settings import DAG_ID, Settings
-from scripts.stack import airflow, check_connection, local_dbt_cloud
+from scripts.stack import airflow, airflow_log, check_connection, local_dbt_cloud
 
 
 def start(settings: Settings, progress: Progress) -> None:
-    """Bring all up, print the links, and wait.
+    """Start the services, print their links, and run until Ctrl-C.
 
-    :raises Failure: something does not start; says why.
+    :raises UserError: A service did not start, or Airflow stopped.
     """
     with contextlib.ExitStack() as stack:
-        dbt_cloud_page = f"https://{settings.connection.host}"
+        dbt_cloud_url = f"https://{settings.connection.host}"
         if settings.is_local:
             stack.enter_context(local_dbt_cloud(settings, progress))
-            dbt_cloud_page = f"http://localhost:{settings.pages_port}"
+            dbt_cloud_url = settings.pages_url
         check_connection(settings)
         api = stack.enter_context(airflow(settings, progress))
-        progress.line(f"Airflow    {settings.airflow_url}/dags/{DAG_ID}")
-        progress.line(f"dbt Cloud  {dbt_cloud_page}")
-        progress.line("Ctrl-C stops what was started here.")
-        # Ctrl-C is how this command is meant to end, so it is no failure.
+        progress.print(f"Airflow    {settings.airflow_url}/dags/{DAG_ID}")
+        progress.print(f"dbt Cloud  {dbt_cloud_url}")
+        progress.print("Press Ctrl-C to stop.")
+        # Not an error: this command ends with Ctrl-C.
         with contextlib.suppress(KeyboardInterrupt):
-            while api.is_up():
+            while api.is_listening():
                 time.sleep(5)
-            raise Failure(f"Airflow has ended: see {settings.airflow_home}/standalone.log")
-    progress.line("Stopped: nothing is left running.")
+            raise UserError(f"Airflow stopped. See {airflow_log(settings, 'standalone')}")
+    progress.stopped()
 
 
 if __name__ == "__main__":

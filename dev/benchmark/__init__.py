@@ -1,1 +1,1 @@
-"""What `make bench` calls: measurements of what this project costs, beside what people use today."""
+"""Benchmarks of this project beside the stock provider and the Astronomer tutorial."""

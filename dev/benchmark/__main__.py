@@ -1,7 +1,6 @@
-"""Measure what this project costs beside what people use today, and write docs/benchmarks.md."""
+"""`make bench`: run the benchmarks and write docs/benchmarks.md."""
 
 import argparse
-import signal
 import sys
 import tempfile
 from importlib.util import find_spec
@@ -10,74 +9,68 @@ from pathlib import Path
 import httpx
 from rich.markup import escape
 
-from dev.benchmark import check, lag, make_run, parse, report, serving, waiting
+from dev.benchmark import dag_parsing, idle_check, make_run, polling, report, resume_lag, throughput
 from dev.benchmark.context import BenchmarkContext
-from dev.benchmark.machine import busy, circumstances
-from scripts.failure import Failure
-from scripts.processes import ENDING
+from dev.benchmark.environment import cpu_load, environment_summary
+from scripts.cli import handle_termination_signals
+from scripts.exceptions import UserError
 from scripts.progress import Progress
 
-MEASUREMENTS = {
-    "check": check.measure,
-    "waiting": waiting.measure,
-    "lag": lag.measure,
-    "parse": parse.measure,
+BENCHMARKS = {
+    "check": idle_check.measure,
+    "waiting": polling.measure,
+    "lag": resume_lag.measure,
+    "parse": dag_parsing.measure,
     "make-run": make_run.measure,
-    "local-dbt-cloud": serving.measure,
+    "local-dbt-cloud": throughput.measure,
 }
 
 
-def bench(bench: BenchmarkContext, names: list[str], writes: bool) -> None:
-    """Measure, show, and write the page and the plot if that is wanted.
+def run_benchmarks(context: BenchmarkContext, names: list[str], write: bool) -> None:
+    """Run benchmarks, print their results, and write the page and the plot if ``write`` is true.
 
-    :raises Failure: something is missing, or could not be measured; says what.
+    :raises UserError: A requirement is missing, or a benchmark failed.
     """
-    # Said now, not after twenty minutes.
-    if writes and find_spec("matplotlib") is None:
-        raise Failure(
-            "matplotlib, which draws the plot, is not installed: remove .make/venv/ready and try again."
-        )
-    busy_before = busy()
-    parts = {}
+    # Before the benchmarks, which take 20 minutes.
+    if write and find_spec("matplotlib") is None:
+        raise UserError("matplotlib is not installed: delete .make/venv/ready and run make bench again.")
+    initial_load = cpu_load()
+    results = {}
     for name in names:
-        parts[name] = MEASUREMENTS[name](bench)
-        bench.progress.done(parts[name].title)
-    report.show(bench.progress, list(parts.values()))
-    if not writes:
+        results[name] = BENCHMARKS[name](context)
+        context.progress.done(results[name].title)
+    report.print_results(context.progress, list(results.values()))
+    if not write:
         return
-    # Here: to draw needs a package that nothing else does.
+    # matplotlib is needed only here.
     from dev.benchmark.plot import draw
 
-    report.write(list(parts.values()), circumstances(busy_before))
-    draw(parts["check"], parts["waiting"], report.PLOT)
-    bench.progress.done(f"Written: {report.PAGE}, {report.PLOT}")
+    report.write_page(list(results.values()), environment_summary(initial_load))
+    draw(results["check"], results["waiting"], report.PLOT)
+    context.progress.done(f"Wrote {report.PAGE} and {report.PLOT}")
 
 
 def main() -> None:
-    """Run the command; exit code 1 with a sentence if it failed, 130 after Ctrl-C."""
+    """Run the command: exit code 0 on success, 1 after an error, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument(
-        "--only", metavar="PART", choices=MEASUREMENTS, action="append",
-        help=f"one of {', '.join(MEASUREMENTS)}; may be repeated; writes nothing",
+        "--only", metavar="NAME", choices=BENCHMARKS, action="append",
+        help=f"one of {', '.join(BENCHMARKS)}; may be repeated; writes no page",
     )  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="fewer and smaller, to try it; writes nothing")
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller measurements; writes no page")
     options = parser.parse_args()
-    for number in ENDING:
-        signal.signal(number, signal.default_int_handler)
+    handle_termination_signals()
     progress = Progress()
     try:
         with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as directory:
-            writes = not (options.only or options.quick)
-            bench(
-                BenchmarkContext(Path(directory), progress, options.quick),
-                options.only or list(MEASUREMENTS),
-                writes,
-            )
-    except (Failure, httpx.HTTPError) as failure:
-        progress.line(f"[bold red]make bench failed:[/] {escape(str(failure))}")
+            context = BenchmarkContext(Path(directory), progress, options.quick)
+            write = not (options.only or options.quick)
+            run_benchmarks(context, options.only or list(BENCHMARKS), write)
+    except (UserError, httpx.HTTPError) as error:
+        progress.print(f"[bold red]make bench failed:[/] {escape(str(error))}")
         sys.exit(1)
     except KeyboardInterrupt:
-        progress.line("Stopped: nothing is left running.")
+        progress.stopped()
         sys.exit(130)
 
 

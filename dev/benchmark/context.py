@@ -1,4 +1,4 @@
-"""What all measurements share."""
+"""What all benchmarks share."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,9 +11,9 @@ from scripts.settings import Settings
 
 @dataclass(frozen=True)
 class BenchmarkContext:
-    """Where to measure.
+    """Where and how to measure.
 
-    :param directory: Temporary directory of the whole benchmark.
+    :param directory: Temporary directory of all benchmarks.
     :param quick: Make fewer and smaller measurements, to try the command.
     """
 
@@ -22,6 +22,6 @@ class BenchmarkContext:
     quick: bool = False
 
     @cached_property
-    def with_history(self) -> Settings:
-        """The settings of the one local dbt Cloud whose history grows from measurement to measurement."""
-        return settings_in(self.directory / "with_history")
+    def history_settings(self) -> Settings:
+        """Settings of the local dbt Cloud that benchmarks share, so that each extends the history."""
+        return settings_in(self.directory / "history")

@@ -1,4 +1,4 @@
-"""Run a local dbt Cloud to measure against, and read what happened in it."""
+"""Run a local dbt Cloud for a benchmark, and measure it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import psutil
 
 from dev import temporary_stack
 from dev.temporary_stack import TemporaryDbtCloud
-from scripts.failure import Failure
+from scripts.exceptions import UserError
 from scripts.settings import Settings
 
 DBT_PROJECT = Path(__file__).parent / "dbt_project"
@@ -22,8 +22,8 @@ def local_dbt_cloud(
     """Run a local dbt Cloud while the block runs.
 
     :param history: Number of finished runs to create first.
-    :param job_ids: IDs of the account's jobs, which run side by side; one job if omitted.
-    :raises Failure: It does not start; says why.
+    :param job_ids: IDs of the account's jobs, which run in parallel; one job if omitted.
+    :raises UserError: It did not start.
     """
     jobs = {job_id: f"Job {job_id}" for job_id in job_ids or [JOB_ID]}
     account = temporary_stack.account("Benchmark", DBT_PROJECT, "dbt run", jobs)
@@ -31,32 +31,33 @@ def local_dbt_cloud(
 
 
 @contextlib.contextmanager
-def counting(dbt_cloud: TemporaryDbtCloud, freeze: bool = False) -> Iterator[list[int]]:
-    """Count the requests for runs while the block runs; the list holds their number after it.
+def count_requests(dbt_cloud: TemporaryDbtCloud, freeze: bool = False) -> Iterator[list[int]]:
+    """Count the requests for runs while the block runs; the yielded list has the number after the block.
 
-    :param freeze: Report all runs as running, whatever they are.
+    :param freeze: Whether to report all runs as running.
     """
-    # It remembers 20,000: more than any measurement makes.
+    # The log has room for 20,000 requests, more than any benchmark makes.
     dbt_cloud.clear_requests()
     if freeze:
         dbt_cloud.add_fault("/runs", times=None, run_status=RUNNING)
-    counted: list[int] = []
-    yield counted
-    counted.append(sum("/runs" in request["path"] for request in dbt_cloud.requests()))
+    count: list[int] = []
+    yield count
+    count.append(sum("/runs" in request["path"] for request in dbt_cloud.requests()))
     dbt_cloud.clear_faults()
 
 
-def ended_at(dbt_cloud: TemporaryDbtCloud, job_id: int) -> str | None:
-    """Return when a job's newest run ended, in ISO 8601; None if it has not, or there is none.
+def newest_run_finished_at(dbt_cloud: TemporaryDbtCloud, job_id: int) -> str | None:
+    """Return when a job's newest run finished, in ISO 8601; None if it has not, or the job never ran.
 
-    :raises Failure: The run did not succeed.
+    :raises UserError: The run did not succeed.
     """
     runs = dbt_cloud.get("runs/", job_definition_id=job_id, order_by="-id", limit=1)
     if runs and runs[0]["status_humanized"] in ("Error", "Cancelled"):
-        raise Failure(f"Run {runs[0]['id']} of the benchmark ended badly: {runs[0]['status_message']}")
+        run = runs[0]
+        raise UserError(f"Run {run['id']} ended: {run['status_humanized']}. {run['status_message']}")
     return runs[0]["finished_at"] if runs else None
 
 
-def megabytes(dbt_cloud: TemporaryDbtCloud) -> float:
-    """Return the memory of the local dbt Cloud's process."""
+def memory_usage(dbt_cloud: TemporaryDbtCloud) -> float:
+    """Return the memory of the local dbt Cloud's process in megabytes."""
     return psutil.Process(dbt_cloud.process.pid).memory_info().rss / 1e6

@@ -1,4 +1,4 @@
-"""Shows what was measured as one table, and writes it as docs/benchmarks.md."""
+"""Print the results of the benchmarks, and render them as docs/benchmarks.md."""
 
 import textwrap
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from dev.benchmark.part import COLUMNS, Part
+from dev.benchmark.result import COLUMNS, BenchmarkResult
 from scripts.progress import Progress
 from scripts.settings import PROJECT
 
@@ -14,68 +14,75 @@ PAGE = PROJECT / "docs" / "benchmarks.md"
 PLOT = PAGE.with_suffix(".svg")
 
 INTRO = """\
-# What it costs, side by side with what people use today
+# Benchmarks
 
-`make bench` measures all of this in one run, against the local dbt Cloud, and writes this page and the
-plot: nothing here is written by hand. *Ours* is this project's hook, trigger and operator. *Provider* is
-the installed dbt Cloud provider's, at the same interval as ours and at its default. *Tutorial* is the check
-and the Dag of the Astronomer tutorial, [expressed anew](../dev/benchmark/workloads/tutorial_dag.py). In
-brackets: how many times ours. The short form of it in `make test` fails when a count or a ratio breaks.
+The check whether a job is idle takes one request, however long the job's history is. Waiting for 1,000 runs
+takes ten requests per poll, over one connection. This page compares the costs with the alternatives:
+
+- *ours*: the hook, trigger and operator of this project
+- *provider*: those of the dbt Cloud provider, at the same polling interval and at its default
+- *tutorial*: the check and the Dag of the Astronomer tutorial,
+  [rewritten](../dev/benchmark/workloads/tutorial_dag.py)
+
+Ratios to *ours* are in parentheses. This page is generated: `make bench` measures everything against the
+local dbt Cloud, and `make test` checks the counts and ratios in a shorter version.
 """
 
 
-def show(progress: Progress, parts: list[Part]) -> None:
-    """Print all parts as one table, and what is met of the targets."""
-    columns = [column for column in COLUMNS if any(column in part.columns for part in parts)]
+def print_results(progress: Progress, results: list[BenchmarkResult]) -> None:
+    """Print all results as one table, and whether each target is met."""
+    columns = [column for column in COLUMNS if any(column in result.columns for result in results)]
     table = Table(header_style="bold")
     table.add_column()
     for column in columns:
         table.add_column(column, justify="right")
-    for part in parts:
+    for result in results:
         table.add_section()
-        table.add_row(f"[bold]{escape(part.title)}[/]")
-        for row in part.rows:
-            table.add_row(f"  {escape(row.what)}", *(row.cell(column) for column in columns))
-    # As wide as it is, also where the output is a file and has no width.
+        table.add_row(f"[bold]{escape(result.title)}[/]")
+        for row in result.rows:
+            table.add_row(f"  {escape(row.label)}", *(row.cell(column) for column in columns))
+    # Full width, also if the output is a file, which has no width.
     table.width = progress.console.measure(table, options=progress.console.options.update(width=200)).maximum
     progress.console.print(table, crop=False, no_wrap=True)
-    for part in parts:
-        for target in part.targets:
+    for result in results:
+        for target in result.targets:
             mark = "[green]✓[/]" if target.met else "[red]✗[/]"
-            progress.line(f"{mark} {part.name}: {escape(target.text)}: {escape(target.found)}")
+            progress.print(f"{mark} {result.name}: {escape(target.text)}: {escape(target.measured)}")
 
 
-def write(parts: list[Part], circumstances: str, page: Path = PAGE) -> None:
-    """Write the page."""
+def write_page(results: list[BenchmarkResult], environment: str, page: Path = PAGE) -> None:
+    """Write the page.
+
+    :param environment: When, where and with which versions the results were measured.
+    """
     page.parent.mkdir(exist_ok=True)
-    page.write_text(markdown(parts, circumstances), encoding="utf-8")
+    page.write_text(render_page(results, environment), encoding="utf-8")
 
 
-def markdown(parts: list[Part], circumstances: str) -> str:
-    """Return the whole page."""
-    met = sum(target.met for part in parts for target in part.targets)
-    number = sum(len(part.targets) for part in parts)
-    plot = f"![What the check costs by history, and waiting by the number of runs]({PLOT.name})"
-    summary = f"{met} of {number} targets are met.\n"
-    return "\n".join([INTRO, _wrapped(circumstances), "", summary, plot, "", *map(_section, parts)])
+def render_page(results: list[BenchmarkResult], environment: str) -> str:
+    """Return the page as Markdown."""
+    targets = [target for result in results for target in result.targets]
+    summary = f"{sum(target.met for target in targets)} of {len(targets)} targets are met.\n"
+    plot = f"![Cost of the check by history, and of waiting by number of runs]({PLOT.name})"
+    return "\n".join([INTRO, _wrap(environment), "", summary, plot, "", *map(_render_section, results)])
 
 
-def _section(part: Part) -> str:
-    columns = part.columns
+def _render_section(result: BenchmarkResult) -> str:
+    columns = result.columns
     lines = [
-        f"## {part.title}",
+        f"## {result.title}",
         "",
-        _wrapped(part.how),
+        _wrap(result.method),
         "",
         f"| | {' | '.join(columns)} |",
         f"|---|{'---:|' * len(columns)}",
     ]
-    lines += [f"| {row.what} | {' | '.join(row.cell(column) for column in columns)} |" for row in part.rows]
-    if part.targets:
+    lines += [f"| {row.label} | {' | '.join(map(row.cell, columns))} |" for row in result.rows]
+    if result.targets:
         lines += ["", "| target | measured | met |", "|---|---|---|"]
-        lines += [f"| {one.text} | {one.found} | {'✓' if one.met else '✗'} |" for one in part.targets]
+        lines += [f"| {one.text} | {one.measured} | {'✓' if one.met else '✗'} |" for one in result.targets]
     return "\n".join(lines) + "\n"
 
 
-def _wrapped(text: str) -> str:
+def _wrap(text: str) -> str:
     return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)

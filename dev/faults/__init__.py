@@ -1,1 +1,1 @@
-"""The fault matrix: what a task makes of each fault, in a real Airflow, ours beside the stock provider's."""
+"""Inject faults into a real Airflow and compare this project's operator with the stock provider's."""

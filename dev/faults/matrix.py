@@ -1,41 +1,43 @@
-"""Plays all scenarios in one stack: side by side, then those that meet every task that waits."""
+"""Run every scenario with every variant in one stack."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dev.faults.case import Case
-from dev.faults.facts import Facts
+from dev.faults.observation import Observation
 from dev.faults.scenarios import Scenario
 from dev.faults.stack import Stack
+from dev.faults.trial import Trial
 
-# More than two cores can do at once, but each waits most of its time.
-SIDE_BY_SIDE = 5
+# Also on two cores: a trial waits most of the time.
+MAX_PARALLEL_TRIALS = 5
 
-Matrix = dict[tuple[str, str], Facts]
+# By scenario name and variant.
+Matrix = dict[tuple[str, str], Observation]
 
 
-def play(
+def run_matrix(
     scenarios: Sequence[Scenario],
     variants: Sequence[str],
     directory: Path,
-    seen: Callable[[Case, Facts], None] = lambda case, facts: None,
+    on_result: Callable[[Trial, Observation], None] = lambda trial, observation: None,
 ) -> Matrix:
-    """Play scenarios; return what was seen, by the scenario's name and the variant.
+    """Run the trials, in parallel unless their scenarios are exclusive.
 
-    :param seen: is told of each case that is over.
+    :param directory: Directory for the data and logs of the stack.
+    :param on_result: Called after each trial.
     """
     matrix: Matrix = {}
 
-    def play_one(case: Case) -> None:
-        facts = matrix[case.scenario.name, case.variant] = case.play()
-        seen(case, facts)
+    def run(trial: Trial) -> None:
+        observation = matrix[trial.scenario.name, trial.variant] = trial.run()
+        on_result(trial, observation)
 
-    with Stack(directory).up() as stack:
-        cases = [Case(scenario, variant, stack) for scenario in scenarios for variant in variants]
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            list(pool.map(play_one, [case for case in cases if not case.scenario.alone]))
-        for case in cases:
-            if case.scenario.alone:
-                play_one(case)
+    with Stack(directory).start() as stack:
+        trials = [Trial(scenario, variant, stack) for scenario in scenarios for variant in variants]
+        with ThreadPoolExecutor(MAX_PARALLEL_TRIALS) as pool:
+            list(pool.map(run, [trial for trial in trials if not trial.scenario.exclusive]))
+        for trial in trials:
+            if trial.scenario.exclusive:
+                run(trial)
     return matrix

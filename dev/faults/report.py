@@ -1,72 +1,80 @@
-"""Writes what was seen as docs/faults.md."""
+"""Render the observations as docs/faults.md."""
 
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from dev.faults.facts import AS_IT_MUST_BE, Facts
+from dev.faults.observation import Observation
 from dev.faults.scenarios import SCENARIOS, VARIANTS, Scenario
 from scripts.settings import PROJECT
 
 PAGE = PROJECT / "docs" / "faults.md"
-LONGEST_WORDS = 200
+PASSED = "✓"
+MAX_HIGHLIGHT_LENGTH = 200
 PACKAGES = ("apache-airflow", "apache-airflow-providers-dbt-cloud", "dbt-core", "dbt-duckdb")
 
 INTRO = """\
-# When something goes wrong in between
+# Fault injection results
 
-What becomes of a task, and of its dbt Cloud run, when a request is lost, a process is killed or a person
-steps in. Each fault was brought about twice in a real Airflow, with real dbt runs in the local dbt
-Cloud: once with this project's `DbtCloudRunJobOperator`, once with the stock provider's. Both had the
-same arguments: deferrable, one retry, and what the fault says.
+When a request is lost, a process is killed or a user intervenes, this project's `DbtCloudRunJobOperator`
+starts no duplicate dbt run, leaves no run behind, and reports the real outcome of the run. The stock
+provider's operator is shown for comparison.
 
-Three rules must hold: one Dag run starts one dbt run and no second one, the task's state is what became
-of the run, and nobody who ends a task leaves its run behind. Each cell says whether they held (✓, or ✗
-and what went wrong), how the runs ended that dbt Cloud carried out, the task's state, and what the task
-said: its errors and warnings, and the line with which it copes. (A lost run is looked for during 15
-seconds here, and during 60 elsewhere.)
+Each fault is injected twice in a real Airflow, with real dbt runs in the local dbt Cloud: once with each
+operator. Both have the same arguments: deferrable, one retry, and those that the fault needs.
 
-Nothing in the table is written by hand: `make faults` plays all faults again and writes this page, and
-the tests hold this project's column. [scenarios.py](../dev/faults/scenarios.py) is the list.
+Three rules must hold:
+
+1. A Dag run starts one dbt run. A second one starts only after a failure or a clear.
+2. The task succeeds if and only if its run succeeds, unless a user sets the state of the task.
+3. When a user ends the task, its run is canceled.
+
+Each cell shows whether they hold (✓, or ✗ with the violation), the final statuses of the runs that dbt
+executed, the state of the task, and its errors, warnings and recovery messages. The operator looks for a
+lost run for 15 seconds here; the default is 60.
+
+This page is generated: `make faults` writes it, `make test` checks the column of this project, and
+[scenarios.py](../dev/faults/scenarios.py) defines the faults.
 """
 HEAD = "| fault | this project | stock provider |\n|---|---|---|\n"
 
 
-def page(matrix: Mapping[tuple[str, str], Facts]) -> str:
-    """Return the whole page."""
+def render_page(matrix: Mapping[tuple[str, str], Observation]) -> str:
+    """Return the page as Markdown."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     day = datetime.now(UTC).date().isoformat()
-    return f"{INTRO}\nPlayed on {day} with {versions}.\n\n{HEAD}" + "".join(
-        f"{row(scenario, matrix)}\n" for scenario in SCENARIOS
-    )
+    rows = "".join(f"{render_row(scenario, matrix)}\n" for scenario in SCENARIOS)
+    return f"{INTRO}\nMeasured on {day} with {versions}.\n\n{HEAD}{rows}"
 
 
-def row(scenario: Scenario, matrix: Mapping[tuple[str, str], Facts]) -> str:
-    """Return a row of the table; a cell is empty where a variant was not played."""
-    played = [matrix.get((scenario.name, variant)) for variant in VARIANTS]
-    cells = [_cell(scenario, facts) if facts else "" for facts in played]
+def render_row(scenario: Scenario, matrix: Mapping[tuple[str, str], Observation]) -> str:
+    """Return a row of the table; the cell of a variant that was not run is empty."""
+    observations = [matrix.get((scenario.name, variant)) for variant in VARIANTS]
+    cells = [_render_cell(scenario, one) if one else "" for one in observations]
     return f"| {' | '.join([scenario.title, *cells])} |"
 
 
-def _cell(scenario: Scenario, facts: Facts) -> str:
-    wrongs = ", ".join(facts.verdict(scenario))
-    runs = [f"{run.status}{', left active' if run.active else ''}" for run in facts.runs if run.began]
-    queued = sum(not run.began for run in facts.runs)
+def _render_cell(scenario: Scenario, observation: Observation) -> str:
+    violations = ", ".join(observation.violations(scenario))
+    runs = [
+        f"{run.status}{', still active' if run.active else ''}" for run in observation.runs if run.started
+    ]
+    queued = sum(not run.started for run in observation.runs)
     lines = [
-        f"**✗ {wrongs}**" if wrongs else f"**{AS_IT_MUST_BE}**",
+        f"**✗ {violations}**" if violations else f"**{PASSED}**",
         f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: {', '.join(runs)}"
-        + (f"; {queued} cancelled in the queue" if queued else ""),
-        f"task: {facts.state}",
-        *(f"“{_in_short(words, facts)}”" for words in facts.words),
+        + (f"; {queued} canceled in the queue" if queued else ""),
+        f"task: {observation.state}",
+        *(f"“{_abbreviate(highlight, observation)}”" for highlight in observation.highlights),
     ]
     return "<br>".join(lines).replace("|", "\\|")
 
 
-def _in_short(words: str, facts: Facts) -> str:
-    """Return the first line of what was said, its runs counted from 1, without addresses of this stack."""
-    numbers = {str(run.id): str(number) for number, run in enumerate(facts.runs, start=1)}
-    words = re.sub(r" See it at \S+", "", words.strip().splitlines()[0])
-    words = re.sub(r"(?<=[Rr]un )\d+|(?<=runs/)\d+", lambda found: numbers.get(found[0], found[0]), words)
-    words = re.sub(r"localhost:\d+|host='localhost', port=\d+", "its host", words)
-    return words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]}…"
+def _abbreviate(text: str, observation: Observation) -> str:
+    """Return the first line of a message, its runs numbered from 1, without URLs and ports of the stack."""
+    numbers = {str(run.id): str(number) for number, run in enumerate(observation.runs, start=1)}
+    text = re.sub(r" See \S+", "", text.strip().splitlines()[0])
+    text = re.sub(r"(?<=[Rr]un )\d+|(?<=runs/)\d+", lambda match: numbers.get(match[0], match[0]), text)
+    text = re.sub(r"localhost:\d+|host='localhost', port=\d+", "its host", text)
+    return text if len(text) <= MAX_HIGHLIGHT_LENGTH else f"{text[:MAX_HIGHLIGHT_LENGTH]}…"

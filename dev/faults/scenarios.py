@@ -1,4 +1,4 @@
-"""The faults: how each is brought about, and what must come of it."""
+"""The faults, how each is injected, and the result that this project's operator must have."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,353 +6,369 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    # Dag files import this module: they need no more than the list.
-    from dev.faults.case import Case
+    # Not at runtime: Dag files import this module.
+    from dev.faults.trial import Trial
 
+# This project's operator and the stock provider's.
 VARIANTS = ("ours", "stock")
+
+Inject = Callable[["Trial"], None]
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A fault, and what must hold.
+    """A fault and the expected result.
 
-    ``runs`` is how the runs end that dbt Cloud begins to carry out; one that is cancelled in its queue is
-    none of them. ``says`` are patterns, found in what the task of ours logs and pushes.
+    :param inject: Starts the Dag and injects the fault.
+    :param expected_log: Regular expressions, each found in what our task logs or pushes.
+    :param expected_runs: Final statuses of the runs that leave the queue, oldest first.
+    :param expected_state: Final state of the task.
+    :param state_set_by_user: Whether a user sets the state, which then need not match the run.
+    :param exclusive: Whether no other trial may run at the same time, because the fault affects all tasks.
+    :param task_count: Number of tasks that run the job at the same time.
+    :param kill_worker: Whether the Dag kills its worker as soon as dbt Cloud started the run.
+    :param arguments: Additional arguments of the operator.
     """
 
     name: str
     title: str
-    bring_about: "Callable[[Case], None]"
-    says: tuple[str, ...] = ()
-    runs: tuple[str, ...] = ("Success",)
-    state: str = "success"
-    # A person ends the task, whatever becomes of the run: there is nothing to judge.
-    judged_by_hand: bool = False
-    # The fault is for all tasks that wait: nothing else may go on beside it.
-    alone: bool = False
-    tasks: int = 1
-    killed_after_post: bool = False
-    operator: Mapping[str, Any] = field(default_factory=dict)
+    inject: Inject
+    expected_log: tuple[str, ...] = ()
+    expected_runs: tuple[str, ...] = ("Success",)
+    expected_state: str = "success"
+    state_set_by_user: bool = False
+    exclusive: bool = False
+    task_count: int = 1
+    kill_worker: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def dag_id(self, variant: str) -> str:
-        """Return the id of its Dag."""
+        """Return the ID of the Dag."""
         return f"{self.name}_{variant}"
 
     def job_id(self, variant: str) -> int:
-        """Return the id of its job in dbt Cloud: each has its own, so that counts and faults do not mix."""
+        """Return the ID of the dbt Cloud job. Each trial has its own, so that runs and faults do not mix."""
         return 101 + 2 * SCENARIOS.index(self) + VARIANTS.index(variant)
 
 
-def trigger_meets(**fault: Any) -> "Callable[[Case], None]":
-    """Return what puts a fault on the request that starts a run."""
-
-    def bring_about(case: "Case") -> None:
-        case.add_fault(method="POST", path=case.trigger_path, **fault)
-        case.start()
-
-    return bring_about
+def start(trial: "Trial") -> None:
+    """Start the Dag: the fault is in its file or its arguments."""
+    trial.start()
 
 
-def polls_meet(**fault: Any) -> "Callable[[Case], None]":
-    """Return what puts a fault on the requests that ask how the run is."""
+def fail_submission(**fault: Any) -> Inject:
+    """Inject a fault into the request that starts a run."""
 
-    def bring_about(case: "Case") -> None:
-        case.start()
-        case.wait_until_waiting()
-        case.wait_until_met(case.add_fault(method="GET", path=case.poll_path, **fault), while_deferred=True)
+    def inject(trial: "Trial") -> None:
+        trial.inject_fault(method="POST", path=trial.submit_path, **fault)
+        trial.start()
 
-    return bring_about
-
-
-def hidden_at_first(case: "Case") -> None:
-    """dbt Cloud does not know its newest runs yet, for a dozen requests."""
-    fault = case.add_fault(method="GET", path=r"/runs(/\d+)?$", hide_new_runs=3600, times=12)
-    case.start()
-    case.wait_until_met(fault)
+    return inject
 
 
-def killed_worker(case: "Case") -> None:
-    """The Dag file does it: a signal from here would come too early or too late."""
-    case.start()
+def fail_polls(**fault: Any) -> Inject:
+    """Inject a fault into the requests for the status of the run."""
+
+    def inject(trial: "Trial") -> None:
+        trial.start()
+        trial.wait_until_waiting()
+        fault_id = trial.inject_fault(method="GET", path=trial.poll_path, **fault)
+        trial.wait_for_fault(fault_id, while_deferred=True)
+
+    return inject
 
 
-def killed_triggerer(case: "Case") -> None:
-    """The machine with the triggerer goes away, and another one comes."""
-    case.start()
-    case.wait_until_waiting()
-    case.stack.kill_triggerer()
-    case.stack.start_triggerer()
-    case.wait_until_another_triggerer_has_it()
+def hide_new_run(trial: "Trial") -> None:
+    """Hide the new run from a dozen requests."""
+    fault_id = trial.inject_fault(method="GET", path=r"/runs(/\d+)?$", hide_new_runs=3600, times=12)
+    trial.start()
+    trial.wait_for_fault(fault_id)
 
 
-def restarted_dbt_cloud(case: "Case") -> None:
-    """The local dbt Cloud says what becomes of its runs then: it cancels them."""
-    case.start()
-    case.wait_until_waiting()
-    case.stack.kill_dbt_cloud()
-    case.stack.start_dbt_cloud()
-    case.end_runs("success")
+def replace_triggerer(trial: "Trial") -> None:
+    """Kill the triggerer and start another one."""
+    trial.start()
+    trial.wait_until_waiting()
+    trial.stack.kill_triggerer()
+    trial.stack.start_triggerer()
+    trial.wait_for_second_triggerer()
 
 
-def marked(state: str) -> "Callable[[Case], None]":
-    """Return what marks the waiting task, as a person does in Airflow's UI."""
-
-    def bring_about(case: "Case") -> None:
-        case.start()
-        case.wait_until_waiting()
-        case.mark(state)
-
-    return bring_about
+def restart_dbt_cloud(trial: "Trial") -> None:
+    """Kill and start the local dbt Cloud, which then cancels the runs that were active."""
+    trial.start()
+    trial.wait_until_waiting()
+    trial.stack.kill_dbt_cloud()
+    trial.stack.start_dbt_cloud()
+    trial.end_runs("success")
 
 
-def marked_while_busy(case: "Case") -> None:
-    """A person marks the waiting task failed while dbt Cloud is busy."""
-    case.start()
-    case.wait_until_waiting()
-    case.add_fault(method="POST", path=f"/runs/{case.runs()[-1].id}/cancel$", status=503, times=2)
-    case.mark("failed")
+def mark_task(state: str) -> Inject:
+    """Mark the waiting task."""
+
+    def inject(trial: "Trial") -> None:
+        trial.start()
+        trial.wait_until_waiting()
+        trial.mark_task(state)
+
+    return inject
 
 
-def cleared(case: "Case") -> None:
-    """A person clears the waiting task."""
-    case.start()
-    case.wait_until_waiting()
-    case.clear()
-    case.wait_for_runs(2)
-    case.wait_until_waiting(run=2)
+def mark_task_and_fail_cancel(trial: "Trial") -> None:
+    """Mark the waiting task failed while dbt Cloud answers 503 to cancel requests."""
+    trial.start()
+    trial.wait_until_waiting()
+    trial.inject_fault(method="POST", path=f"/runs/{trial.runs()[-1].id}/cancel$", status=503, times=2)
+    trial.mark_task("failed")
 
 
-def cleared_after_success(case: "Case") -> None:
-    """A person clears the task that has succeeded."""
-    case.start()
-    case.end_runs("success")
-    case.wait_until_over()
-    case.clear()
-    case.wait_for_runs(2)
+def clear_waiting_task(trial: "Trial") -> None:
+    """Clear the waiting task."""
+    trial.start()
+    trial.wait_until_waiting()
+    trial.clear_tasks()
+    trial.wait_for_runs(2)
+    trial.wait_until_waiting(run_count=2)
 
 
-def cancelled(case: "Case") -> None:
-    """A person cancels the run in dbt Cloud."""
-    case.start()
-    case.wait_until_waiting()
-    case.cancel_run()
-    case.end_runs("success")
+def clear_successful_task(trial: "Trial") -> None:
+    """Clear the task after its success."""
+    trial.start()
+    trial.end_runs("success")
+    trial.wait_for_dag_run()
+    trial.clear_tasks()
+    trial.wait_for_runs(2)
 
 
-def fails_once(case: "Case") -> None:
-    """The model fails; by the next try it is mended."""
-    case.end_runs("error")
-    case.start()
-    case.wait_until_run_has_ended()
-    case.end_runs("success")
+def cancel_run(trial: "Trial") -> None:
+    """Cancel the run in dbt Cloud."""
+    trial.start()
+    trial.wait_until_waiting()
+    trial.cancel_newest_run()
+    trial.end_runs("success")
 
 
-def fails(case: "Case") -> None:
-    """The model fails."""
-    case.end_runs("error")
-    case.start()
-    case.wait_until_over()
+def fail_first_run(trial: "Trial") -> None:
+    """Let the first run fail and the second one succeed."""
+    trial.end_runs("error")
+    trial.start()
+    trial.wait_for_run_end()
+    trial.end_runs("success")
 
 
-def race(case: "Case") -> None:
-    """Both tasks have seen that no run is active before either's request is acted on."""
-    fault = case.add_fault(method="POST", path=case.trigger_path, delay=8, times=2)
-    case.start()
-    case.wait_until_met(fault)
-    case.wait_until_waiting()
+def fail_run(trial: "Trial") -> None:
+    """Let the run fail."""
+    trial.end_runs("error")
+    trial.start()
+    trial.wait_for_dag_run()
 
 
-def never_ends(case: "Case") -> None:
-    """The run takes longer than the task may."""
-    case.start()
-    case.wait_until_over()
+def race(trial: "Trial") -> None:
+    """Delay the submissions until both tasks have seen that no run is active."""
+    fault_id = trial.inject_fault(method="POST", path=trial.submit_path, delay=8, times=2)
+    trial.start()
+    trial.wait_for_fault(fault_id)
+    trial.wait_until_waiting()
 
 
-HELD = {"deferrable": False}
-TIMED = {"retries": 0, "execution_timeout": timedelta(seconds=15)}
+def exceed_timeout(trial: "Trial") -> None:
+    """Let the run take longer than the task may."""
+    trial.start()
+    trial.wait_for_dag_run()
+
+
+LOST_SUBMISSION_LOG = "{} .*Checking for 15 seconds whether a run started"
+TIMEOUT_LOG = (
+    "DbtCloudJobRunTimedOut: dbt Cloud run .* exceeded the task's execution_timeout",
+    "Canceled dbt Cloud run",
+)
+FAILED_RUN_LOG = ("DbtCloudJobRunFailed: dbt Cloud run .* ended: Error", "This model was told to fail")
+IN_WORKER = {"deferrable": False}
+SHORT_TIMEOUT = {"retries": 0, "execution_timeout": timedelta(seconds=15)}
 SCENARIOS = (
     Scenario(
-        "answer_lost",
-        "The run is started, but the answer to the request is lost",
-        trigger_meets(drop="after"),
-        ("did not answer POST .*Looking for",),
+        "response_lost",
+        "The run starts, but the response to the submission is lost",
+        fail_submission(drop="after"),
+        expected_log=(LOST_SUBMISSION_LOG.format("did not answer POST"),),
     ),
     Scenario(
-        "trigger_503",
-        "The request to start the run is refused with 503",
-        trigger_meets(status=503),
-        ("answered 503 .*Looking for",),
+        "submission_503",
+        "The submission is rejected with 503",
+        fail_submission(status=503),
+        expected_log=(LOST_SUBMISSION_LOG.format("answered 503"),),
     ),
     Scenario(
-        "trigger_503_acted",
-        "The request is answered with 503, but the run is started all the same",
-        trigger_meets(status=503, acts=True),
-        ("answered 503 .*Looking for",),
+        "submission_503_started",
+        "The submission is answered with 503, but the run starts",
+        fail_submission(status=503, acts=True),
+        expected_log=(LOST_SUBMISSION_LOG.format("answered 503"),),
     ),
     Scenario(
-        "trigger_429",
-        "The request to start the run is refused with 429 and a Retry-After",
-        trigger_meets(status=429, retry_after=1),
+        "submission_429",
+        "The submission is rejected with 429 and a Retry-After header",
+        fail_submission(status=429, retry_after=1),
     ),
     Scenario(
         "poll_dropped",
-        "While waiting: dbt Cloud closes the connection without an answer",
-        polls_meet(drop="before", times=4),
-        alone=True,
+        "While waiting: dbt Cloud closes the connection without a response",
+        fail_polls(drop="before", times=4),
+        exclusive=True,
     ),
     Scenario(
         "poll_html",
         "While waiting: a proxy answers with an HTML page",
-        polls_meet(html=True, times=4),
-        alone=True,
+        fail_polls(html=True, times=4),
+        exclusive=True,
     ),
     Scenario(
         "poll_slow",
-        "While waiting: answers take longer than the time limit of a request",
-        polls_meet(delay=7, times=2),
-        alone=True,
-        operator={"hook_params": {"timeout_seconds": 5}},
+        "While waiting: responses take longer than the request timeout",
+        fail_polls(delay=7, times=2),
+        exclusive=True,
+        arguments={"hook_params": {"timeout_seconds": 5}},
     ),
     Scenario(
         "poll_503",
-        "While waiting: dbt Cloud answers 503 for a while",
-        polls_meet(status=503, times=4),
-        alone=True,
+        "While waiting: dbt Cloud answers 503 several times",
+        fail_polls(status=503, times=4),
+        exclusive=True,
     ),
     Scenario(
         "hidden_run",
-        "dbt Cloud answers 404 for the new run at first",
-        hidden_at_first,
-        alone=True,
+        "While waiting: dbt Cloud answers 404 for the new run at first",
+        hide_new_run,
+        exclusive=True,
     ),
     Scenario(
         "poll_unknown_status",
-        "While waiting: dbt Cloud reports a status that nobody knows",
-        polls_meet(run_status=42, times=4),
-        alone=True,
+        "While waiting: dbt Cloud reports an unknown status",
+        fail_polls(run_status=42, times=4),
+        exclusive=True,
     ),
     Scenario(
         "worker_killed",
-        "The worker is killed right after the run was started",
-        killed_worker,
-        ("An earlier try of this task started run",),
-        killed_after_post=True,
+        "The worker is killed right after the run started",
+        start,
+        expected_log=("Reattaching to dbt Cloud run",),
+        kill_worker=True,
     ),
     Scenario(
         "triggerer_killed",
-        "The triggerer is killed while the task waits, and another one starts",
-        killed_triggerer,
-        alone=True,
+        "The triggerer is killed while the task is deferred, and another one takes over",
+        replace_triggerer,
+        exclusive=True,
     ),
     Scenario(
         "dbt_cloud_restarted",
-        "dbt Cloud goes down while the run goes on, comes back, and has cancelled the run",
-        restarted_dbt_cloud,
-        ("DbtCloudJobRunCancelled: Run .* ended: Cancelled. The local dbt Cloud was stopped",),
-        runs=("Cancelled",),
-        state="failed",
-        alone=True,
+        "dbt Cloud goes down, comes back, and has canceled the active run",
+        restart_dbt_cloud,
+        expected_log=(
+            "DbtCloudJobRunCancelled: dbt Cloud run .* ended: Cancelled. The local dbt Cloud was stopped",
+        ),
+        expected_runs=("Cancelled",),
+        expected_state="failed",
+        exclusive=True,
     ),
     Scenario(
         "marked_failed",
-        "A person marks the waiting task failed",
-        marked("failed"),
-        runs=("Cancelled",),
-        state="failed",
-        judged_by_hand=True,
+        "A user marks the deferred task failed",
+        mark_task("failed"),
+        expected_runs=("Cancelled",),
+        expected_state="failed",
+        state_set_by_user=True,
     ),
     Scenario(
         "marked_failed_503",
-        "A person marks the waiting task failed, and dbt Cloud refuses to cancel with 503, twice",
-        marked_while_busy,
-        runs=("Cancelled",),
-        state="failed",
-        judged_by_hand=True,
+        "A user marks the deferred task failed, and dbt Cloud answers 503 to the first two cancel requests",
+        mark_task_and_fail_cancel,
+        expected_runs=("Cancelled",),
+        expected_state="failed",
+        state_set_by_user=True,
     ),
     Scenario(
         "marked_success",
-        "A person marks the waiting task successful",
-        marked("success"),
-        runs=("Cancelled",),
-        judged_by_hand=True,
+        "A user marks the deferred task successful",
+        mark_task("success"),
+        expected_runs=("Cancelled",),
+        state_set_by_user=True,
     ),
     Scenario(
         "cleared",
-        "A person clears the waiting task",
-        cleared,
-        runs=("Cancelled", "Success"),
+        "A user clears the deferred task",
+        clear_waiting_task,
+        expected_runs=("Cancelled", "Success"),
     ),
     Scenario(
-        "cancelled",
-        "A person cancels the run in dbt Cloud",
-        cancelled,
-        ("DbtCloudJobRunCancelled: Run .* ended: Cancelled. Cancelled by user",),
-        runs=("Cancelled",),
-        state="failed",
-        operator={"retries": 2},
+        "canceled",
+        "A user cancels the run in dbt Cloud",
+        cancel_run,
+        expected_log=("DbtCloudJobRunCancelled: dbt Cloud run .* ended: Cancelled. Cancelled by user",),
+        expected_runs=("Cancelled",),
+        expected_state="failed",
+        arguments={"retries": 2},
     ),
     Scenario(
-        "fails_once",
-        "A model fails, and is mended before the retry (retry_from_failure)",
-        fails_once,
-        ("DbtCloudJobRunFailed: Run .* ended: Error", "This model was told to fail"),
-        runs=("Error", "Success"),
-        operator={"retry_from_failure": True, "retry_delay": timedelta(seconds=5)},
+        "failed_once",
+        "A model fails, and is fixed before the retry (`retry_from_failure`)",
+        fail_first_run,
+        expected_log=FAILED_RUN_LOG,
+        expected_runs=("Error", "Success"),
+        arguments={"retry_from_failure": True, "retry_delay": timedelta(seconds=5)},
     ),
     Scenario(
         "cleared_after_success",
-        "A person clears the task after its success",
-        cleared_after_success,
-        runs=("Success", "Success"),
+        "A user clears the task after its success",
+        clear_successful_task,
+        expected_runs=("Success", "Success"),
     ),
     Scenario(
         "race",
-        "Two tasks start the same job at the same moment (reuse_existing_run)",
+        "Two tasks start the same job at the same time (`reuse_existing_run`)",
         race,
-        ("Joining run",),
-        tasks=2,
-        operator={"reuse_existing_run": True},
+        expected_log=("Joining dbt Cloud run",),
+        task_count=2,
+        arguments={"reuse_existing_run": True},
     ),
     Scenario(
         "timeout",
-        "execution_timeout passes while the task waits in the triggerer",
-        never_ends,
-        ("DbtCloudJobRunTimedOut: Run .* took longer than the task's execution_timeout", "Cancelled run"),
-        runs=("Cancelled",),
-        state="failed",
-        operator=TIMED,
+        "`execution_timeout` passes while the task is deferred",
+        exceed_timeout,
+        expected_log=TIMEOUT_LOG,
+        expected_runs=("Cancelled",),
+        expected_state="failed",
+        arguments=SHORT_TIMEOUT,
     ),
     Scenario(
-        "timeout_held",
-        "execution_timeout passes while the task waits in a worker (not deferrable)",
-        never_ends,
-        ("DbtCloudJobRunTimedOut: Run .* took longer than the task's execution_timeout", "Cancelled run"),
-        runs=("Cancelled",),
-        state="failed",
-        operator=HELD | TIMED,
+        "timeout_in_worker",
+        "`execution_timeout` passes while the task waits in a worker (not deferrable)",
+        exceed_timeout,
+        expected_log=TIMEOUT_LOG,
+        expected_runs=("Cancelled",),
+        expected_state="failed",
+        arguments=IN_WORKER | SHORT_TIMEOUT,
     ),
     Scenario(
-        "marked_failed_held",
-        "A person marks the task failed while it waits in a worker (not deferrable)",
-        marked("failed"),
-        ("Cancelled run",),
-        runs=("Cancelled",),
-        state="failed",
-        judged_by_hand=True,
-        operator=HELD,
+        "marked_failed_in_worker",
+        "A user marks the task failed while it waits in a worker (not deferrable)",
+        mark_task("failed"),
+        expected_log=("Canceled dbt Cloud run",),
+        expected_runs=("Cancelled",),
+        expected_state="failed",
+        state_set_by_user=True,
+        arguments=IN_WORKER,
     ),
     Scenario(
-        "fails",
+        "failed",
         "A model fails, and there are no retries",
-        fails,
-        (
-            "DbtCloudJobRunFailed: Run .* ended: Error",
-            "error +[0-9.]+ +model until_told +.*Runtime Error",
-            "This model was told to fail",
+        fail_run,
+        expected_log=(
+            *FAILED_RUN_LOG,
+            "error +[0-9.]+ +model controlled +.*Runtime Error",
             "XCom run_results: .*'error': 1",
         ),
-        runs=("Error",),
-        state="failed",
-        operator={"retries": 0},
+        expected_runs=("Error",),
+        expected_state="failed",
+        arguments={"retries": 0},
     ),
 )

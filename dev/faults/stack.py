@@ -1,24 +1,25 @@
-"""Run one Airflow and one local dbt Cloud for all scenarios, and kill and restart parts of them."""
+"""Run one Airflow and one local dbt Cloud for all trials, and kill and restart their processes."""
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Self
 
 import psutil
 
 from dev import temporary_stack
-from dev.faults.airflow_api import PersonsAirflowApi
+from dev.faults.airflow_user_api import AirflowUserApi
 from dev.faults.scenarios import SCENARIOS, VARIANTS
 from scripts.stack import airflow_process
 
-HERE = Path(__file__).parent
-DAGS = HERE / "dags"
+DIRECTORY = Path(__file__).parent
+DAGS = DIRECTORY / "dags"
 AIRFLOW_ENVIRONMENT = temporary_stack.AIRFLOW_ENVIRONMENT | {
-    # Some scenarios occupy a worker while they wait.
+    # Some tasks occupy a worker while they wait.
     "AIRFLOW__CORE__PARALLELISM": "12",
-    # Soon notice that a task was marked failed, and that a triggerer is gone.
+    # Detect sooner that a task was marked failed, and that a triggerer was killed.
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
@@ -27,49 +28,52 @@ AIRFLOW_ENVIRONMENT = temporary_stack.AIRFLOW_ENVIRONMENT | {
 
 @dataclass(frozen=True)
 class DbtRun:
-    """A run in the local dbt Cloud; ``began`` is False for one that never left the queue."""
+    """A run in the local dbt Cloud.
+
+    :param started: Whether it left the queue.
+    """
 
     id: int
     status: str
     active: bool
-    began: bool
+    started: bool
 
 
 class Stack:
-    """Airflow and the local dbt Cloud, both running while ``up`` is entered."""
+    """Airflow and the local dbt Cloud. Their clients exist while ``start`` is entered."""
 
     dbt_cloud: temporary_stack.TemporaryDbtCloud
-    airflow_api: PersonsAirflowApi
+    airflow_api: AirflowUserApi
 
     def __init__(self, directory: Path) -> None:
         self.settings = temporary_stack.settings_in(directory)
-        # The dbt project looks here for how a job's runs are to end.
-        self.ends = self.settings.data_dir / "ends"
-        self.one_at_a_time = Lock()
-        self._open = contextlib.ExitStack()
+        # The dbt model reads the outcome of a job's runs from a file in this directory.
+        self.outcomes = self.settings.data_dir / "outcomes"
+        self.airflow_lock = Lock()
+        self._processes = contextlib.ExitStack()
 
     @contextlib.contextmanager
-    def up(self) -> Iterator["Stack"]:
+    def start(self) -> Iterator[Self]:
         """Run both while the block runs.
 
-        :raises Failure: One does not start, or a Dag file does not import; says why.
+        :raises UserError: A service did not start, or a Dag file cannot be imported.
         """
-        self.ends.mkdir(parents=True)
-        last = SCENARIOS[-1].dag_id(VARIANTS[-1])
-        with self._open:
+        self.outcomes.mkdir(parents=True)
+        last_dag = SCENARIOS[-1].dag_id(VARIANTS[-1])
+        with self._processes:
             self.start_dbt_cloud()
-            airflow = temporary_stack.airflow(self.settings, DAGS, last, AIRFLOW_ENVIRONMENT)
-            self._open.enter_context(airflow)
-            self.airflow_api = PersonsAirflowApi(self.settings.airflow_url)
+            airflow = temporary_stack.airflow(self.settings, DAGS, last_dag, AIRFLOW_ENVIRONMENT)
+            self._processes.enter_context(airflow)
+            self.airflow_api = AirflowUserApi(self.settings.airflow_url)
             self.airflow_api.log_in()
             yield self
 
     def start_dbt_cloud(self) -> None:
-        """Start the local dbt Cloud, on its port and with the data it has."""
+        """Start the local dbt Cloud, also after it was killed: the port and the data stay the same."""
         jobs = {one.job_id(variant): one.dag_id(variant) for one in SCENARIOS for variant in VARIANTS}
-        account = temporary_stack.account("Faults", HERE / "dbt_project", "dbt build", jobs)
+        account = temporary_stack.account("Faults", DIRECTORY / "dbt_project", "dbt build", jobs)
         dbt_cloud = temporary_stack.local_dbt_cloud(self.settings, account)
-        self.dbt_cloud = self._open.enter_context(dbt_cloud)
+        self.dbt_cloud = self._processes.enter_context(dbt_cloud)
 
     def kill_dbt_cloud(self) -> None:
         """Kill the local dbt Cloud; its dbt processes end with it."""
@@ -78,18 +82,19 @@ class Stack:
 
     def start_triggerer(self) -> None:
         """Start another triggerer."""
-        self._open.enter_context(airflow_process(self.settings, "triggerer", DAGS, AIRFLOW_ENVIRONMENT))
+        triggerer = airflow_process(self.settings, "triggerer", DAGS, AIRFLOW_ENVIRONMENT)
+        self._processes.enter_context(triggerer)
 
     def kill_triggerer(self) -> None:
-        """Kill the triggerer, with the process that runs the triggers."""
+        """Kill the triggerer and its child process, which runs the triggers."""
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 if process.cmdline()[-1:] == ["triggerer"]:
                     for one in (process, *process.children(recursive=True)):
                         one.kill()
 
-    def runs_of(self, job_id: int) -> list[DbtRun]:
-        """Return a job's runs, oldest first; injected faults do not apply."""
+    def list_runs(self, job_id: int) -> list[DbtRun]:
+        """Return a job's runs, oldest first; not affected by injected faults."""
         return [
             DbtRun(run["id"], run["status_humanized"], run["in_progress"], run["started_at"] is not None)
             for run in self.dbt_cloud.runs(job_id)

@@ -1,10 +1,10 @@
-"""A clone of the last commit, which copies are made of."""
+"""Fixture with the template of the copies."""
 
 from pathlib import Path
 
 import pytest
 
-from copying import PROJECT, run
+from copies import PROJECT, run
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Who may import whom: what each part of the project may know. A copy may lack some of the parts."""
+"""The imports that each part of the project may have. Parts that were deleted are skipped."""
 
 import ast
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ EVERYTHING = ("airflow", "include", "plugins", "dags", "scripts", "tests", "dev"
 
 @dataclass(frozen=True)
 class Part:
-    """A directory and the modules of this project, or Airflow, that its modules may import."""
+    """A directory, and which of this project's packages and Airflow its modules may import."""
 
     directory: str
     allowed: tuple[str, ...]
-    # Directories inside it that are parts themselves.
-    without: tuple[str, ...] = ()
+    # Subdirectories that are other parts.
+    excluded: tuple[str, ...] = ()
 
     def modules(self) -> list[Path]:
-        """Return its Python files; skip the test if a copy lacks this part."""
+        """Return its Python files; skip the test if the part was deleted."""
         root = PROJECT / self.directory
         if not root.is_dir():
-            pytest.skip(f"{self.directory} is not here")
-        inner = [PROJECT / directory for directory in self.without]
-        return [path for path in sorted(root.rglob("*.py")) if not any(map(path.is_relative_to, inner))]
+            pytest.skip(f"{self.directory} was deleted")
+        excluded = [PROJECT / directory for directory in self.excluded]
+        return [path for path in sorted(root.rglob("*.py")) if not any(map(path.is_relative_to, excluded))]
 
 
 PARTS = (
@@ -34,19 +34,19 @@ PARTS = (
     Part("include", ("airflow", "include")),
     Part("plugins", ("airflow", "plugins")),
     Part("tests", ("airflow", "include", "plugins", "dags", "scripts", "tests", "local_dbt_cloud.testing")),
-    Part("scripts", ("scripts",), without=("scripts/tests",)),
+    Part("scripts", ("scripts",), excluded=("scripts/tests",)),
     Part("scripts/tests", ("scripts", "local_dbt_cloud.testing")),
     Part("local-dbt-cloud/src", ("local_dbt_cloud",)),
-    # Among them tests of the real clients, Airflow's provider for one.
+    # The real clients are tested too, such as Airflow's provider.
     Part("local-dbt-cloud/tests", ("airflow", "local_dbt_cloud")),
-    Part("dev", EVERYTHING, without=("dev/benchmark/workloads",)),
-    # The programs whose cost is measured: nothing else may be in their processes.
+    Part("dev", EVERYTHING, excluded=("dev/benchmark/workloads",)),
+    # Other imports would add to the cost that is measured.
     Part("dev/benchmark/workloads", ("airflow", "include", "dev.benchmark.workloads")),
 )
 
 
 def imports(path: Path) -> set[str]:
-    """Return the full names of all that a module imports, wherever in it."""
+    """Return the full names of all imports in a module, also inside functions."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -58,7 +58,7 @@ def imports(path: Path) -> set[str]:
 
 
 def is_in(name: str, packages: tuple[str, ...]) -> bool:
-    """Return whether a module, or a name in one, belongs to one of the packages."""
+    """Return whether a full name belongs to one of the packages."""
     return any(f"{name}.".startswith(f"{package}.") for package in packages)
 
 
@@ -68,14 +68,14 @@ def part_named(directory: str) -> Part:
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.directory)
-def test_a_part_imports_only_what_it_may(part: Part) -> None:
-    wrong = [
+def test_a_part_has_only_allowed_imports(part: Part) -> None:
+    forbidden = [
         f"{path.relative_to(PROJECT)} imports {name}"
         for path in part.modules()
         for name in sorted(imports(path))
         if is_in(name, EVERYTHING) and not is_in(name, part.allowed)
     ]
-    assert not wrong
+    assert not forbidden
 
 
 @pytest.mark.parametrize("directory", ["dags", "include", "plugins"])
@@ -85,12 +85,12 @@ def test_no_deployed_part_mentions_the_local_dbt_cloud(directory: str) -> None:
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.directory)
-def test_every_module_states_its_purpose_in_its_first_line(part: Part) -> None:
+def test_every_module_has_a_docstring(part: Part) -> None:
     for path in part.modules():
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
 
 
-def test_what_is_imported_is_found_and_compared_by_whole_names(tmp_path: Path) -> None:
+def test_imports_are_found_and_compared_by_full_names(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text("import airflow.models\nif 1:\n    from local_dbt_cloud import testing, database\n")
     names = imports(module)

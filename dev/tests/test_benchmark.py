@@ -1,4 +1,4 @@
-"""The benchmark in short: its counts and ratios hold, and what it writes is what it measured."""
+"""A short version of the benchmarks, and their page."""
 
 import re
 from collections.abc import Iterator
@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from dev.benchmark import check, make_run, parse, report
-from dev.benchmark.__main__ import MEASUREMENTS
+from dev.benchmark import dag_parsing, make_run, report
+from dev.benchmark.__main__ import BENCHMARKS
 from dev.benchmark.context import BenchmarkContext
 from dev.benchmark.dbt_cloud import local_dbt_cloud
-from dev.benchmark.part import OURS, PROVIDER, TUTORIAL, Computed, Part, Row, Target
-from dev.benchmark.waiting import HANDFUL, Waiting, wait
+from dev.benchmark.idle_check import measure_check
+from dev.benchmark.polling import MAX_HANDSHAKES, Variant, measure_waiting
+from dev.benchmark.result import OURS, PROVIDER, TUTORIAL, BenchmarkResult, Computed, Row, Target
 from dev.benchmark.workload import run_workload
 from dev.temporary_stack import TemporaryDbtCloud
-from scripts.failure import Failure
+from scripts.exceptions import UserError
 from scripts.progress import Progress
 from scripts.settings import PROJECT
 
@@ -23,80 +24,82 @@ WAITING_RUNS = 200
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> BenchmarkContext:
+def context(tmp_path_factory: pytest.TempPathFactory) -> BenchmarkContext:
     return BenchmarkContext(tmp_path_factory.mktemp("benchmark"), Progress(), quick=True)
 
 
 @pytest.fixture(scope="module")
-def with_history(bench: BenchmarkContext) -> Iterator[TemporaryDbtCloud]:
-    # With one run first: history only grows.
-    with local_dbt_cloud(bench.with_history, 1) as dbt_cloud:
-        assert check.check(bench.with_history, dbt_cloud, "ours", 2)["requests"] == 1
-    with local_dbt_cloud(bench.with_history, HISTORY) as dbt_cloud:
+def dbt_cloud(context: BenchmarkContext) -> Iterator[TemporaryDbtCloud]:
+    # First with one run: a history can only be extended.
+    with local_dbt_cloud(context.history_settings, 1) as dbt_cloud:
+        assert measure_check(context.history_settings, dbt_cloud, "ours", 2)["requests"] == 1
+    with local_dbt_cloud(context.history_settings, HISTORY) as dbt_cloud:
         yield dbt_cloud
 
 
-class TestInShort:
+class TestShortBenchmarks:
     pytestmark = pytest.mark.end_to_end
 
-    def test_a_check_is_one_request_whatever_the_history(
-        self, bench: BenchmarkContext, with_history: TemporaryDbtCloud
+    def test_a_check_is_one_request_however_long_the_history_is(
+        self, context: BenchmarkContext, dbt_cloud: TemporaryDbtCloud
     ) -> None:
-        ours = check.check(bench.with_history, with_history, "ours", 2)
-        theirs = check.check(bench.with_history, with_history, "tutorial", 1)
+        ours = measure_check(context.history_settings, dbt_cloud, "ours", 2)
+        tutorial = measure_check(context.history_settings, dbt_cloud, "tutorial", 1)
         assert ours["requests"] == ours["handshakes"] == 1
-        assert theirs["requests"] == HISTORY / 100
+        assert tutorial["requests"] == HISTORY / 100
 
-    def test_waiting_is_a_request_for_a_hundred_runs_over_one_connection(
-        self, bench: BenchmarkContext, with_history: TemporaryDbtCloud
+    def test_a_poll_is_one_request_per_hundred_runs_on_one_connection(
+        self, context: BenchmarkContext, dbt_cloud: TemporaryDbtCloud
     ) -> None:
-        seconds = 2.0
-        both = [Waiting(OURS, "ours", seconds), Waiting(PROVIDER, "provider", seconds)]
-        ours, theirs = (
-            wait(bench.with_history, with_history, one, WAITING_RUNS, 4 * seconds) for one in both
+        interval = 2.0
+        variants = [Variant(OURS, "ours", interval), Variant(PROVIDER, "provider", interval)]
+        ours, provider = (
+            measure_waiting(context.history_settings, dbt_cloud, variant, WAITING_RUNS, 4 * interval)
+            for variant in variants
         )
-        assert ours["round_requests"] == WAITING_RUNS / 100
-        assert ours["all"] <= HANDFUL
-        assert theirs["all"] >= WAITING_RUNS
-        # By far, also on a busy machine: 50 times and more is what a quiet one shows.
-        assert theirs["round_cpu"] > 15 * ours["round_cpu"]
+        assert ours["poll_requests"] == WAITING_RUNS / 100
+        assert ours["total_handshakes"] <= MAX_HANDSHAKES
+        assert provider["total_handshakes"] >= WAITING_RUNS
+        # On an idle machine the ratio is above 50; on a busy one it is smaller.
+        assert provider["poll_cpu"] > 15 * ours["poll_cpu"]
 
-    def test_a_dag_file_costs_about_as_much_to_parse_as_the_tutorials(self, bench: BenchmarkContext) -> None:
-        for row in parse.measure(bench).rows:
-            if "Airflow imported" in row.what:
+    def test_parsing_takes_at_most_half_longer_than_the_tutorial(self, context: BenchmarkContext) -> None:
+        for row in dag_parsing.measure(context).rows:
+            if "Airflow imported" in row.label:
                 assert row.values[OURS] < 1.5 * row.values[TUTORIAL], row
 
-    def test_a_workload_that_fails_is_a_sentence_with_its_last_line(self, bench: BenchmarkContext) -> None:
-        with pytest.raises(
-            Failure, match=r"The workload check nobody 1 1 failed: .*invalid choice: 'nobody'"
-        ):
-            run_workload(bench.with_history, "check", "nobody", 1, 1)
+    def test_error_of_a_workload_has_its_last_line(self, context: BenchmarkContext) -> None:
+        message = r"The workload check_job nobody 1 1 failed: .*invalid choice: 'nobody'"
+        with pytest.raises(UserError, match=message):
+            run_workload(context.history_settings, "check_job", "nobody", 1, 1)
 
 
-def test_without_git_there_is_a_sentence(bench: BenchmarkContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_run_without_git_is_a_user_error(
+    context: BenchmarkContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(Failure, match="a clean clone needs git, which is not installed"):
-        make_run.measure(bench)
+    with pytest.raises(UserError, match="make-run needs git, which is not installed"):
+        make_run.measure(context)
 
 
-PART = Part(
+RESULT = BenchmarkResult(
     "check",
     "A title",
-    "How.",
+    "A method.",
     [Row("requests", {OURS: 1, TUTORIAL: 100}), Row("ms", {OURS: 2, TUTORIAL: Computed(3)}, "{:.1f}")],
     [Target("fast", "1 ms", True), Target("small", "9 MB", False)],
 )
 
 
-def test_a_number_comes_with_its_ratio_to_ours_and_says_if_it_was_computed() -> None:
-    assert [row.cell(OURS) for row in PART.rows] == ["1", "2.0"]
-    assert [row.cell(TUTORIAL) for row in PART.rows] == ["100 (100×)", "3.0 (1.5×, computed)"]  # noqa: RUF001
-    assert PART.rows[0].cell(PROVIDER) == ""
+def test_a_cell_has_the_ratio_to_ours_and_marks_computed_numbers() -> None:
+    assert [row.cell(OURS) for row in RESULT.rows] == ["1", "2.0"]
+    assert [row.cell(TUTORIAL) for row in RESULT.rows] == ["100 (100×)", "3.0 (1.5×, computed)"]  # noqa: RUF001
+    assert RESULT.rows[0].cell(PROVIDER) == ""
 
 
-def test_the_page_says_of_each_target_whether_it_is_met(tmp_path: Path) -> None:
+def test_the_page_shows_which_targets_are_met(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    report.write([PART], "Measured here.", page)
+    report.write_page([RESULT], "Measured here.", page)
     text = page.read_text()
     assert "1 of 2 targets are met." in text
     assert "| fast | 1 ms | ✓ |" in text
@@ -104,10 +107,10 @@ def test_the_page_says_of_each_target_whether_it_is_met(tmp_path: Path) -> None:
     assert PROVIDER not in text.removeprefix(report.INTRO)
 
 
-def test_the_page_in_the_repository_is_one_that_the_command_wrote() -> None:
+def test_the_committed_page_was_written_by_the_command() -> None:
     text = report.PAGE.read_text()
     assert text.startswith(report.INTRO)
-    assert len(re.findall("^## ", text, re.MULTILINE)) == len(MEASUREMENTS)
+    assert len(re.findall("^## ", text, re.MULTILINE)) == len(BENCHMARKS)
     words = " ".join(text.split())
     assert re.search(r" Measured on \d{4}-\d\d-\d\d on .* cores and .*apache-airflow \d", words)
     assert str(PROJECT) not in text + report.PLOT.read_text()

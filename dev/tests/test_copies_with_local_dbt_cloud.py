@@ -1,24 +1,24 @@
-"""Copies with the local dbt Cloud run lint and their tests, and do not name what was declined."""
+"""Copies with the local dbt Cloud pass lint and their tests."""
 
 from pathlib import Path
 
 import pytest
 
-from copying import check_content, copied, lint_and_test
+from copies import check_content, lint_and_test, temporary_copy
 
 pytestmark = pytest.mark.end_to_end
 
 
-def test_a_copy_with_the_workflows(starter: Path, tmp_path: Path) -> None:
+def test_a_copy_with_workflows_passes(starter: Path, tmp_path: Path) -> None:
     answers = {"keep_local_dbt_cloud": True, "keep_github_workflows": True}
-    with copied(starter, tmp_path, **answers) as copy:
+    with temporary_copy(starter, tmp_path, **answers) as copy:
         check_content(copy, answers)
         assert lint_and_test(copy) > 400
 
 
-def test_a_copy_without_the_workflows(starter: Path, tmp_path: Path) -> None:
+def test_a_copy_without_workflows_passes(starter: Path, tmp_path: Path) -> None:
     answers = {"keep_local_dbt_cloud": True, "keep_github_workflows": False}
-    with copied(starter, tmp_path, **answers) as copy:
+    with temporary_copy(starter, tmp_path, **answers) as copy:
         check_content(copy, answers)
-        # Its emulator is that of the copy with the workflows.
+        # Without the emulator's tests, which the copy with workflows runs.
         assert lint_and_test(copy, "TESTS=tests .astro") > 300

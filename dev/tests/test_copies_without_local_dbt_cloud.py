@@ -1,23 +1,17 @@
-"""Copies without the local dbt Cloud run lint and their tests, and do not name what was declined."""
+"""Copies without the local dbt Cloud pass lint and their tests."""
 
 from pathlib import Path
 
 import pytest
 
-from copying import check_content, copied, lint_and_test
+from copies import check_content, lint_and_test, temporary_copy
 
 pytestmark = pytest.mark.end_to_end
 
 
-def test_a_copy_with_the_workflows(starter: Path, tmp_path: Path) -> None:
-    answers = {"keep_local_dbt_cloud": False, "keep_github_workflows": True}
-    with copied(starter, tmp_path, **answers) as copy:
-        check_content(copy, answers)
-        assert lint_and_test(copy) > 50
-
-
-def test_a_copy_without_the_workflows(starter: Path, tmp_path: Path) -> None:
-    answers = {"keep_local_dbt_cloud": False, "keep_github_workflows": False}
-    with copied(starter, tmp_path, **answers) as copy:
+@pytest.mark.parametrize("workflows", [True, False], ids=["with workflows", "without workflows"])
+def test_a_copy_passes(starter: Path, tmp_path: Path, workflows: bool) -> None:
+    answers = {"keep_local_dbt_cloud": False, "keep_github_workflows": workflows}
+    with temporary_copy(starter, tmp_path, **answers) as copy:
         check_content(copy, answers)
         assert lint_and_test(copy) > 50

@@ -1,4 +1,4 @@
-"""The deployed part's tests pass in the image, and in a clone whose optional parts were deleted."""
+"""The tests pass in the deployed image, and in a clone without the optional parts."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from copying import files, lint_and_test, make_copy, run
+from copies import lint_and_test, list_files, make_copy, run
 from tests.dockerignore import is_ignored
 
 pytestmark = pytest.mark.end_to_end
@@ -15,26 +15,26 @@ pytestmark = pytest.mark.end_to_end
 RUNTIME = Path(sys.executable).parents[2] / "environments" / "astro_runtime"
 
 
-def test_the_image_of_a_copy_passes_its_tests(starter: Path, tmp_path: Path) -> None:
-    """What `astro dev pytest` does: only the image's files, the Runtime's packages and requirements.txt."""
+def test_the_tests_pass_in_the_image(starter: Path, tmp_path: Path) -> None:
+    """Test what `astro dev pytest` tests: the image's files with the packages of the Runtime."""
     assert (RUNTIME / "ready").is_file(), "`make test` creates this environment"
     copy = make_copy(tmp_path / "copy", starter)
     image = tmp_path / "image"
     run(copy, "git", "init", "--quiet")
-    for name in files(copy):
+    for name in list_files(copy):
         if not is_ignored(copy, name):
             (image / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(copy / name, image / name)
-    printed = run(
+    output = run(
         image, RUNTIME / "bin/python", "-m", "pytest", "-p", "no:cacheprovider", "tests", ".astro",
         env={"PYTHONPATH": str(image), "AIRFLOW_HOME": str(tmp_path / "airflow")},
     )  # fmt: skip
-    assert re.search(r"\d\d+ passed", printed)
-    assert "needs local_dbt_cloud, not installed here" in printed
-    assert "needs local_dbt_cloud and scripts, not installed here" in printed
+    assert re.search(r"\d\d+ passed", output)
+    assert "needs local_dbt_cloud, not installed here" in output
+    assert "needs local_dbt_cloud and scripts, not installed here" in output
 
 
-def test_a_clone_without_the_optional_parts_passes(starter: Path, tmp_path: Path) -> None:
+def test_the_tests_pass_without_the_optional_parts(starter: Path, tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     run(tmp_path, "git", "clone", "--quiet", starter, clone)
     for name in ("local-dbt-cloud", "scripts", "dev", "docs"):

@@ -1,4 +1,4 @@
-"""The documents name what exists: links, commands, Dags, files, errors, sentences, versions."""
+"""Links, commands, Dags, paths, error messages and versions in the documentation exist."""
 
 import re
 import shlex
@@ -13,16 +13,16 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "AGENTS.md", "CHANGELOG.md", "local
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_link_leads_to_a_file(name: str) -> None:
+def test_links_lead_to_files(name: str) -> None:
     paths = re.findall(r"\]\((?!http|#)([^)#]+)", (PROJECT / name).read_text())
     assert [path for path in paths if not (PROJECT / name).parent.joinpath(path).exists()] == []
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_command_exists(name: str) -> None:
+def test_commands_exist(name: str) -> None:
     text = (PROJECT / name).read_text()
-    shown = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-    targets = set(re.findall(r"^make ([a-z-]+)", shown, re.M))
+    output = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    targets = set(re.findall(r"^make ([a-z-]+)", output, re.M))
     named = re.findall(r"make ([a-z][a-z-]+)`", text) + re.findall(r"^make ([a-z-]+)$", text, re.M)
     assert set(named) <= targets
     for line in re.findall(r"\.make/venv/bin/pytest.*?(?=`|$)", text, re.M):
@@ -30,20 +30,20 @@ def test_every_command_exists(name: str) -> None:
             assert "/" not in word or word.startswith(".make") or (PROJECT / word).exists(), line
 
 
-def test_the_command_that_deletes_names_all_optional_parts() -> None:
+def test_the_rm_command_deletes_all_optional_parts() -> None:
     (command,) = re.findall(r"^rm -r (.*)$", TEXT, re.M)
     assert all((PROJECT / name).exists() for name in command.split())
     optional = {path.parent.name for path in PROJECT.glob("*/commands.mk")}
     assert optional <= set(command.split())
 
 
-def test_the_dags_are_those_of_the_table() -> None:
+def test_the_table_has_all_dags() -> None:
     table = re.findall(r"^\| \[(\w+)\]\(dags/(\w+)\.py\)", TEXT, re.M)
     assert {name for name, _ in table} == {path for _, path in table}
     assert {name for name, _ in table} == {path.stem for path in (PROJECT / "dags").glob("*.py")}
 
 
-def test_the_layout_is_that_of_the_project() -> None:
+def test_the_layout_has_all_folders() -> None:
     layout = re.search(r"## Layout\n\n```\n(.*?)```", TEXT, re.S)[1]
     names = [line.split()[0] for line in layout.splitlines() if line]
     assert [name for name in names if not (PROJECT / name).exists()] == []
@@ -52,27 +52,27 @@ def test_the_layout_is_that_of_the_project() -> None:
     assert {name for name in folders if not name.startswith(".")} <= {name.split("/")[0] for name in names}
 
 
-def test_the_import_works() -> None:
+def test_the_example_imports() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.S)
     exec(code, {})
 
 
-def test_errors_and_sentences_are_those_of_the_code() -> None:
+def test_error_messages_are_in_the_code() -> None:
     table = re.search(r"## Troubleshooting\n(.*?)\n## ", TEXT, re.S)[1]
     code = "".join(
         path.read_text()
         for part in ("include", "scripts", "local-dbt-cloud/src")
         for path in (PROJECT / part).rglob("*.py")
     )
-    seen = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
-    quoted = [part for cell in seen for part in re.findall(r"`(.+?)`", cell)]
+    cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    quoted = [part for cell in cells for part in re.findall(r"`(.+?)`", cell)]
     assert len(quoted) > 6
     for text in quoted:
         for part in text.replace("Port 8080", "Port").split(" ... "):
             assert part.removesuffix(" ...") in code, text
 
 
-def test_the_versions_are_those_that_are_installed() -> None:
+def test_the_versions_are_those_of_the_lock_files() -> None:
     lock = (PROJECT / "requirements-dev.lock").read_text()
     tag = re.search(r"runtime:(\S+)", (PROJECT / "Dockerfile").read_text())[1]
     versions = re.search(

@@ -1,4 +1,4 @@
-"""Settings of the tests of the commands."""
+"""Isolate the tests of the commands from the shell."""
 
 import os
 from collections.abc import Iterator
@@ -7,11 +7,10 @@ import pytest
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _no_settings_of_the_shell() -> Iterator[None]:
-    """Remove the shell's settings of another Airflow, or of ports for `make run`.
+def _clean_environment() -> Iterator[None]:
+    """Remove variables of another Airflow and of `make run` from the environment.
 
-    For these modules only, not in ``pytest_configure``: in the same process the project's other tests set
-    an AIRFLOW_HOME of their own.
+    For these modules only: other tests in the same process set their own AIRFLOW_HOME.
     """
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):

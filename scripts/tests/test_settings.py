@@ -1,4 +1,4 @@
-"""The settings of the local stack: where they come from, and what is said of wrong ones."""
+"""Settings of the local stack: precedence, defaults, and errors."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts import settings as module
-from scripts.failure import Failure
+from scripts.exceptions import UserError
 from scripts.settings import read_airflow_settings, read_settings
 from scripts.stack import airflow_environment
 
@@ -16,21 +16,21 @@ REPOSITORY = module.PROJECT
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project of its own, with the airflow_settings.yaml of this one and no .env."""
+    """A temporary project directory with this project's airflow_settings.yaml and no .env."""
     (tmp_path / "airflow_settings.yaml").write_text((module.PROJECT / "airflow_settings.yaml").read_text())
     monkeypatch.setattr(module, "PROJECT", tmp_path)
     return tmp_path
 
 
-def test_without_more_the_stack_is_local_and_has_the_fixed_ports() -> None:
+def test_defaults_are_the_local_stack_on_fixed_ports() -> None:
     settings = read_settings()
     assert (settings.airflow_port, settings.api_port, settings.pages_port) == (8080, 8580, 8581)
-    assert settings.connection.api == "https://localhost:8580/api/v2/accounts/1"
+    assert settings.connection.api_url == "https://localhost:8580/api/v2/accounts/1"
     assert (settings.connection.token, settings.job_id) == ("local-token", "101")
     assert settings.is_local
 
 
-def test_the_shell_wins_over_dotenv(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shell_takes_precedence_over_dotenv(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / ".env").write_text("AIRFLOW_PORT=9000\nLOCAL_DBT_CLOUD_API_PORT=9001\n")
     monkeypatch.setenv("LOCAL_DBT_CLOUD_API_PORT", "9002")
     settings = read_settings()
@@ -38,12 +38,12 @@ def test_the_shell_wins_over_dotenv(project: Path, monkeypatch: pytest.MonkeyPat
     assert settings.connection.host == "localhost:9002"
 
 
-def test_a_real_account_goes_into_dotenv_as_the_example_shows(project: Path) -> None:
+def test_the_example_connects_to_a_real_account(project: Path) -> None:
     example = (REPOSITORY / ".env.example").read_text()
-    for_an_account, _, _ = example.partition("# Only for")
-    (project / ".env").write_text(for_an_account.replace("#AIRFLOW", "AIRFLOW"))
+    real_account, _, _ = example.partition("# Only for")
+    (project / ".env").write_text(real_account.replace("#AIRFLOW", "AIRFLOW"))
     settings = read_settings()
-    assert settings.connection.api == "https://ab123.us1.dbt.com/api/v2/accounts/12345"
+    assert settings.connection.api_url == "https://ab123.us1.dbt.com/api/v2/accounts/12345"
     assert not settings.is_local
     assert settings.job_id == "67890"
     environment = airflow_environment(settings)
@@ -51,9 +51,9 @@ def test_a_real_account_goes_into_dotenv_as_the_example_shows(project: Path) -> 
     assert environment.get("SSL_CERT_FILE") != str(settings.ca_bundle)
 
 
-def test_without_docker_the_example_leads_to_the_local_dbt_cloud(project: Path) -> None:
-    _, _, without_docker = (REPOSITORY / ".env.example").read_text().partition("# Only for")
-    lines = [line.removeprefix("#") for line in without_docker.splitlines()[1:]]
+def test_the_example_for_standalone_connects_to_the_local_dbt_cloud(project: Path) -> None:
+    _, _, standalone = (REPOSITORY / ".env.example").read_text().partition("# Only for")
+    lines = [line.removeprefix("#") for line in standalone.splitlines()[1:]]
     (project / ".env").write_text("\n".join(lines))
     settings = read_settings()
     assert settings.is_local
@@ -63,44 +63,44 @@ def test_without_docker_the_example_leads_to_the_local_dbt_cloud(project: Path) 
     assert f"REQUESTS_CA_BUNDLE={bundle}" in lines
 
 
-def test_each_account_has_an_airflow_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A Dag that was unpaused to try it would run there.
+def test_each_account_has_its_own_airflow_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Dags that were unpaused for one account must not run in another.
     homes = {read_settings().airflow_home}
     for host, login in (("ab123.us1.dbt.com", 1), ("ab123.us1.dbt.com", 2), ("localhost:1/x", 1), (127, 1)):
         fields = {"conn_type": "dbt_cloud", "host": host, "login": login, "password": "x"}
         monkeypatch.setenv("AIRFLOW_CONN_DBT_CONN", json.dumps(fields))
         settings = read_settings()
         homes.add(settings.airflow_home)
-        # Airflow passes over a connection whose account id is a number.
+        # Airflow ignores a connection whose login is a number.
         assert json.loads(airflow_environment(settings)["AIRFLOW_CONN_DBT_CONN"])["login"] == str(login)
     assert len(homes) == 5
     assert all(home.is_relative_to(module.PROJECT / ".airflow") for home in homes)
 
 
 @pytest.mark.parametrize("missing", ["login", "password"])
-def test_a_connection_without_a_part_is_a_sentence_that_names_it(
+def test_error_of_an_incomplete_connection_names_the_field(
     monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     fields = {"conn_type": "dbt_cloud", "host": "x", "login": "1", "password": "x"}
     del fields[missing]
     monkeypatch.setenv("AIRFLOW_CONN_DBT_CONN", json.dumps(fields))
-    with pytest.raises(Failure, match=f"dbt_conn has no {missing}"):
+    with pytest.raises(UserError, match=f"dbt_conn has no {missing}"):
         read_settings()
 
 
-def test_ports_that_are_the_same_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_ports_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_DBT_CLOUD_PAGES_PORT", "8080")
-    with pytest.raises(Failure, match="must differ"):
+    with pytest.raises(UserError, match="must differ"):
         read_settings()
 
 
-def test_every_airflow_process_trusts_the_local_dbt_cloud() -> None:
+def test_airflow_trusts_the_local_dbt_cloud() -> None:
     settings = read_settings()
     environment = airflow_environment(settings)
     assert environment["SSL_CERT_FILE"] == environment["REQUESTS_CA_BUNDLE"] == str(settings.ca_bundle)
 
 
-def test_another_airflow_of_the_shell_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_another_airflow_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_HOME", "/another/airflow")
     monkeypatch.setenv("AIRFLOW_CONFIG", "/another/airflow.cfg")
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
@@ -110,7 +110,7 @@ def test_another_airflow_of_the_shell_is_left_alone(monkeypatch: pytest.MonkeyPa
     assert "AIRFLOW_CONFIG" not in environment
 
 
-def test_what_is_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_variables_count_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AIRFLOW_VAR_DBT_CLOUD_JOB_ID", "LOCAL_DBT_CLOUD_DATA_DIR", "AIRFLOW_CONN_DBT_CONN"):
         monkeypatch.setenv(name, "")
     settings = read_settings()
@@ -118,45 +118,43 @@ def test_what_is_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> N
     assert "AIRFLOW_VAR_DBT_CLOUD_JOB_ID" not in airflow_environment(settings)
 
 
-def test_the_proxy_is_left_alone_but_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_hosts_bypass_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "intranet.example")
     assert airflow_environment(read_settings())["NO_PROXY"] == "intranet.example,localhost,127.0.0.1,::1"
 
 
 @pytest.mark.parametrize("port", ["x", "0", "65536", "-1"])
-def test_a_port_that_is_none_is_a_sentence(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+def test_invalid_ports_are_rejected(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
     monkeypatch.setenv("AIRFLOW_PORT", port)
-    with pytest.raises(Failure, match=r"AIRFLOW_PORT is .*: set it to a port number"):
+    with pytest.raises(UserError, match=r"AIRFLOW_PORT is .*: set it to a port number"):
         read_settings()
 
 
 @pytest.mark.parametrize("text", ["'{}'", "secret", '["secret"]', '"secret"'])
-def test_a_connection_that_is_no_json_is_a_sentence_without_the_token(
-    monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
+def test_error_of_a_malformed_connection_hides_the_token(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_DBT_CONN", text)
-    with pytest.raises(Failure, match=r"write it as \.env\.example shows") as failure:
+    with pytest.raises(UserError, match=r"write it as \.env\.example shows") as error:
         read_settings()
-    assert "secret" not in str(failure.value)
+    assert "secret" not in str(error.value)
 
 
-def test_a_job_that_is_no_number_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_id_that_is_not_a_number_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_VAR_DBT_CLOUD_JOB_ID", "build")
-    with pytest.raises(Failure, match="dbt_cloud_job_id is 'build'"):
+    with pytest.raises(UserError, match="dbt_cloud_job_id is 'build'"):
         read_settings()
 
 
 @pytest.mark.parametrize("text", ["", "airflow:", "airflow: []", "{"])
-def test_an_airflow_settings_file_that_is_none_is_a_sentence(project: Path, text: str) -> None:
+def test_a_malformed_airflow_settings_file_is_rejected(project: Path, text: str) -> None:
     (project / "airflow_settings.yaml").write_text(text)
-    with pytest.raises(Failure, match=r"airflow_settings\.yaml"):
+    with pytest.raises(UserError, match=r"airflow_settings\.yaml"):
         read_settings()
 
 
-def test_airflow_settings_holds_only_fake_values_and_says_so() -> None:
-    text = (module.PROJECT / "airflow_settings.yaml").read_text()
-    assert "fake" in text.split("airflow:")[0]
-    assert ".env" in text.split("airflow:")[0]
+def test_airflow_settings_connects_to_the_local_dbt_cloud_and_says_so() -> None:
+    header, _, _ = (module.PROJECT / "airflow_settings.yaml").read_text().partition("airflow:")
+    assert "the local dbt Cloud only" in " ".join(header.replace("#", "").split())
+    assert ".env" in header
     (connection,) = read_airflow_settings()["connections"]
     assert (connection["conn_type"], connection["conn_host"]) == ("dbt_cloud", "local-dbt-cloud:8580")
     assert connection["conn_password"] == "local-token"

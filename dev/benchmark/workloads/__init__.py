@@ -1,1 +1,1 @@
-"""Programs that are measured: each runs in a process of its own, and may import what it measures."""
+"""Programs that benchmarks measure, each in a process of its own without other imports of this project."""

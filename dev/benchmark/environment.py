@@ -1,4 +1,4 @@
-"""Says when, on what machine and with which versions something was measured."""
+"""Describe the machine and the versions with which benchmarks ran."""
 
 import os
 import platform
@@ -12,18 +12,21 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def circumstances(busy: float) -> str:
-    """Return a sentence about the date, the machine's size and the versions; ``busy`` is how busy it was."""
+def environment_summary(initial_load: float) -> str:
+    """Return the date, the size of the machine, and the versions, in two sentences.
+
+    :param initial_load: CPU load before the benchmarks, from 0 to 1.
+    """
     day = datetime.now(UTC).date().isoformat()
     memory = psutil.virtual_memory().total / 2**30
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
         f"Measured on {day} on {platform.system()} {platform.machine()} with {os.cpu_count()} cores and "
-        f"{memory:.0f} GB of memory, whose processors others kept {busy:.0%} busy at the start. "
+        f"{memory:.0f} GB of memory; CPU load of other processes at the start: {initial_load:.0%}. "
         f"Python {platform.python_version()}, {packages}."
     )
 
 
-def busy() -> float:
-    """Return how busy the processors are before anything is measured, 0 to 1; it takes two seconds."""
+def cpu_load() -> float:
+    """Return the CPU load of the machine, from 0 to 1, measured for two seconds."""
     return psutil.cpu_percent(interval=2) / 100

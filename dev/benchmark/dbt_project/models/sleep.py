@@ -1,4 +1,4 @@
-"""Lasts as many seconds as the last two digits of its job's id say."""
+"""Sleeps for as many seconds as the last two digits of the job's ID say."""
 
 import os
 import time

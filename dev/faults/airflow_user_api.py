@@ -1,0 +1,17 @@
+"""What users do to tasks in Airflow's UI, through the REST API."""
+
+from scripts.airflow_api import AirflowApi
+
+
+class AirflowUserApi(AirflowApi):
+    """A client that also marks and clears tasks."""
+
+    def set_task_state(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        """Mark a task ``failed`` or ``success``."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+        self._client.patch(path, json={"new_state": state}).raise_for_status()
+
+    def clear(self, dag_id: str, run_id: str) -> None:
+        """Clear all tasks of a Dag run."""
+        fields = {"dry_run": False, "dag_run_id": run_id, "only_failed": False, "reset_dag_runs": True}
+        self._client.post(f"/api/v2/dags/{dag_id}/clearTaskInstances", json=fields).raise_for_status()
