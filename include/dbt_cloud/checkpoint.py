@@ -30,7 +30,8 @@ class Checkpoint:
 
     def __init__(self, store: Any) -> None:
         self._store = store
-        self._canceled_run: int | None = None
+        # The run that this process canceled, if any.
+        self.canceled_run: int | None = None
 
     def load_submission(self) -> Submission:
         """Return the last submission."""
@@ -42,14 +43,14 @@ class Checkpoint:
 
     def is_canceled_by_task(self, run_id: int) -> bool:
         """Return whether the task instance itself canceled a run, in this try or an earlier one."""
-        return run_id in (self._canceled_run, self._store.get(CANCELED_RUN))
+        return run_id in (self.canceled_run, self._store.get(CANCELED_RUN))
 
     def save_canceled_run(self, run_id: int) -> Thread:
         """Keep that the task instance itself cancels a run; return the thread that writes it.
 
         In a thread: the signal to end may arrive while Airflow's own request holds a lock.
         """
-        self._canceled_run = run_id
+        self.canceled_run = run_id
         thread = Thread(target=self._store.set, args=[CANCELED_RUN, run_id], daemon=True)
         thread.start()
         return thread

@@ -8,10 +8,10 @@ from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
 from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from requests import RequestException, Response
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ProxyError
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError
 
-# After these dbt Cloud certainly did not see the request. ProxyError: no connection through the proxy.
-NEVER_SENT = (ConnectTimeoutError, NewConnectionError, ProxyError, ssl.SSLCertVerificationError)
+# After these dbt Cloud certainly did not see the request. A refused connection is a ConnectTimeoutError too.
+NEVER_SENT = (ConnectTimeoutError, ssl.SSLCertVerificationError)
 
 
 class DbtCloudRequestError(AirflowException):
@@ -85,8 +85,9 @@ def parse_id(value: int | str, kind: str) -> int:
 
 def check_connection(conn: Connection, conn_id: str) -> Connection:
     """Return a dbt Cloud connection, or raise AirflowException with what to change in it."""
-    if "/" in (conn.host or ""):
-        problem = f"has the host {conn.host!r}: write the name alone, such as ab123.us1.dbt.com"
+    if conn.host and not re.fullmatch(r"([\w.-]+|\[[\da-fA-F:]+\])(:\d+)?", conn.host):
+        # Not repeated: it may hold a password.
+        problem = "has an invalid host: write the name alone, such as ab123.us1.dbt.com"
     elif conn.port not in (None, 443):
         problem = f"has a separate port, which is not used: append it to the host, host:{conn.port}"
     elif conn.login and not conn.login.isdecimal():

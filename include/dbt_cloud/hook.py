@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 from airflow.providers.common.compat.connection import get_async_connection
@@ -15,6 +15,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+from urllib3.exceptions import ProtocolError, ProxyError
 from urllib3.util import Retry
 
 from include.dbt_cloud.exceptions import (
@@ -36,6 +37,14 @@ CANCEL_TIMEOUT = 20
 
 class _Retry(Retry):
     """Retry any method after a 429, with which dbt Cloud says that it did not act."""
+
+    def increment(  # type: ignore[override]  # the other arguments are passed on as they are
+        self, method: Any = None, url: Any = None, *, error: Exception | None = None, **others: Any
+    ) -> Self:
+        # urllib3 reports a connection dropped inside an established tunnel as a failure to reach the proxy.
+        if isinstance(error, ProxyError) and isinstance(error.original_error, ConnectionError):
+            error = ProtocolError("Connection aborted.", error.original_error)
+        return super().increment(method, url, error=error, **others)
 
     def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
         return status_code == 429 or super().is_retry(method, status_code, has_retry_after)
@@ -79,10 +88,10 @@ class DbtCloudHook(ProviderHook):
             raise_on_status=False,
         )
 
-    @cached_property
-    def connection(self) -> Connection:
-        """The connection, validated. Not for the triggerer's event loop: see ``load_connection``."""
-        return check_connection(self.get_connection(self.dbt_cloud_conn_id), self.dbt_cloud_conn_id)
+    @classmethod
+    def get_connection(cls, conn_id: str) -> Connection:
+        """Read a connection and validate it. Not for the triggerer's event loop: see ``load_connection``."""
+        return check_connection(super().get_connection(conn_id), conn_id)
 
     async def load_connection(self) -> Connection:
         """Read the connection again, which may have changed, without blocking the event loop."""
@@ -123,7 +132,13 @@ class DbtCloudHook(ProviderHook):
             prepped_request.url, session.proxies, session.stream, session.verify, session.cert
         )
         try:
-            response = session.send(prepped_request, timeout=self.timeout_seconds, **settings)
+            # A failing redirect would hide that dbt Cloud acted on the POST.
+            response = session.send(
+                prepped_request,
+                timeout=self.timeout_seconds,
+                allow_redirects=prepped_request.method == "GET",
+                **settings,
+            )
         except RequestException as error:
             request = f"{prepped_request.method} {prepped_request.path_url.partition('?')[0]}"
             # Not chained: the text of a proxy error can hold the proxy's password.
@@ -193,7 +208,7 @@ class DbtCloudHook(ProviderHook):
 
     def get_run(self, run_id: int, account_id: int | None = None, related: list[str] | None = None) -> JobRun:
         """Return a run; ``related`` may name ``trigger`` and ``run_steps``."""
-        return self.parse_runs(self.get_job_run(run_id, account_id or self.account_id, related))[0]
+        return self.parse_run(self.get_job_run(run_id, account_id or self.account_id, related))
 
     def list_newest_runs(self, job_id: int, account_id: int) -> list[JobRun]:
         """Return the newest 100 runs of a job with their causes, newest first."""
@@ -203,12 +218,12 @@ class DbtCloudHook(ProviderHook):
     def trigger_run(self, job_id: int, account_id: int, cause: str, **overrides: Any) -> JobRun:
         """Start a run; ``overrides`` are those of ``trigger_job_run``."""
         response = self.trigger_job_run(job_id=job_id, account_id=account_id, cause=cause, **overrides)
-        return self.parse_runs(response)[0]
+        return self.parse_run(response)
 
     def retry_run(self, run_id: int, account_id: int) -> JobRun:
         """Start a run that continues from the point where a run failed, if that is its job's newest one."""
         self.method = "POST"
-        return self.parse_runs(self.run(f"api/v2/accounts/{account_id}/runs/{run_id}/retry/"))[0]
+        return self.parse_run(self.run(f"api/v2/accounts/{account_id}/runs/{run_id}/retry/"))
 
     def cancel_job_run(self, run_id: int, account_id: int | None = None) -> None:
         """Cancel a run. Unlike other POST requests it is sent again after a failure: it is idempotent.
@@ -222,7 +237,11 @@ class DbtCloudHook(ProviderHook):
             stop=stop_after_delay(CANCEL_TIMEOUT),
             reraise=True,
         )
-        retrying(super().cancel_job_run, run_id, account_id or self.account_id)
+        retrying(self._cancel, run_id, account_id or self.account_id)
+
+    def _cancel(self, run_id: int, account_id: int) -> None:
+        self.method = "POST"
+        self.parse_run(self.run(f"api/v2/accounts/{account_id}/runs/{run_id}/cancel/"))
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask for the account: fails with a wrong host, token or account ID."""
@@ -236,10 +255,16 @@ class DbtCloudHook(ProviderHook):
             return False, str(error)
         return True, f"Successfully connected to dbt Cloud, account {name!r}."
 
+    def parse_run(self, response: Response) -> JobRun:
+        """Return the run in a response; raise DbtCloudConnectionError if it has none."""
+        for run in self.parse_runs(response):
+            return run
+        raise unexpected_body(response, self.dbt_cloud_conn_id)
+
     def parse_runs(self, response: Response) -> list[JobRun]:
         """Return the runs, or the one, in a response; raise DbtCloudConnectionError if it has none."""
         try:
             data = response.json()["data"]
             return [JobRun.from_api(run) for run in (data if isinstance(data, list) else [data])]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise unexpected_body(response, self.dbt_cloud_conn_id) from None

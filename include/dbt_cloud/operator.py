@@ -90,7 +90,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
         """Log and push the results of the run; return its ID if it succeeded, else raise its outcome."""
         if event is None or event.get("status") not in {"success", *RUN_ERRORS}:
             raise DbtCloudJobRunUnreachable(f"Unexpected trigger event: {event!r}.")
-        checkpoint = Checkpoint(context["task_state_store"])
+        # In the same process with what on_kill kept, which the store may not have yet.
+        submitter, store = self._submitter, context["task_state_store"]
+        checkpoint = submitter.checkpoint if submitter else Checkpoint(store)
         # An event of the provider's trigger has no ownership: that one waits for the task's own run.
         self.run_id, owned = event["run_id"], event.get("owned", True)
         canceled = event["status"] == "timeout" and owned and self._cancel(self.run_id, checkpoint)
@@ -120,6 +122,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
         # Resolved here: in the triggerer an error would end the task without its reason.
         self.account_id = parse_id(self.account_id or self.hook.account_id, "account")
         if self.job_id is None:
+            if not (self.project_name and self.environment_name and self.job_name):
+                raise ValueError("Set job_id, or all of project_name, environment_name and job_name.")
             by_name = {name: getattr(self, name) for name in ("project_name", "environment_name", "job_name")}
             self.job_id = self.hook.get_job_by_name(**by_name, account_id=self.account_id)["id"]
         self.job_id = parse_id(self.job_id, "job")
@@ -190,7 +194,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
         finally:
             if run.outcome != "success" and not failed:
                 # It failed outside of any node, or its nodes cannot be read: dbt's log says why.
-                self.hook.log_job_run_failure_details(run.id, account_id=self.account_id or None)
+                facts = {"status": run.status, "status_message": run.status_message, "run_steps": run.steps}
+                self.hook.log_job_run_failure_details(run.id, job_run=facts)
         self.log.info("dbt Cloud run %s: %s", run.id, format_results(results))
         context["ti"].xcom_push(key="run_results", value=results)
         for outlet in self.outlets if run.outcome == "success" else ():

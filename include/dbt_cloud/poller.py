@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -119,7 +119,9 @@ class RunPoller:
         query, missing = {"pk__in": str(sorted(run_ids)), "limit": BATCH_SIZE}, set(run_ids)
         try:
             for run in await self._get(session, "runs/", query):
-                missing.discard(self._publish(run))
+                # One that cannot be read does not hide the others.
+                with suppress(ValueError):
+                    missing.discard(self._publish(run))
         except aiohttp.ClientResponseError as error:
             if error.status not in FILTER_NOT_SUPPORTED:
                 raise
@@ -127,9 +129,9 @@ class RunPoller:
         for run_id in sorted(missing):
             try:
                 self._publish(await self._get(session, f"runs/{run_id}/"))
-            except aiohttp.ClientResponseError as error:
+            except (aiohttp.ClientResponseError, ValueError) as error:
                 # A rejected token fails for every run, anything else for this one.
-                if error.status == 401:
+                if getattr(error, "status", None) == 401:
                     raise
                 self._publish_error([run_id], error)
 

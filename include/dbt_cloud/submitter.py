@@ -179,7 +179,7 @@ class JobRunSubmitter:
     def _oldest_active_run(self) -> JobRun | None:
         # dbt Cloud executes the oldest first.
         run = self.hook.get_active_job_run(self.job_id, self.account_id, order_by="id")
-        return None if run and self.checkpoint.is_canceled_by_task(run.id) else run
+        return None if run and run.id == self.checkpoint.canceled_run else run
 
     def _post(self) -> JobRun:
         if self.retry_from_failure and self.previous and self.previous.outcome == "error":

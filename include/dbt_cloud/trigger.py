@@ -101,9 +101,9 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
             return
         hook = DbtCloudHook(self.conn_id, **self.hook_params)
         # Read here: a thread of the triggerer cannot read a connection.
-        account_id = await self._load_account_id(hook)
+        await hook.load_connection()
         # In a thread: Airflow 3.3 cancels this coroutine again after a second, but no thread.
-        await asyncio.to_thread(hook.cancel_job_run, self.run_id, self.account_id or account_id)
+        await asyncio.to_thread(hook.cancel_job_run, self.run_id, self.account_id or hook.account_id)
         self.log.info("Canceled dbt Cloud run %s.", self.run_id)
 
     @staticmethod

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowException
 from local_dbt_cloud.testing import LocalDbtCloud
+from requests.adapters import HTTPAdapter
 
 from include.dbt_cloud.exceptions import DbtCloudConnectionError, DbtCloudResponseError
 from include.dbt_cloud.hook import DbtCloudHook
@@ -188,3 +189,32 @@ def test_an_untrusted_certificate_is_reported_with_advice(
     assert not passed
     assert "is not trusted" in said
     assert "SSL_CERT_FILE" in said
+
+
+def test_a_token_in_the_login_is_not_in_an_error_of_the_providers_methods(
+    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(monkeypatch, cloud.host, login="dbtc_secret", token="1")
+    with pytest.raises(AirflowException, match="account id that is not a number") as error:
+        hook.get_job(7)
+    assert "dbtc_secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("location", ["http://:bad:port/", "foo://x/", "https://no-such-host.invalid/login"])
+def test_a_redirected_post_has_an_unknown_outcome(
+    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    send = HTTPAdapter.send
+
+    def redirect(self: HTTPAdapter, request: Any, **more: Any) -> Any:
+        response = send(self, request, **more)
+        response.status_code, response.headers["location"] = 302, location
+        return response
+
+    monkeypatch.setattr(HTTPAdapter, "send", redirect)
+    cloud.pause()
+    monkeypatch.setattr("requests.Response.json", lambda _: {})
+    with pytest.raises(DbtCloudConnectionError) as error:
+        hook.trigger_run(101, 1, "x")
+    assert error.value.outcome_unknown
+    assert len(cloud.runs(101)) == 1

@@ -12,6 +12,7 @@ import pytest
 from local_dbt_cloud.testing import LocalDbtCloud
 
 from include.dbt_cloud.hook import DbtCloudHook
+from include.dbt_cloud.job_run import JobRun
 from include.dbt_cloud.poller import RunPoller, Subscription
 from tests.connection import connect
 from tests.waiting import wait_until_async
@@ -255,5 +256,26 @@ def test_a_changed_token_is_used_without_a_restart(
             await wait_until_async(lambda: "401" in subscription.last_error)
             connect(monkeypatch, cloud.host)
             assert await ended(subscription) == 10
+
+    asyncio.run(watch())
+
+
+def test_a_run_that_cannot_be_read_hides_no_other(
+    cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, good = cloud.create_run(), cloud.create_run()
+    from_api = JobRun.from_api
+
+    def refuse(data: Any) -> JobRun:
+        if data["id"] == broken:
+            raise ValueError("not a run of dbt Cloud")
+        return from_api(data)
+
+    monkeypatch.setattr(JobRun, "from_api", refuse)
+
+    async def watch() -> None:
+        async with watching(broken) as other, watching(good) as subscription:
+            assert await ended(subscription) == 10
+            assert other.run is None
 
     asyncio.run(watch())

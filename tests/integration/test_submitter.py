@@ -11,6 +11,7 @@ from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from local_dbt_cloud.testing import LocalDbtCloud, Status
 
+from include.dbt_cloud.checkpoint import CANCELED_RUN
 from include.dbt_cloud.exceptions import (
     DbtCloudConnectionError,
     DbtCloudJobRunCancelled,
@@ -22,9 +23,10 @@ from include.dbt_cloud.exceptions import (
 from include.dbt_cloud.submitter import JobRunSubmitter
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 from tests.connection import connect
+from tests.integration.connect_proxy import connect_proxy
 from tests.integration.life import Life, runs
 from tests.integration.run_results import result, step
-from tests.task_instance import Killed, TaskInstance
+from tests.task_instance import Killed, Store, TaskInstance
 from tests.waiting import wait_until
 
 
@@ -361,6 +363,50 @@ def test_a_run_in_an_unknown_status_is_canceled_by_a_clear(held: LocalDbtCloud) 
     held.add_fault("/runs$", method="GET", run_status=42, times=None)
     life.clear().execute()
     assert runs(held) == [(1, "Cancelled"), (2, "Queued")]
+
+
+def test_a_lost_answer_behind_a_proxy_is_one_run(
+    held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect_proxy() as proxy:
+        for name, value in {"https_proxy": proxy, "no_proxy": ""}.items():
+            monkeypatch.setenv(name, value)
+            monkeypatch.setenv(name.upper(), value)
+        held.add_fault("/run$", method="POST", drop="after")
+        held.add_fault("/runs$", method="GET", drop="before")
+        assert Life().execute().run_id == 1
+    assert runs(held) == [(1, "Queued")]
+
+
+def test_a_cancel_that_a_login_page_answers_is_not_confirmed(
+    held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.dbt_cloud.hook.CANCEL_TIMEOUT", 0.1)
+    life = Life()
+    life.execute()
+    held.add_fault("/cancel$", method="POST", html=True, times=None)
+    with pytest.raises(DbtCloudJobRunException, match="could not be canceled"):
+        life.clear().execute()
+    assert runs(held) == [(1, "Queued")]
+
+
+class SlowStore(Store):
+    """A task state store that loses the write of a canceled run."""
+
+    def set(self, key: str, value: Any) -> None:
+        if key != CANCELED_RUN:
+            super().set(key, value)
+
+
+def test_a_killed_task_is_retried_although_the_store_lost_its_cancel(held: LocalDbtCloud) -> None:
+    life = Life(deferrable=False)
+    life.store = SlowStore()
+    operator = life.operator()
+    threading.Timer(0.5, operator.on_kill).start()
+    with pytest.raises(DbtCloudJobRunException) as error:
+        operator.execute(life.context)
+    assert not isinstance(error.value, AirflowFailException)
+    assert runs(held) == [(1, "Cancelled")]
 
 
 def test_each_mapped_task_instance_has_its_own_run(held: LocalDbtCloud) -> None:

@@ -16,6 +16,7 @@ from include.dbt_cloud.exceptions import (
 )
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
+from tests.connection import connect
 from tests.task_instance import context
 
 
@@ -256,3 +257,14 @@ def test_a_kill_does_not_hang_when_dbt_cloud_is_gone(
     held.add_fault("/cancel$", method="POST", status=503, times=None)
     operator.on_kill()
     assert held.get(f"runs/{operator.run_id}/")["status_humanized"] == "Queued"
+
+
+def test_a_kill_cancels_also_when_the_connection_has_no_account_id(
+    held: LocalDbtCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator.account_id = 1
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context())
+    connect(monkeypatch, held.host, login="")
+    asyncio.run(deferred.value.trigger.on_kill())
+    assert held.get(f"runs/{operator.run_id}/")["status_humanized"] == "Cancelled"

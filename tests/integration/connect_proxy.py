@@ -1,0 +1,49 @@
+"""An HTTP proxy that tunnels TLS connections, as companies have one."""
+
+import contextlib
+import selectors
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+
+class _Tunnel(BaseHTTPRequestHandler):
+    def do_CONNECT(self) -> None:
+        address = urlsplit(f"//{self.path}")
+        with socket.create_connection((address.hostname, address.port)) as upstream:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.flush()
+            with contextlib.suppress(OSError):
+                self._relay(upstream)
+        self.close_connection = True
+
+    def _relay(self, upstream: socket.socket) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.connection, selectors.EVENT_READ, upstream)
+            selector.register(upstream, selectors.EVENT_READ, self.connection)
+            while True:
+                for key, _ in selector.select():
+                    data = key.fileobj.recv(65536)
+                    if not data:
+                        return
+                    key.data.sendall(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def connect_proxy() -> Iterator[str]:
+    """Run the proxy while the block runs; yield its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Tunnel) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=[0.05])
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
