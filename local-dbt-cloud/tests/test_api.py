@@ -1,4 +1,4 @@
-"""The API's answers: envelope, errors, lists, objects. Runs are stored, none is carried out."""
+"""Responses of the API: envelope, errors, lists, objects. No run is executed."""
 
 import re
 from datetime import timedelta
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from local_dbt_cloud.database import RunStatus, now
+from local_dbt_cloud.database import utc_now
+from local_dbt_cloud.run_status import RunStatus
 from running_cloud import RunningCloud
 
 RUN_TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00:00"
@@ -81,7 +82,7 @@ def test_what_is_not_there_is_not_found(cloud: RunningCloud, path: str) -> None:
 )
 def test_paths_work_with_and_without_a_trailing_slash(cloud: RunningCloud, path: str) -> None:
     cloud.add_run()
-    # Durations of an unfinished run go on, so the status alone is compared.
+    # Durations of an unfinished run change between requests.
     assert [cloud.client.get(path + end).status_code for end in ("", "/")] == [200, 200]
 
 
@@ -131,7 +132,7 @@ def test_runs_are_filtered(cloud: RunningCloud) -> None:
 
 
 def test_runs_are_ordered_and_paged(cloud: RunningCloud) -> None:
-    moment = now()
+    moment = utc_now()
     oldest_last = [cloud.add_run(created_at=moment - timedelta(minutes=minute)) for minute in range(5)]
     assert ids(cloud.get("runs/")) == oldest_last
     assert ids(cloud.get("runs/", order_by="-id")) == oldest_last[::-1]
@@ -182,7 +183,7 @@ def test_nothing_related_is_included_unasked(cloud: RunningCloud, query: str) ->
 
 
 def test_a_run_carries_the_fields_that_clients_read(cloud: RunningCloud) -> None:
-    moment = now()
+    moment = utc_now()
     run = cloud.get(f"runs/{cloud.add_run(created_at=moment, started_at=moment, finished_at=moment)}/")
     assert run["status"] == 10
     assert (run["status_humanized"], run["is_complete"], run["is_success"]) == ("Success", True, True)

@@ -1,4 +1,4 @@
-"""The certificates: made once, trusted with one file, which trusts the public authorities too."""
+"""Certificates: created once, renewed when invalid, trusted through a bundle with the public authorities."""
 
 import stat
 from pathlib import Path

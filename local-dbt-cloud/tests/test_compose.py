@@ -1,4 +1,4 @@
-"""docker-compose.override.yml, with which `astro dev start` runs the local dbt Cloud beside Airflow."""
+"""docker-compose.override.yml, which adds the local dbt Cloud to `astro dev start`."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ PROJECT = Path(__file__).parents[2]
 OVERRIDE = PROJECT / "docker-compose.override.yml"
 
 if not OVERRIDE.is_file():
-    pytest.skip(f"there is no {OVERRIDE.name} here", allow_module_level=True)
+    pytest.skip(f"needs {OVERRIDE.name}, not in this project", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def services() -> dict[str, Any]:
 
 def test_nothing_is_built_and_nothing_is_open_to_others(services: dict[str, Any]) -> None:
     for service in services.values():
-        # The Astro CLI never builds what an override says.
+        # The Astro CLI does not build images of an override.
         assert "build" not in service
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 

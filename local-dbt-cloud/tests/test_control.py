@@ -1,4 +1,4 @@
-"""The control API under /local/: tests decide the course of runs and see what was requested."""
+"""The control API below /local/: run statuses, the scheduler, recorded requests."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from local_dbt_cloud.database import RunStatus
+from local_dbt_cloud.run_status import RunStatus
 from local_dbt_cloud.testing import serve
 from running_cloud import RunningCloud
 
@@ -44,7 +44,7 @@ def test_a_run_is_held_in_a_status_until_it_is_ended(cloud: RunningCloud) -> Non
     cloud.pause()
     run_id = cloud.trigger(101)["id"]
     cloud.set_run(run_id, "running")
-    # Neither dispatching nor another trigger of the job ends it.
+    # Neither a dispatch nor another trigger of the job changes it.
     cloud.resume()
     blocked = cloud.trigger(101)["id"]
     time.sleep(0.3)
@@ -96,7 +96,7 @@ def test_an_artifact_stays_inside_its_target_directory(cloud: RunningCloud, path
 def test_a_run_that_dbt_executes_is_not_taken_over(cloud: RunningCloud) -> None:
     run_id = cloud.trigger(101)["id"]
     cloud.wait(run_id, until=lambda run: run["status"] == RunStatus.RUNNING)
-    with pytest.raises(httpx.HTTPStatusError, match=f"dbt executes run {run_id} already: pause"):
+    with pytest.raises(httpx.HTTPStatusError, match=f"dbt is executing run {run_id}: pause"):
         cloud.set_run(run_id, "success")
 
 
@@ -138,7 +138,7 @@ def test_a_reset_is_the_state_of_a_first_start(cloud: RunningCloud) -> None:
     cloud.reset()
     assert (cloud.runs(), cloud.faults(), cloud.requests()) == ([], [], [])
     assert [job["id"] for job in cloud.get("jobs/")] == [101, 102]
-    # Ids begin at 1 again, and the queue is dispatched.
+    # IDs start at 1 again, and the scheduler is not paused.
     assert cloud.trigger(101)["id"] == 1
     cloud.wait(1, until=lambda run: run["status"] > RunStatus.QUEUED)
 

@@ -1,4 +1,4 @@
-"""Faults on demand: what a client meets, how often, and how they are listed and cleared."""
+"""Fault injection: effects on clients, number of requests, listing and clearing."""
 
 from datetime import timedelta
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from local_dbt_cloud.database import RunStatus, now
+from local_dbt_cloud.database import utc_now
+from local_dbt_cloud.run_status import RunStatus
 from running_cloud import RunningCloud
 
 
@@ -81,7 +82,7 @@ def test_a_connection_is_dropped_before_or_after_acting(cloud: RunningCloud, dro
 
 
 def test_a_new_run_is_hidden_for_some_seconds(cloud: RunningCloud) -> None:
-    old = cloud.add_run(created_at=now() - timedelta(minutes=2))
+    old = cloud.add_run(created_at=utc_now() - timedelta(minutes=2))
     new = cloud.add_run()
     fault(cloud, path=r"/runs(/\d+)?$", hide_new_runs=60, times=None)
     assert cloud.client.get(f"runs/{new}/").status_code == 404
@@ -109,7 +110,7 @@ def test_runs_are_reported_in_an_unknown_status(cloud: RunningCloud) -> None:
 
 
 def test_a_run_is_frozen_in_a_state(cloud: RunningCloud) -> None:
-    run_id = cloud.add_run(finished_at=now())
+    run_id = cloud.add_run(finished_at=utc_now())
     fault_id = fault(cloud, path=f"/runs/{run_id}$", run_status=3, times=None)
     for _ in range(3):
         run = cloud.get(f"runs/{run_id}/")

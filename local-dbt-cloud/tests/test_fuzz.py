@@ -1,4 +1,4 @@
-"""Bad requests to every endpoint: each is answered, in the right form, and none harms what is stored."""
+"""Invalid requests to all endpoints: each gets a well-formed response, and none corrupts the database."""
 
 import json
 import ssl
@@ -23,13 +23,14 @@ from sqlalchemy import delete, insert, select, update
 from local_dbt_cloud.api import create_api
 from local_dbt_cloud.api.middleware import MAX_BODY_BYTES, MAX_CONTROL_BODY_BYTES
 from local_dbt_cloud.cli import DEMO_ACCOUNT
-from local_dbt_cloud.database import ACTIVE, Base, Run, RunStatus, RunStep, now
+from local_dbt_cloud.database import Base, Run, RunStep, utc_now
 from local_dbt_cloud.job_definition import JobDefinition
+from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus
 from local_dbt_cloud.service import Service
 from local_dbt_cloud.web import create_pages
 from running_cloud import TOKEN, RunningCloud, running_cloud
 
-# The same examples every time, so that a red CI is red again on the next try.
+# Deterministic examples, so that a failure in CI can be reproduced.
 FUZZ = settings(derandomize=True, deadline=None)
 
 pytestmark = pytest.mark.end_to_end
@@ -151,9 +152,9 @@ class Target:
         """Read all that can be listed, and its pages: as it is, and when the runs have failed."""
         self.cloud.service.faults.clear()
         self._read()
-        failed = {"status": RunStatus.ERROR, "started_at": now(), "finished_at": now()}
+        failed = {"status": RunStatus.ERROR, "started_at": utc_now(), "finished_at": utc_now()}
         with self.cloud.service.sessions.begin() as session:
-            session.execute(update(Run).where(Run.status.in_(ACTIVE)).values(failed))
+            session.execute(update(Run).where(Run.status.in_(ACTIVE_STATUSES)).values(failed))
         self._read()
 
     def _read(self) -> None:
@@ -182,7 +183,7 @@ def contents(cloud: RunningCloud) -> dict[str, list[dict[str, Any]]]:
 
 def fill(cloud: RunningCloud) -> None:
     """Store a run of each job, and the rest of what an endpoint can name, so that ids 1 to 4 exist."""
-    moment = now()
+    moment = utc_now()
     times = {"started_at": moment, "finished_at": moment}
     # Not one that is running: the scheduler would end it as lost.
     cloud.add_run(RunStatus.ERROR, 1, dbt_steps=[["dbt deps"], ["dbt build"], ["dbt test"]], **times)
@@ -220,7 +221,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     file = directory / "account.yaml"
     file.write_text(yaml.safe_dump(account))
     with running_cloud(directory / "data", file) as cloud:
-        cloud.service.declaration.account.run_slots = 0
+        cloud.service.config.account.run_slots = 0
         fill(cloud)
         verify = ssl.create_default_context(cafile=str(cloud.service.data.ca_bundle))
         # After an answer such as 413 the server closes the connection: none is used twice.

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from local_dbt_cloud.database import RunStatus
+from local_dbt_cloud.run_status import RunStatus
 from running_cloud import RunningCloud, running_cloud
 from tiny_account import QUICK
 
@@ -23,7 +23,7 @@ NEW_JOB = {
     "execution": {"timeout_seconds": 60},
     "generate_docs": True,
     "job_type": "scheduled",
-    # As clients send what they do not set, and what only other versions know.
+    # Clients send null for fields that they do not set, and fields that only other versions know.
     "id": None, "dbt_version": None, "deferring_job_definition_id": None, "description": None,
     "something_new": {"x": 1},
 }  # fmt: skip
@@ -106,10 +106,9 @@ def test_a_job_that_makes_no_sense_is_refused_by_field_and_changes_nothing(
     updated = cloud.client.post("jobs/102/", json={"id": 102} | change)
     assert created.status_code == 400
     assert set(created.json()["data"]) == {field}
-    # To send no name in an update is to leave it.
+    # In an update, null keeps the name.
     if change != {"name": None}:
         assert updated.status_code == 400
-    if change != {"name": None}:
         assert cloud.get("jobs/") == before
 
 
@@ -140,7 +139,7 @@ def test_a_job_shows_its_newest_runs_and_its_place_when_asked(cloud: RunningClou
     for job in (cloud.get("jobs/101/", include_related=related),
                 cloud.get("jobs/", include_related=related, pk=101)[0]):  # fmt: skip
         assert (job["most_recent_run"]["id"], job["most_recent_completed_run"]["id"]) == (running, done)
-        assert [job[place]["id"] for place in ("environment", "project", "account")] == [1, 1, 1]
+        assert [job[name]["id"] for name in ("environment", "project", "account")] == [1, 1, 1]
     assert cloud.get("jobs/101/")["most_recent_run"] is None
     assert cloud.get("jobs/102/", include_related=related)["most_recent_run"] is None
 
@@ -164,7 +163,7 @@ def test_what_clients_change_outlives_a_restart_until_the_file_changes(
     declaration["jobs"][0]["description"] = "changed in the file"
     declaration["jobs"] = declaration["jobs"][:3]
     with restarted(tmp_path, tiny_account, declaration) as cloud:
-        # Job 1 is as the file has it, job 4 left the file, the client's own job stays.
+        # Job 1 changed in the file, job 4 was removed from it, and the client's own job is kept.
         assert names(cloud) == ["one", "broken", "Nightly"]
     declaration["account"]["id"] = 7
     with restarted(tmp_path, tiny_account, declaration) as cloud:

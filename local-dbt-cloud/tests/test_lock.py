@@ -1,4 +1,4 @@
-"""The lock file pins what pyproject.toml asks for, with hashes, and names no registry."""
+"""The lock file: pins all dependencies of pyproject.toml with hashes, and names no package registry."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""The pytest plugin, in pytest runs of its own, and the wheel in an environment of its own."""
+"""The pytest plugin in separate pytest runs, and the wheel in a separate virtual environment."""
 
 import os
 import re
@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 
 README = (PACKAGE / "README.md").read_text(encoding="utf-8")
-THREE_LINES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+EXAMPLE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
 
 
 def run_pytest(python: Path, directory: Path, *arguments: str) -> str:
@@ -68,7 +68,7 @@ def test_a_wrong_account_file_is_a_sentence(tmp_path: Path) -> None:
     from local_dbt_cloud.testing import serve
 
     (tmp_path / "account.yaml").write_text("account: {id: 1}")
-    with pytest.raises(RuntimeError, match=r"did not start: .*account.yaml is wrong at account.name"):
+    with pytest.raises(RuntimeError, match=r"did not start: .*account.yaml is invalid at account.name"):
         with serve(tmp_path / "data", tmp_path / "account.yaml"):
             pass
 
@@ -100,7 +100,7 @@ def test_the_wheel_alone_serves_the_demo_and_its_fixtures(tmp_path: Path) -> Non
     subprocess.run(install, check=True, timeout=300)
     outside = tmp_path / "outside"
     outside.mkdir()
-    (outside / "test_three_lines.py").write_text(THREE_LINES)
+    (outside / "test_example.py").write_text(EXAMPLE)
     assert "1 passed" in run_pytest(environment / "bin" / "python", outside)
     shown = subprocess.run(
         [environment / "bin" / "local-dbt-cloud", "--help"], capture_output=True, text=True, check=True

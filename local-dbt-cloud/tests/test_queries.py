@@ -1,4 +1,4 @@
-"""Lists of runs and jobs, asked in any way, are those of a model: plain Python over what was stored."""
+"""Property tests: lists of runs and jobs match a model in plain Python for any filters, order and page."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local_dbt_cloud.cli import DEMO_ACCOUNT
-from local_dbt_cloud.database import ACTIVE, Run, RunStatus
+from local_dbt_cloud.database import Run
+from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus
 from local_dbt_cloud.trigger_request import TriggerRequest
 from local_dbt_cloud.validation import MAX_ID
 from running_cloud import RunningCloud, running_cloud
 
-# The same examples every time, so that a red CI is red again on the next try.
+# Deterministic examples, so that a failure in CI can be reproduced.
 QUERIES = settings(derandomize=True, deadline=None, max_examples=200)
 WALKS = settings(QUERIES, max_examples=25)
 
@@ -79,7 +80,7 @@ def various_runs() -> list[StoredRun]:
                 dbt_version=VERSIONS[number % 11 % 4],
                 has_docs_generated=number % 3 == 0,
                 created_at=created + MICROSECOND * (number % 2),
-                finished_at=None if status in ACTIVE else created + timedelta(minutes=number % 4),
+                finished_at=None if status in ACTIVE_STATUSES else created + timedelta(minutes=number % 4),
             )
         )
     return runs

@@ -1,4 +1,4 @@
-"""The README's table of operations is the API's, no more and no less; its example of a fault works."""
+"""The README's tables match the API, and its example of a fault works."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Retry and rerun: when they are refused, and what really runs again."""
+"""Retry and rerun: when they are rejected, and which steps run again."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from local_dbt_cloud.database import RunStatus, RunStep, now
+from local_dbt_cloud.database import RunStep, utc_now
+from local_dbt_cloud.run_status import RunStatus
 from local_dbt_cloud.trigger_request import TriggerRequest
 from running_cloud import RunningCloud, running_cloud
 from tiny_account import FAILING, QUICK
@@ -15,7 +16,9 @@ from tiny_account import FAILING, QUICK
 def add_failed_run(cloud: RunningCloud, command: str, results: bool = True, **fields: Any) -> int:
     """Store a run that failed at its second step, before a last one."""
     steps = [["dbt deps"], [command], ["dbt test"]]
-    run_id = cloud.add_run(RunStatus.ERROR, dbt_steps=steps, started_at=now(), finished_at=now(), **fields)
+    run_id = cloud.add_run(
+        RunStatus.ERROR, dbt_steps=steps, started_at=utc_now(), finished_at=utc_now(), **fields
+    )
     artifacts = cloud.service.data.artifacts(run_id, 4)
     artifacts.mkdir(parents=True)
     if results:
@@ -27,8 +30,8 @@ def add_failed_run(cloud: RunningCloud, command: str, results: bool = True, **fi
     return run_id
 
 
-def refusal(cloud: RunningCloud, run_id: int) -> str:
-    """Return why a run cannot be retried, which all who ask must hear alike."""
+def rejection_reason(cloud: RunningCloud, run_id: int) -> str:
+    """Return why a run cannot be retried, after checking that all endpoints agree."""
     run = cloud.get(f"runs/{run_id}/")
     for method in ("GET", "POST"):
         answer = cloud.client.request(method, f"runs/{run_id}/retry/")
@@ -40,7 +43,7 @@ def refusal(cloud: RunningCloud, run_id: int) -> str:
 
 @pytest.mark.parametrize("status", [RunStatus.SUCCESS, RunStatus.CANCELLED, RunStatus.QUEUED])
 def test_only_a_failed_run_can_be_retried(cloud: RunningCloud, status: RunStatus) -> None:
-    assert refusal(cloud, cloud.add_run(status)) == "RETRY_NOT_FAILED_RUN"
+    assert rejection_reason(cloud, cloud.add_run(status)) == "RETRY_NOT_FAILED_RUN"
 
 
 def test_only_the_jobs_latest_run_can_be_retried(cloud: RunningCloud) -> None:
@@ -48,37 +51,43 @@ def test_only_the_jobs_latest_run_can_be_retried(cloud: RunningCloud) -> None:
     add_failed_run(cloud, "dbt build", job_id=102)
     assert cloud.get(f"runs/{earlier}/")["can_retry"] is True
     cloud.add_run()
-    assert refusal(cloud, earlier) == "RETRY_NOT_LATEST_RUN"
+    assert rejection_reason(cloud, earlier) == "RETRY_NOT_LATEST_RUN"
 
 
 @pytest.mark.parametrize("version", ["1.5.2", "1.5.0-latest", "0.21.1"])
 def test_a_run_of_a_dbt_without_retry_cannot_be_retried(cloud: RunningCloud, version: str) -> None:
     assert (
-        refusal(cloud, add_failed_run(cloud, "dbt build", dbt_version=version)) == "RETRY_UNSUPPORTED_VERSION"
+        rejection_reason(cloud, add_failed_run(cloud, "dbt build", dbt_version=version))
+        == "RETRY_UNSUPPORTED_VERSION"
     )
 
 
 @pytest.mark.parametrize("command", ["dbt source freshness", "dbt list", "dbt --quiet parse", "dbt deps"])
 def test_a_command_that_dbt_cannot_retry_cannot_be_retried(cloud: RunningCloud, command: str) -> None:
-    assert refusal(cloud, add_failed_run(cloud, command)) == "RETRY_UNSUPPORTED_CMD"
+    assert rejection_reason(cloud, add_failed_run(cloud, command)) == "RETRY_UNSUPPORTED_CMD"
 
 
 def test_a_run_that_never_called_dbt_cannot_be_retried(cloud: RunningCloud) -> None:
-    assert refusal(cloud, cloud.add_run(RunStatus.ERROR)) == "RETRY_UNSUPPORTED_CMD"
+    assert rejection_reason(cloud, cloud.add_run(RunStatus.ERROR)) == "RETRY_UNSUPPORTED_CMD"
 
 
 def test_a_run_of_a_deleted_job_cannot_be_retried(cloud: RunningCloud) -> None:
     run_id = add_failed_run(cloud, "dbt build")
     assert cloud.client.delete("jobs/101/").status_code == 200
-    assert refusal(cloud, run_id) == "RETRY_UNSUPPORTED_CMD"
+    assert rejection_reason(cloud, run_id) == "RETRY_UNSUPPORTED_CMD"
 
 
 def test_a_run_in_an_environment_that_its_job_has_left_cannot_be_retried(cloud: RunningCloud) -> None:
-    assert refusal(cloud, add_failed_run(cloud, "dbt build", environment_id=2)) == "RETRY_UNSUPPORTED_CMD"
+    assert (
+        rejection_reason(cloud, add_failed_run(cloud, "dbt build", environment_id=2))
+        == "RETRY_UNSUPPORTED_CMD"
+    )
 
 
 def test_a_step_without_results_cannot_be_retried(cloud: RunningCloud) -> None:
-    assert refusal(cloud, add_failed_run(cloud, "dbt build", results=False)) == "RETRY_NO_RUN_RESULTS"
+    assert (
+        rejection_reason(cloud, add_failed_run(cloud, "dbt build", results=False)) == "RETRY_NO_RUN_RESULTS"
+    )
 
 
 def test_a_run_that_can_be_retried_says_so_and_where_it_failed(cloud: RunningCloud) -> None:
@@ -138,19 +147,19 @@ def test_a_retry_goes_on_from_the_point_of_failure_until_it_succeeds(
         "skipped_steps": steps[1:],
     }
 
-    # It runs only what failed, and fails again.
+    # The retry runs only the failed model, and fails again.
     again = tiny_cloud.wait(tiny_cloud.post(f"runs/{failed['id']}/retry/")["id"])
     assert again["status_humanized"] == "Error"
     assert results(tiny_cloud, again["id"], 4) == {"broken": "error"}
 
-    # A retry of the retry: the model is mended, and the step that was never reached runs too.
+    # A retry of the retry, with a fixed model, also runs the skipped step.
     (tmp_path / "tiny" / "models" / "broken.sql").write_text("select 1 as n")
-    mended = tiny_cloud.wait(tiny_cloud.post(f"jobs/{FAILING}/rerun/")["id"])
-    assert mended["status_humanized"] == "Success"
-    assert mended["retrying_run_id"] == again["id"]
-    assert commands(mended) == ["dbt deps", "dbt retry", "dbt run --select one"]
-    assert results(tiny_cloud, mended["id"], 4) == {"broken": "success"}
-    log = mended["run_steps"][3]["logs"]
+    fixed = tiny_cloud.wait(tiny_cloud.post(f"jobs/{FAILING}/rerun/")["id"])
+    assert fixed["status_humanized"] == "Success"
+    assert fixed["retrying_run_id"] == again["id"]
+    assert commands(fixed) == ["dbt deps", "dbt retry", "dbt run --select one"]
+    assert results(tiny_cloud, fixed["id"], 4) == {"broken": "success"}
+    log = fixed["run_steps"][3]["logs"]
     assert "other.broken" in log
 
     # After a success a rerun is a new run of the whole job.

@@ -20,7 +20,7 @@ def set_variable(
     return cloud.post(url(cloud), body)
 
 
-def of_job(cloud: RunningCloud, job_id: int) -> dict[str, Any]:
+def job_variables(cloud: RunningCloud, job_id: int) -> dict[str, Any]:
     return cloud.get(url(cloud, "job/"), job_definition_id=job_id)
 
 
@@ -28,14 +28,14 @@ def test_a_job_sees_the_values_of_each_scope(cloud: RunningCloud) -> None:
     project = set_variable(cloud, "DBT_A", "of the project", "project")
     environment = set_variable(cloud, "DBT_A", "of the environment", "environment", environment_id=1)
     job = set_variable(cloud, "DBT_A", "of the job", job_definition_id=101)
-    assert of_job(cloud, 101) == {
+    assert job_variables(cloud, 101) == {
         "DBT_A": {
             "project": {"id": project["id"], "value": "of the project"},
             "environment": {"id": environment["id"], "value": "of the environment"},
             "job": {"id": job["id"], "value": "of the job"},
         }
     }
-    assert set(of_job(cloud, 102)["DBT_A"]) == {"project", "environment"}
+    assert set(job_variables(cloud, 102)["DBT_A"]) == {"project", "environment"}
     by_environment = cloud.get(url(cloud, "environment/"))
     assert by_environment["environments"] == ["project", "Production"]
     assert {place: one["id"] for place, one in by_environment["variables"]["DBT_A"].items()} == {
@@ -50,13 +50,13 @@ def test_values_are_changed_and_removed(cloud: RunningCloud) -> None:
     assert cloud.post(url(cloud, f"{variable['id']}/"), body)["display_value"] == "new"
     answer = cloud.client.delete(url(cloud, f"{variable['id']}/"))
     assert (answer.status_code, answer.json()["data"]["state"]) == (200, 2)
-    assert of_job(cloud, 101) == {}
+    assert job_variables(cloud, 101) == {}
     assert cloud.client.delete(url(cloud, f"{variable['id']}/")).status_code == 404
 
 
 def test_a_secret_is_not_shown(cloud: RunningCloud) -> None:
     made = set_variable(cloud, "DBT_ENV_SECRET_KEY", "hush", job_definition_id=101)
-    assert "hush" not in f"{made} {of_job(cloud, 101)}"
+    assert "hush" not in f"{made} {job_variables(cloud, 101)}"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_variable_that_makes_no_sense_is_refused(
     answer = cloud.client.post(url(cloud), json=body | change)
     assert answer.status_code == 400
     assert set(answer.json()["data"]) == {field}
-    assert of_job(cloud, 101) == {}
+    assert job_variables(cloud, 101) == {}
 
 
 def test_a_project_or_job_that_is_not_there_has_no_variables(cloud: RunningCloud) -> None:

@@ -1,4 +1,4 @@
-"""What is a step, and what is not."""
+"""Parsing of steps into arguments for dbt."""
 
 import pytest
 from dbt.cli.main import cli

@@ -1,10 +1,10 @@
-"""Durations, against what dbt Cloud was seen to write."""
+"""Formats of durations, as captured from dbt Cloud."""
 
 from datetime import timedelta
 
 import pytest
 
-from local_dbt_cloud.durations import clock, words
+from local_dbt_cloud.durations import format_clock, format_words
 
 
 @pytest.mark.parametrize(
@@ -22,5 +22,5 @@ from local_dbt_cloud.durations import clock, words
 def test_durations_are_written_as_dbt_cloud_writes_them(
     duration: timedelta, expected_clock: str, expected_words: str
 ) -> None:
-    assert clock(duration) == expected_clock
-    assert words(duration) == expected_words
+    assert format_clock(duration) == expected_clock
+    assert format_words(duration) == expected_words

@@ -1,4 +1,4 @@
-"""The stock provider, as installed: it cannot tell the local dbt Cloud from dbt Cloud on the Dag's path."""
+"""Airflow's dbt Cloud provider, unmodified: hook, operators, sensor and trigger work with the emulator."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from airflow.providers.dbt.cloud.sensors.dbt import DbtCloudJobRunSensor
 from airflow.providers.dbt.cloud.triggers.dbt import DbtCloudRunJobTrigger
 from airflow.sdk.exceptions import TaskDeferred
 
-from local_dbt_cloud.database import RunStatus
+from local_dbt_cloud.run_status import RunStatus
 from running_cloud import RunningCloud, running_cloud
 from tiny_account import FAILING, QUICK, SLOW
 
@@ -45,7 +45,7 @@ def hook(cloud: RunningCloud) -> DbtCloudHook:
 
 
 class TaskInstance:
-    """The little of a task instance that the operator touches: it pushes XComs and asks for the try."""
+    """The attributes of a task instance that the operator uses."""
 
     def __init__(self, try_number: int = 1) -> None:
         self.try_number = try_number
@@ -181,7 +181,7 @@ def test_a_second_try_retries_from_the_point_of_failure(cloud: RunningCloud, tmp
     run = cloud.wait(run_id)
     assert run["retrying_run_id"] == first.xcoms["job_run_id"]
     assert run["run_steps"][3]["name"] == "Invoke dbt with `dbt retry`"
-    # After a success even a second try begins anew.
+    # After a success, a second try triggers a new run.
     assert cloud.wait(operator.execute({"ti": TaskInstance(try_number=2)}))["retrying_run_id"] is None
 
 
