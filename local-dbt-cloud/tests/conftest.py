@@ -33,3 +33,10 @@ def cloud(shared_cloud: RunningCloud) -> Iterator[RunningCloud]:
 def tiny_account(tmp_path: Path) -> Path:
     """Account file with a quick job, an endless one, a failing one, and one in another environment."""
     return write_tiny_account(tmp_path)
+
+
+@pytest.fixture
+def tiny_cloud(tmp_path: Path, tiny_account: Path) -> Iterator[RunningCloud]:
+    """A local dbt Cloud with the tiny account."""
+    with running_cloud(tmp_path / "data", tiny_account) as cloud:
+        yield cloud

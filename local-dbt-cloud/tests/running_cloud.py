@@ -4,20 +4,26 @@ import asyncio
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import openapi
 from local_dbt_cloud.cli import DEMO_ACCOUNT
 from local_dbt_cloud.data_directory import DataDirectory
-from local_dbt_cloud.database import Run
+from local_dbt_cloud.database import Run, RunStep
 from local_dbt_cloud.run_status import RunStatus
 from local_dbt_cloud.server import serve
 from local_dbt_cloud.service import Service, create_service
 from local_dbt_cloud.testing import TOKEN, LocalDbtCloud, certificates
 from local_dbt_cloud.trigger_request import TriggerRequest
+
+
+def ids(objects: list[dict[str, Any]]) -> list[int]:
+    """Return the IDs of objects of the API."""
+    return [item["id"] for item in objects]
 
 
 class RunningCloud(LocalDbtCloud):
@@ -43,6 +49,21 @@ class RunningCloud(LocalDbtCloud):
             run = Run(**defaults | fields)
             session.add(run)
         return run.id
+
+    def add_step(
+        self, run_id: int, index: int = 1, name: str = "dbt", log: str = "",
+        artifacts: Mapping[str, str] = MappingProxyType({}), **fields: Any,
+    ) -> int:  # fmt: skip
+        """Store a step of a run with its log and artifacts, and return its ID."""
+        target = self.service.data.artifacts(run_id, index)
+        target.mkdir(parents=True)
+        self.service.data.step_log(run_id, index).write_text(log)
+        for path, text in artifacts.items():
+            (target / path).write_text(text)
+        with self.service.sessions.begin() as session:
+            step = RunStep(run_id=run_id, index=index, name=name, **{"status": RunStatus.ERROR} | fields)
+            session.add(step)
+        return step.id
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from local_dbt_cloud.cli import DEMO_ACCOUNT
 from local_dbt_cloud.errors import UserError
 
 
-def test_the_account_that_the_project_brings() -> None:
+def test_demo_account_is_valid() -> None:
     config = load_account_config(DEMO_ACCOUNT)
     assert config.account.id == 1
     assert {project.id: project.name for project in config.projects} == {1: "Jaffle Shop"}
@@ -44,7 +44,7 @@ def test_the_account_that_the_project_brings() -> None:
         (lambda a: a["projects"][0].update(directory="."), "has no dbt_project.yml"),
     ],
 )
-def test_a_wrong_account_file_is_refused_in_a_sentence(tiny_account: Path, change, message: str) -> None:
+def test_invalid_entry_is_reported_with_its_location(tiny_account: Path, change, message: str) -> None:
     account = yaml.safe_load(tiny_account.read_text())
     change(account)
     tiny_account.write_text(yaml.safe_dump(account))
@@ -55,9 +55,7 @@ def test_a_wrong_account_file_is_refused_in_a_sentence(tiny_account: Path, chang
 @pytest.mark.parametrize(
     ("content", "message"), [(b"{", "is not valid YAML"), (b"", "is invalid"), (b"\xff", "Cannot read")]
 )
-def test_a_file_that_is_no_account_is_refused_in_a_sentence(
-    tmp_path: Path, content: bytes, message: str
-) -> None:
+def test_unreadable_account_file_is_reported(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "account.yaml"
     file.write_bytes(content)
     with pytest.raises(UserError, match=message):

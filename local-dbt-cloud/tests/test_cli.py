@@ -93,7 +93,7 @@ def dbt_processes(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def test_it_stops_when_told(tmp_path: Path) -> None:
+def test_sigint_and_sigterm_stop_it(tmp_path: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with started(tmp_path / "data") as command:
             assert command.client.get("").status_code == 200
@@ -101,13 +101,13 @@ def test_it_stops_when_told(tmp_path: Path) -> None:
             assert command.process.wait(timeout=30) == 0
 
 
-def test_it_listens_on_this_machine_alone(tmp_path: Path) -> None:
+def test_it_listens_on_localhost_only(tmp_path: Path) -> None:
     with started(tmp_path / "data") as command:
         listening = psutil.Process(command.process.pid).net_connections("inet")
         assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
 
 
-def test_the_token_is_the_one_of_the_environment_and_is_not_printed(tmp_path: Path) -> None:
+def test_token_comes_from_environment_and_is_never_written(tmp_path: Path) -> None:
     with started(tmp_path / "data", LOCAL_DBT_CLOUD_TOKEN="another-token") as command:
         assert command.client.get("").status_code == 200
         wrong = {"Authorization": "Token local-token"}
@@ -119,7 +119,7 @@ def test_the_token_is_the_one_of_the_environment_and_is_not_printed(tmp_path: Pa
         assert not path.is_file() or b"another-token" not in path.read_bytes(), path
 
 
-def test_a_taken_port_is_a_sentence_that_names_the_variable(tmp_path: Path) -> None:
+def test_port_in_use_is_reported_with_its_variable(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert "set LOCAL_DBT_CLOUD_API_PORT to" in error_output(tmp_path / "data", "--api-port", port)
@@ -127,13 +127,13 @@ def test_a_taken_port_is_a_sentence_that_names_the_variable(tmp_path: Path) -> N
     assert "Cannot listen on port 70000" in error_output(tmp_path / "data", "--api-port", "70000")
 
 
-def test_a_second_one_in_the_same_directory_is_refused(tmp_path: Path) -> None:
+def test_second_process_in_a_data_directory_is_rejected(tmp_path: Path) -> None:
     with started(tmp_path / "data") as command:
         assert "Another local dbt Cloud uses" in error_output(tmp_path / "data")
         assert command.client.get("").status_code == 200
 
 
-def test_a_state_file_that_is_none_is_left_as_it_is(tmp_path: Path) -> None:
+def test_non_sqlite_state_file_is_reported_and_kept(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     (data / "state.sqlite").write_bytes(b"this is not a database" * 100)
@@ -144,12 +144,12 @@ def test_a_state_file_that_is_none_is_left_as_it_is(tmp_path: Path) -> None:
     assert (data / "state.sqlite").read_bytes() == b"this is not a database" * 100
 
 
-def test_a_directory_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+def test_unwritable_data_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "set LOCAL_DBT_CLOUD_DATA_DIR to a writable directory" in error_output(tmp_path / "file" / "data")
 
 
-def test_a_damaged_state_file_is_left_as_it_is(tmp_path: Path) -> None:
+def test_damaged_state_file_is_reported_and_kept(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with started(data, "--history", "500"):
         pass
@@ -163,7 +163,7 @@ def test_a_damaged_state_file_is_left_as_it_is(tmp_path: Path) -> None:
     assert (data / "state.sqlite").read_bytes() == state
 
 
-def test_a_missing_state_file_is_not_replaced_while_its_runs_are_there(tmp_path: Path) -> None:
+def test_missing_state_file_is_not_replaced_if_artifacts_exist(tmp_path: Path) -> None:
     data = tmp_path / "data"
     (data / "runs" / "1").mkdir(parents=True)
     assert f"{data / 'state.sqlite'} is missing" in error_output(data)
@@ -171,7 +171,7 @@ def test_a_missing_state_file_is_not_replaced_while_its_runs_are_there(tmp_path:
 
 
 @needs_rlimit
-def test_a_full_disk_is_a_sentence_and_the_next_request_works_when_there_is_room(tmp_path: Path) -> None:
+def test_full_disk_is_reported_and_recovered_from(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with started(data) as command:
         body = {
@@ -193,7 +193,7 @@ def test_a_full_disk_is_a_sentence_and_the_next_request_works_when_there_is_room
 
 
 @needs_rlimit
-def test_a_disk_that_is_full_at_the_end_of_a_run_loses_no_run(tmp_path: Path, tiny_account: Path) -> None:
+def test_full_disk_at_the_end_of_a_run_loses_no_run(tmp_path: Path, tiny_account: Path) -> None:
     data = tmp_path / "data"
     with started(data, "--account", str(tiny_account)) as command:
         run_id = command.client.post(f"jobs/{SLOW}/run/", json={"cause": "a test"}).json()["data"]["id"]
@@ -210,7 +210,7 @@ def test_a_disk_that_is_full_at_the_end_of_a_run_loses_no_run(tmp_path: Path, ti
         assert wait_for(command.client, after, {10, 20, 30})["status"] == 10
 
 
-def test_a_locked_state_file_is_a_sentence_that_says_so(tmp_path: Path) -> None:
+def test_locked_state_file_is_reported(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with started(data) as command, contextlib.closing(sqlite3.connect(data / "state.sqlite")) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -222,18 +222,18 @@ def test_a_locked_state_file_is_a_sentence_that_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", ["-1", "9" * 30])
-def test_a_history_that_makes_no_sense_is_a_sentence(tmp_path: Path, count: str) -> None:
+def test_invalid_history_is_reported(tmp_path: Path, count: str) -> None:
     assert "--history must be between" in error_output(tmp_path / "data", "--history", count)
 
 
-def test_history_is_made_before_the_first_request_and_not_twice(tmp_path: Path) -> None:
+def test_history_is_generated_once_before_serving(tmp_path: Path) -> None:
     for _ in range(2):
         with started(tmp_path / "data", "--history", "1000") as command:
             extra = command.client.get("runs/?limit=1").json()["extra"]
             assert extra["pagination"]["total_count"] == 1000
 
 
-def test_a_kill_while_it_writes_loses_nothing_that_was_answered(tmp_path: Path) -> None:
+def test_kill_during_writes_loses_no_acknowledged_run(tmp_path: Path) -> None:
     data, answered = tmp_path / "data", 0
     for attempt in range(3):
         with started(data) as command:
@@ -258,14 +258,14 @@ def test_a_kill_while_it_writes_loses_nothing_that_was_answered(tmp_path: Path) 
         assert all(run["status_message"] and run["finished_at"] for run in runs["data"])
 
 
-def test_an_account_file_that_is_wrong_is_a_sentence(tmp_path: Path) -> None:
+def test_invalid_account_file_and_token_are_reported(tmp_path: Path) -> None:
     assert "Cannot read the account file" in error_output(
         tmp_path / "data", "--account", str(tmp_path / "none")
     )
     assert "LOCAL_DBT_CLOUD_TOKEN is empty" in error_output(tmp_path / "data", LOCAL_DBT_CLOUD_TOKEN="")
 
 
-def test_after_a_kill_its_dbt_is_gone_and_the_next_one_goes_on(tmp_path: Path, tiny_account: Path) -> None:
+def test_kill_stops_dbt_and_the_next_start_recovers(tmp_path: Path, tiny_account: Path) -> None:
     account = ("--account", str(tiny_account))
     with started(tmp_path / "data", *account) as command:
         running = command.client.post(f"jobs/{SLOW}/run/", json={"cause": "a test"}).json()["data"]["id"]

@@ -19,7 +19,7 @@ from local_dbt_cloud.durations import format_clock, format_words
         (timedelta(days=17, hours=5), "413:00:00", "2 weeks, 3 days"),
     ],
 )
-def test_durations_are_written_as_dbt_cloud_writes_them(
+def test_durations_are_formatted_like_dbt_cloud(
     duration: timedelta, expected_clock: str, expected_words: str
 ) -> None:
     assert format_clock(duration) == expected_clock

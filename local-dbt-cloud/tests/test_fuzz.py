@@ -23,7 +23,7 @@ from sqlalchemy import delete, insert, select, update
 from local_dbt_cloud.api import create_api
 from local_dbt_cloud.api.middleware import MAX_BODY_BYTES, MAX_CONTROL_BODY_BYTES
 from local_dbt_cloud.cli import DEMO_ACCOUNT
-from local_dbt_cloud.database import Base, Run, RunStep, utc_now
+from local_dbt_cloud.database import Base, Run, utc_now
 from local_dbt_cloud.job_definition import JobDefinition
 from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus
 from local_dbt_cloud.service import Service
@@ -190,8 +190,7 @@ def fill(cloud: RunningCloud) -> None:
     cloud.add_run(RunStatus.SUCCESS, 2, **times)
     cloud.add_run(RunStatus.QUEUED, 3)
     cloud.add_run(RunStatus.CANCELLED, 4, **times)
-    with cloud.service.sessions.begin() as session:
-        session.add(RunStep(run_id=1, index=4, name="Invoke dbt with `dbt build`", status=RunStatus.ERROR))
+    cloud.add_step(1, 4, name="Invoke dbt with `dbt build`")
     write_artifact(cloud)
     variable = {"name": "DBT_A", "type": "job", "job_definition_id": 1, "raw_value": "x"}
     cloud.post(f"{cloud.url}/api/v3/accounts/1/projects/1/environment-variables/", variable)
@@ -422,9 +421,7 @@ def check_answer(target: Target, endpoint: Endpoint, request: dict[str, Any]) ->
 
 @given(st.data())
 @settings(FUZZ, max_examples=200)
-def test_every_endpoint_answers_a_bad_request_and_stores_all_or_nothing(
-    target: Target, data: st.DataObject
-) -> None:
+def test_invalid_request_is_answered_and_stored_atomically(target: Target, data: st.DataObject) -> None:
     endpoint = data.draw(st.sampled_from(target.endpoints))
     check_answer(target, endpoint, data.draw(requests_to(endpoint)))
 
@@ -441,9 +438,7 @@ def with_body(endpoint: Endpoint, body: Any) -> dict[str, Any]:
 
 @given(st.data())
 @settings(FUZZ, max_examples=120)
-def test_every_endpoint_answers_a_bad_body_and_stores_all_or_nothing(
-    target: Target, data: st.DataObject
-) -> None:
+def test_invalid_body_is_answered_and_stored_atomically(target: Target, data: st.DataObject) -> None:
     endpoint = data.draw(st.sampled_from([one for one in target.endpoints if one.body]))
     body = data.draw(mostly(bad_bodies(endpoint), wild_json))
     check_answer(target, endpoint, with_body(endpoint, body))
@@ -454,19 +449,19 @@ def test_every_endpoint_answers_a_bad_body_and_stores_all_or_nothing(
     ["\ud800", ["\ud800"], f"{HUGE}.1", "a{99999999999999999999}"],
     ids=["surrogate", "surrogates", "digits", "repetitions"],
 )
-def test_every_field_of_every_body_may_be_bad(target: Target, bad: Any) -> None:
+def test_invalid_value_in_any_field_is_answered(target: Target, bad: Any) -> None:
     for endpoint in target.endpoints:
         for path in endpoint.body or ():
             check_answer(target, endpoint, with_body(endpoint, put(good_body(endpoint), path, bad)))
 
 
-def test_every_endpoint_that_reads_a_body_answers_any_bytes(target: Target) -> None:
+def test_any_bytes_as_body_are_answered(target: Target) -> None:
     for endpoint in target.endpoints:
         for content in BYTES if endpoint.body else []:
             check_answer(target, endpoint, with_body(endpoint, None) | {"content": content})
 
 
-def test_every_button_answers_any_origin(target: Target) -> None:
+def test_any_origin_is_answered(target: Target) -> None:
     for endpoint in target.endpoints:
         for origin in ORIGINS if not endpoint.of_api and endpoint.method == "POST" else []:
             headers = {"Origin": origin.encode("latin-1")}
@@ -474,7 +469,7 @@ def test_every_button_answers_any_origin(target: Target) -> None:
             check_answer(target, endpoint, request)
 
 
-def test_every_page_answers_any_query(target: Target) -> None:
+def test_any_query_of_a_page_is_answered(target: Target) -> None:
     for endpoint in target.endpoints:
         for name in endpoint.query if not endpoint.of_api and endpoint.method == "GET" else []:
             for text in TEXTS if name not in ALWAYS else []:
@@ -484,7 +479,7 @@ def test_every_page_answers_any_query(target: Target) -> None:
                 )
 
 
-def test_a_good_body_is_taken(target: Target) -> None:
+def test_valid_body_is_accepted(target: Target) -> None:
     # Of a request that is refused anyway a bad field would show nothing.
     taken = [endpoint for endpoint in target.endpoints if endpoint.body]
     assert taken
@@ -496,9 +491,7 @@ def test_a_good_body_is_taken(target: Target) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_that_is_too_large_is_refused_by_every_endpoint_that_reads_one(
-    target: Target, chunked: bool
-) -> None:
+def test_too_large_body_is_413(target: Target, chunked: bool) -> None:
     headers = {"Authorization": GOOD_TOKEN, "Content-Type": "application/json"}
     reading = [endpoint for endpoint in target.endpoints if endpoint.body is not None]
     assert reading

@@ -42,7 +42,7 @@ def fill(cloud: RunningCloud, count: int) -> int:
         return fill_history(session, count)
 
 
-def test_history_is_finished_runs_of_all_jobs_in_the_order_of_time(cloud: RunningCloud) -> None:
+def test_history_has_finished_runs_of_all_jobs_in_order(cloud: RunningCloud) -> None:
     before = cloud.add_run(RunStatus.SUCCESS)
     assert fill(cloud, 101) == 100
     runs = cloud.get("runs/", order_by="created_at", limit=100, id__gt=before)
@@ -54,7 +54,7 @@ def test_history_is_finished_runs_of_all_jobs_in_the_order_of_time(cloud: Runnin
     assert cloud.get(f"runs/{before}/")["created_at"] < runs[0]["created_at"]
 
 
-def test_history_that_is_there_already_is_not_made_again(cloud: RunningCloud) -> None:
+def test_existing_runs_count_as_history(cloud: RunningCloud) -> None:
     assert (fill(cloud, 50), fill(cloud, 50), fill(cloud, 20), fill(cloud, 60)) == (50, 0, 0, 10)
 
 
@@ -84,9 +84,7 @@ def statements_of(cloud: RunningCloud, callback: Callable[[Any, str], None]) -> 
 
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("query", LISTS)
-def test_a_list_costs_sqlite_a_few_steps_for_each_run_of_the_history(
-    clouds: tuple[RunningCloud, RunningCloud], query: str
-) -> None:
+def test_list_costs_a_few_sqlite_steps_per_run(clouds: tuple[RunningCloud, RunningCloud], query: str) -> None:
     _, long = clouds
     thousands = 0
 
@@ -102,9 +100,7 @@ def test_a_list_costs_sqlite_a_few_steps_for_each_run_of_the_history(
 
 
 @pytest.mark.parametrize("query", ["order_by=-id", "status__in=[1,2,3]"])
-def test_a_list_is_a_handful_of_statements_however_many_runs_it_holds(
-    clouds: tuple[RunningCloud, RunningCloud], query: str
-) -> None:
+def test_list_needs_at_most_eight_statements(clouds: tuple[RunningCloud, RunningCloud], query: str) -> None:
     short, _ = clouds
     for _ in range(100):
         short.add_run(RunStatus.QUEUED)

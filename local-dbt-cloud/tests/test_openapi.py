@@ -3,7 +3,7 @@
 import pytest
 
 import openapi
-from local_dbt_cloud.database import RunStep, utc_now
+from local_dbt_cloud.database import utc_now
 from local_dbt_cloud.run_status import RunStatus
 from running_cloud import RunningCloud
 
@@ -21,12 +21,9 @@ def requests_of(cloud: RunningCloud) -> list[tuple[str, str, dict | None]]:
     moment = utc_now()
     run_id = cloud.add_run(RunStatus.ERROR, started_at=moment, finished_at=moment, dequeued_at=moment,
                            dbt_steps=[["dbt deps"], ["dbt build"], ["dbt test"]])  # fmt: skip
-    data = cloud.service.data
-    (data.artifacts(run_id, 4)).mkdir(parents=True)
-    (data.artifacts(run_id, 4) / "run_results.json").write_text("{}")
-    with cloud.service.sessions.begin() as session:
-        step = RunStep(run_id=run_id, index=4, name="Invoke dbt with `dbt build`", status=RunStatus.ERROR)
-        session.add(step)
+    step_id = cloud.add_step(
+        run_id, 4, name="Invoke dbt with `dbt build`", artifacts={"run_results.json": "{}"}
+    )
     queued = cloud.add_run(RunStatus.QUEUED, job_id=102)
     variables = "v3/accounts/1/projects/1/environment-variables"
     variable = {"name": "DBT_A", "type": "job", "job_definition_id": 101, "raw_value": "x", "account_id": 1}
@@ -46,7 +43,7 @@ def requests_of(cloud: RunningCloud) -> list[tuple[str, str, dict | None]]:
         ("GET", f"v2/accounts/1/runs/{run_id}", None),
         ("GET", f"v2/accounts/1/runs/{run_id}/artifacts", None),
         ("GET", f"v2/accounts/1/runs/{run_id}/retry", None),
-        ("GET", f"v2/accounts/1/steps/{step.id}", None),
+        ("GET", f"v2/accounts/1/steps/{step_id}", None),
         ("GET", "v3/accounts", None),
         ("GET", "v3/accounts/1", None),
         ("GET", "v3/accounts/1/projects", None),
@@ -71,7 +68,7 @@ def requests_of(cloud: RunningCloud) -> list[tuple[str, str, dict | None]]:
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_every_answer_is_what_the_openapi_files_say(cloud: RunningCloud, slash: str) -> None:
+def test_responses_match_the_openapi_files(cloud: RunningCloud, slash: str) -> None:
     for method, path, body in requests_of(cloud):
         path, mark, query = path.partition("?")
         answer = cloud.client.request(method, f"{cloud.url}/api/{path}{slash}{mark}{query}", json=body)

@@ -17,7 +17,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from browser import LOWEST_CONTRAST, WIDTHS, chromium, needs_chromium, show
-from local_dbt_cloud.database import Job, Run, RunStep, utc_now
+from local_dbt_cloud.database import Job, Run, utc_now
 from local_dbt_cloud.fault_injection import Fault
 from local_dbt_cloud.run_status import RunStatus
 from running_cloud import RunningCloud, running_cloud
@@ -85,9 +85,8 @@ def browser() -> Iterator[Chrome]:
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, tiny_account: Path) -> Iterator[RunningCloud]:
-    with running_cloud(tmp_path / "data", tiny_account) as cloud:
-        yield cloud
+def cloud(tiny_cloud: RunningCloud) -> RunningCloud:
+    return tiny_cloud
 
 
 @pytest.fixture
@@ -104,16 +103,6 @@ def pages(browser: Chrome, cloud: RunningCloud) -> Iterator[Pages]:
     asked = {one["request"]["url"] for one in requests if one["documentURL"].startswith(ours)}
     assert asked
     assert not [url for url in asked if not url.startswith(ours)]
-
-
-def add_step(cloud: RunningCloud, run_id: int, index: int, log: str, **fields: Any) -> Path:
-    """Give a run that nothing carries out a step; return its log."""
-    with cloud.service.sessions.begin() as session:
-        session.add(RunStep(run_id=run_id, index=index, name=f"Step {LONG}", **fields))
-    file = cloud.service.data.step_log(run_id, index)
-    file.parent.mkdir(parents=True)
-    file.write_text(log)
-    return file
 
 
 def end(cloud: RunningCloud, run_id: int, status: RunStatus) -> None:
@@ -137,12 +126,10 @@ def paths_of_all_pages(cloud: RunningCloud) -> list[str]:
         run_id = cloud.add_run(
             status, job_id=QUICK, status_message=LONG, trigger=trigger, started_at=utc_now()
         )
-        add_step(cloud, run_id, 1, f"{LONG * 9}\n" * 99, status=RunStatus.ERROR)
+        log = f"{LONG * 9}\n" * 99
+        cloud.add_step(run_id, name=f"Step {LONG}", log=log, artifacts={LONG: ""})
         if status in (RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.CANCELLED):
             end(cloud, run_id, status)
-            target = cloud.service.data.artifacts(run_id, 1)
-            target.mkdir()
-            (target / LONG).touch()
     for _ in range(60):
         cloud.add_run(job_id=QUICK, finished_at=utc_now())
     runs = [f"/deploy/1/projects/1/runs/{number}/" for number in range(1, len(RunStatus) + 1)]
@@ -150,7 +137,7 @@ def paths_of_all_pages(cloud: RunningCloud) -> list[str]:
     return ["/", *lists, *runs, "/nothing"]
 
 
-def test_run_now_leads_to_the_run_which_goes_on_to_its_end_by_itself(pages: Pages) -> None:
+def test_run_now_shows_the_run_until_it_succeeds(pages: Pages) -> None:
     pages.open("/")
     pages.click(f"#job-{QUICK} button")
     pages.until_shown("Run 1", "h1")
@@ -171,7 +158,7 @@ def test_run_now_leads_to_the_run_which_goes_on_to_its_end_by_itself(pages: Page
     pages.until_shown("Success run 1", f"#job-{QUICK}")
 
 
-def test_a_running_run_shows_its_logs_grow_until_it_is_cancelled(pages: Pages) -> None:
+def test_logs_grow_until_the_run_is_canceled(pages: Pages) -> None:
     pages.open("/")
     pages.click(f"#job-{SLOW} button")
     pages.until_shown("Run 1", "h1")
@@ -189,7 +176,7 @@ def test_a_running_run_shows_its_logs_grow_until_it_is_cancelled(pages: Pages) -
     assert not pages.all("form")
 
 
-def test_a_failed_run_shows_its_failed_step_and_is_retried(pages: Pages) -> None:
+def test_failed_run_opens_its_failed_step_and_is_retried(pages: Pages) -> None:
     failed = pages.cloud.wait(pages.cloud.trigger(FAILING)["id"])["id"]
     pages.open_run(failed)
     assert [step.get_attribute("id") for step in pages.all("details[open]")] == ["step-4"]
@@ -238,7 +225,7 @@ def test_runs_are_filtered_and_paged(pages: Pages) -> None:
     pages.until_shown("Run 63", "h1")
 
 
-def test_a_fault_is_shown_and_cleared(pages: Pages) -> None:
+def test_fault_is_shown_and_cleared(pages: Pages) -> None:
     pages.open("/")
     assert not pages.all("#faults")
     pages.cloud.service.faults.add(Fault(path="runs", status=503, times=3))
@@ -249,17 +236,18 @@ def test_a_fault_is_shown_and_cleared(pages: Pages) -> None:
     assert pages.cloud.service.faults.all() == []
 
 
-def test_home_shows_a_run_that_starts_elsewhere(pages: Pages) -> None:
+def test_home_shows_a_run_that_the_api_started(pages: Pages) -> None:
     pages.open("/")
     assert "No runs yet" in pages.text(f"#job-{QUICK}")
     pages.cloud.add_run(RunStatus.RUNNING, job_id=QUICK)
     pages.until_shown("Running run 1", f"#job-{QUICK}")
 
 
-def test_a_page_that_goes_on_leaves_what_the_reader_does_alone(pages: Pages) -> None:
+def test_refresh_keeps_scroll_selection_focus_and_open_steps(pages: Pages) -> None:
     run_id = pages.cloud.add_run(RunStatus.RUNNING, job_id=QUICK, started_at=utc_now())
-    add_step(pages.cloud, run_id, 1, "first\n", status=RunStatus.SUCCESS)
-    log = add_step(pages.cloud, run_id, 2, "a line\n" * 200)
+    pages.cloud.add_step(run_id, 1, log="first\n", status=RunStatus.SUCCESS)
+    pages.cloud.add_step(run_id, 2, log="a line\n" * 200, status=RunStatus.RUNNING)
+    log = pages.cloud.service.data.step_log(run_id, 2)
 
     def place() -> Any:
         script = "const log = document.querySelector('#step-2 pre'); return [log.scrollTop, {}];"
@@ -285,7 +273,7 @@ def test_a_page_that_goes_on_leaves_what_the_reader_does_alone(pages: Pages) -> 
     assert pages.run_script("return document.activeElement.textContent") == "Cancel the run"
 
     # The page opens the running step, and steps that the user opened stay open.
-    add_step(pages.cloud, run_id, 3, "third")
+    pages.cloud.add_step(run_id, 3, log="third", status=RunStatus.RUNNING)
     pages.until_shown("third")
     opened = [step.get_attribute("id") for step in pages.all("details[open]")]
     assert opened == ["step-1", "step-3"]
@@ -295,7 +283,7 @@ def test_a_page_that_goes_on_leaves_what_the_reader_does_alone(pages: Pages) -> 
     assert [step.get_attribute("id") for step in pages.all("details[open]")] == opened
 
 
-def test_a_choice_that_is_not_sent_yet_stays_while_the_list_goes_on(pages: Pages) -> None:
+def test_refresh_keeps_an_unsubmitted_filter(pages: Pages) -> None:
     pages.cloud.add_run(RunStatus.RUNNING, job_id=QUICK)
     pages.open("/deploy/1/runs/")
     Select(pages.all("[name=status]")[0]).select_by_visible_text("Error")
@@ -304,9 +292,7 @@ def test_a_choice_that_is_not_sent_yet_stays_while_the_list_goes_on(pages: Pages
     assert Select(pages.all("[name=status]")[0]).first_selected_option.text == "Error"
 
 
-def test_a_page_says_that_the_local_dbt_cloud_is_gone(
-    browser: Chrome, tmp_path: Path, tiny_account: Path
-) -> None:
+def test_lost_connection_is_shown(browser: Chrome, tmp_path: Path, tiny_account: Path) -> None:
     with running_cloud(tmp_path / "data", tiny_account) as cloud:
         pages = Pages(browser, cloud)
         pages.open("/")
@@ -318,7 +304,7 @@ def test_a_page_says_that_the_local_dbt_cloud_is_gone(
     browser.get_log("browser")
 
 
-def test_the_keyboard_is_enough(pages: Pages) -> None:
+def test_pages_work_with_the_keyboard_only(pages: Pages) -> None:
     pages.open("/")
     focus = "const at = document.activeElement; return [at.ariaLabel, getComputedStyle(at).outlineStyle]"
     name = None
@@ -330,7 +316,7 @@ def test_the_keyboard_is_enough(pages: Pages) -> None:
     pages.until_shown("Run 1", "h1")
 
 
-def test_no_page_is_wider_than_a_phone(pages: Pages) -> None:
+def test_pages_fit_a_phone_screen(pages: Pages) -> None:
     show(pages.browser, width=390)
     pages.expected_errors = ["404"]
     for path in paths_of_all_pages(pages.cloud):
@@ -339,7 +325,7 @@ def test_no_page_is_wider_than_a_phone(pages: Pages) -> None:
         assert pages.run_script(WIDTHS) == [390, 390], path
 
 
-def test_dark_and_light_differ_and_all_text_stands_out(pages: Pages) -> None:
+def test_both_color_schemes_have_enough_contrast(pages: Pages) -> None:
     pages.expected_errors = ["404"]
     backgrounds = set()
     for path in paths_of_all_pages(pages.cloud):
@@ -377,7 +363,7 @@ def other_origin(tmp_path: Path, cloud: RunningCloud) -> Iterator[str]:
         thread.join()
 
 
-def test_what_another_origin_submits_is_refused_and_starts_nothing(pages: Pages, other_origin: str) -> None:
+def test_cross_origin_form_is_rejected(pages: Pages, other_origin: str) -> None:
     pages.expected_errors = ["403", "frame-ancestors"]
     pages.browser.get(other_origin)
     pages.click("button")
@@ -387,7 +373,7 @@ def test_what_another_origin_submits_is_refused_and_starts_nothing(pages: Pages,
     assert pages.cloud.get("runs/") == []
 
 
-def test_another_origin_cannot_show_our_buttons_in_a_frame(pages: Pages, other_origin: str) -> None:
+def test_pages_cannot_be_framed_by_another_origin(pages: Pages, other_origin: str) -> None:
     pages.expected_errors = ["frame-ancestors"]
     pages.browser.get(other_origin)
     pages.browser.switch_to.frame(0)

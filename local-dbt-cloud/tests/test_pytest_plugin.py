@@ -25,7 +25,7 @@ def run_pytest(python: Path, directory: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_fixtures_serve_control_and_reset(tmp_path: Path) -> None:
+def test_fixture_serves_and_resets_the_demo_account(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("""
 import json, os, subprocess, sys
 
@@ -46,7 +46,7 @@ def test_second_finds_nothing_of_the_first(local_dbt_cloud):
     assert "2 passed" in run_pytest(Path(sys.executable), tmp_path)
 
 
-def test_an_account_of_yours_is_served_instead_of_the_demo(tmp_path: Path, tiny_account: Path) -> None:
+def test_account_fixture_replaces_the_demo_account(tmp_path: Path, tiny_account: Path) -> None:
     account = tiny_account.read_text().replace("id: 1\n  name: Tests", "id: 7\n  name: Yours")
     tiny_account.write_text(account)
     (tmp_path / "test_it.py").write_text(f"""
@@ -64,7 +64,7 @@ def test_it(local_dbt_cloud):
     assert "1 passed" in run_pytest(Path(sys.executable), tmp_path)
 
 
-def test_a_wrong_account_file_is_a_sentence(tmp_path: Path) -> None:
+def test_invalid_account_file_is_reported(tmp_path: Path) -> None:
     from local_dbt_cloud.testing import serve
 
     (tmp_path / "account.yaml").write_text("account: {id: 1}")
@@ -73,7 +73,7 @@ def test_a_wrong_account_file_is_a_sentence(tmp_path: Path) -> None:
             pass
 
 
-def test_the_plugin_imports_nothing_until_a_fixture_is_used(tmp_path: Path) -> None:
+def test_plugin_imports_its_dependencies_lazily(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(
         "import sys\n\ndef test_it():\n    assert not {'httpx', 'fastapi', 'trustme'} & sys.modules.keys()\n"
     )
@@ -81,7 +81,7 @@ def test_the_plugin_imports_nothing_until_a_fixture_is_used(tmp_path: Path) -> N
 
 
 @pytest.mark.end_to_end
-def test_the_wheel_alone_serves_the_demo_and_its_fixtures(tmp_path: Path) -> None:
+def test_wheel_works_without_the_source_tree(tmp_path: Path) -> None:
     # A copy: building leaves nothing in the tree.
     source = tmp_path / "source"
     shutil.copytree(PACKAGE / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__"))

@@ -359,7 +359,7 @@ def walk(cloud: RunningCloud, path: str, parameters: Parameters, size: int) -> l
 @pytest.mark.end_to_end
 @given(RUN_FILTERS, RUN_ORDERS, st.booleans(), LIMITS, OFFSETS)
 @QUERIES
-def test_a_list_of_runs_has_those_that_were_asked_for(
+def test_list_of_runs_matches_the_model(
     cloud: RunningCloud,
     chosen: Filter,
     order: str | None,
@@ -373,7 +373,7 @@ def test_a_list_of_runs_has_those_that_were_asked_for(
 @pytest.mark.end_to_end
 @given(JOB_FILTERS, JOB_ORDERS, st.booleans(), LIMITS, OFFSETS)
 @QUERIES
-def test_a_list_of_jobs_has_those_that_were_asked_for(
+def test_list_of_jobs_matches_the_model(
     cloud: RunningCloud,
     jobs: list[StoredJob],
     chosen: Filter,
@@ -388,7 +388,7 @@ def test_a_list_of_jobs_has_those_that_were_asked_for(
 @pytest.mark.end_to_end
 @given(RUN_FILTERS, RUN_ORDERS, st.booleans(), st.integers(5, 100))
 @WALKS
-def test_the_pages_of_a_list_of_runs_hold_each_once_and_in_order(
+def test_pages_of_runs_contain_each_run_once_in_order(
     cloud: RunningCloud, chosen: Filter, order: str | None, backwards: bool, size: int
 ) -> None:
     parameters, holds = chosen
@@ -398,9 +398,7 @@ def test_the_pages_of_a_list_of_runs_hold_each_once_and_in_order(
 
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("order", ["id", "created_at", "finished_at"])
-def test_the_pages_of_one_run_each_hold_all_runs_forwards_and_backwards(
-    cloud: RunningCloud, order: str
-) -> None:
+def test_pages_of_one_run_cover_all_runs_in_both_directions(cloud: RunningCloud, order: str) -> None:
     forwards = walk(cloud, "runs/", [("order_by", order)], size=1)
     assert sorted(forwards) == sorted(run.id for run in RUNS)
     assert walk(cloud, "runs/", [("order_by", f"-{order}")], size=1) == forwards[::-1]
@@ -409,7 +407,7 @@ def test_the_pages_of_one_run_each_hold_all_runs_forwards_and_backwards(
 @pytest.mark.end_to_end
 @given(JOB_FILTERS, JOB_ORDERS, st.booleans(), st.integers(1, 100))
 @WALKS
-def test_the_pages_of_a_list_of_jobs_hold_each_once_and_in_order(
+def test_pages_of_jobs_contain_each_job_once_in_order(
     cloud: RunningCloud,
     jobs: list[StoredJob],
     chosen: Filter,
@@ -422,7 +420,7 @@ def test_the_pages_of_a_list_of_jobs_hold_each_once_and_in_order(
     assert walk(cloud, "jobs/", [*parameters, *order_parameters(order, backwards)], size) == expected
 
 
-def test_the_model_has_something_to_tell_apart(jobs: list[StoredJob]) -> None:
+def test_model_data_distinguishes_the_filters(jobs: list[StoredJob]) -> None:
     # A model in which all is alike would agree with any answer.
     assert len({run.created_at for run in RUNS}) < len(RUNS)
     for field in ("status", "job_definition_id", "project_id", "environment_id", "dbt_version"):

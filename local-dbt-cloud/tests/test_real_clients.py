@@ -4,7 +4,6 @@ Each runs in a subprocess, in its own virtual environment, and trusts the certif
 """
 
 import json
-import re
 import subprocess
 import sys
 import threading
@@ -17,7 +16,8 @@ import pytest
 import yaml
 
 from local_dbt_cloud.run_status import RunStatus
-from running_cloud import TOKEN, RunningCloud, running_cloud
+from lock_files import check_hashes, pins
+from running_cloud import TOKEN, RunningCloud, ids
 from tiny_account import FAILING, OTHER_ENVIRONMENT, QUICK, SLOW
 
 HERE = Path(__file__).parent / "clients"
@@ -38,11 +38,10 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, tiny_account: Path) -> Iterator[RunningCloud]:
+def cloud(tiny_cloud: RunningCloud) -> RunningCloud:
     if not (INSTALLED / "dbtc" / "ready").is_file():
         pytest.skip("the clients are not installed: run `make test` once")
-    with running_cloud(tmp_path / "data", tiny_account) as cloud:
-        yield cloud
+    return tiny_cloud
 
 
 def environment(cloud: RunningCloud, home: Path) -> dict[str, str]:
@@ -142,19 +141,14 @@ def jobs_as_code(cloud: RunningCloud, tmp_path: Path) -> Client:
     return Client(cloud, tmp_path, "dbt_jobs_as_code", "dbt-jobs-as-code")
 
 
-def ids(objects: list[dict[str, Any]]) -> list[int]:
-    return [one["id"] for one in objects]
-
-
 @pytest.mark.parametrize("name", ["dbtc", "dbt_jobs_as_code"])
-def test_the_lock_of_a_client_names_no_registry_and_has_hashes(name: str) -> None:
+def test_client_lock_names_no_registry_and_hashes_every_package(name: str) -> None:
     lock = (HERE / f"{name}.lock").read_text()
-    assert "://" not in lock
-    pins = re.findall(r"^[a-z0-9-]+==\S+ (?:; [^\\]+ )?\\\n +--hash=sha256:", lock, re.MULTILINE)
-    assert len(pins) == len(re.findall(r"^\S+==", lock, re.MULTILINE)) > 10
-    wanted = re.findall(r"^\S+==\S+", (HERE / f"{name}.in").read_text(), re.MULTILINE)
-    assert len(wanted) == 1
-    assert re.search(rf"^{wanted[0]} ", lock, re.MULTILINE)
+    check_hashes(lock)
+    assert len(pins(lock)) > 10
+    required = pins((HERE / f"{name}.in").read_text())
+    assert len(required) == 1
+    assert required.items() <= pins(lock).items()
 
 
 @pytest.mark.end_to_end
@@ -176,7 +170,7 @@ def test_dbtc_finds_accounts_projects_environments_and_jobs(dbtc: Dbtc) -> None:
 
 
 @pytest.mark.end_to_end
-def test_dbtc_reads_refusals(cloud: RunningCloud, dbtc: Dbtc) -> None:
+def test_dbtc_reads_errors(cloud: RunningCloud, dbtc: Dbtc) -> None:
     assert dbtc("get_job", 1, 99)["status"]["code"] == 404
     assert dbtc("get_account", 2)["status"]["code"] == 403
     # dbtc does not poll after a failed trigger.
@@ -186,7 +180,7 @@ def test_dbtc_reads_refusals(cloud: RunningCloud, dbtc: Dbtc) -> None:
 
 
 @pytest.mark.end_to_end
-def test_dbtc_creates_changes_and_deletes_a_job(cloud: RunningCloud, dbtc: Dbtc) -> None:
+def test_dbtc_creates_updates_and_deletes_a_job(cloud: RunningCloud, dbtc: Dbtc) -> None:
     payload = {
         "id": None,
         "account_id": 1,
@@ -269,7 +263,7 @@ def test_dbtc_cancels_a_run(cloud: RunningCloud, dbtc: Dbtc) -> None:
 
 
 @pytest.mark.end_to_end
-def test_dbtc_goes_on_from_where_a_job_failed(cloud: RunningCloud, dbtc: Dbtc) -> None:
+def test_dbtc_retries_a_job_from_the_point_of_failure(cloud: RunningCloud, dbtc: Dbtc) -> None:
     failed = dbtc.data("trigger_job", 1, FAILING, {"cause": "dbtc"}, poll_interval=0.2)
     assert (failed["status"], failed["can_retry"]) == (RunStatus.ERROR, True)
     again = dbtc.data("trigger_job_from_failure", 1, FAILING, poll_interval=0.2)
@@ -306,7 +300,7 @@ def test_dbtc_clones_a_busy_ci_job_for_another_pull_request(cloud: RunningCloud,
 
 
 @pytest.mark.end_to_end
-def test_dbtc_starts_anew_when_a_pull_request_has_a_new_commit(cloud: RunningCloud, dbtc: Dbtc) -> None:
+def test_dbtc_replaces_the_run_of_an_outdated_commit(cloud: RunningCloud, dbtc: Dbtc) -> None:
     first = dbtc.data("trigger_autoscaling_ci_job", 1, SLOW, pull_request_payload(1))
     second = dbtc.data("trigger_autoscaling_ci_job", 1, SLOW, pull_request_payload(1) | {"git_sha": "new"})
     assert cloud.wait(first["id"])["status"] == RunStatus.CANCELLED
@@ -316,7 +310,7 @@ def test_dbtc_starts_anew_when_a_pull_request_has_a_new_commit(cloud: RunningClo
 
 
 @pytest.mark.end_to_end
-def test_dbtc_keeps_environment_variables_of_a_job(cloud: RunningCloud, dbtc: Dbtc) -> None:
+def test_dbtc_manages_environment_variables_of_a_job(cloud: RunningCloud, dbtc: Dbtc) -> None:
     def of_job() -> Any:
         return dbtc.data("list_environment_variables", 1, 1, resource_type="job", job_id=QUICK)
 
@@ -343,7 +337,7 @@ def test_dbtc_keeps_environment_variables_of_a_job(cloud: RunningCloud, dbtc: Db
 
 
 @pytest.mark.end_to_end
-def test_the_command_line_of_dbtc_runs_a_job(cloud: RunningCloud, tmp_path: Path) -> None:
+def test_dbtc_command_line_runs_a_job(cloud: RunningCloud, tmp_path: Path) -> None:
     dbtc = Client(cloud, tmp_path, "dbtc", "dbtc")
     payload = json.dumps({"cause": "typed"})
     done = dbtc.run("jobs", "trigger", "--job-id", f"{QUICK}", "--payload", payload, "--poll-interval", "1")
@@ -398,7 +392,7 @@ ENVIRONMENT_OPTIONS = ("--project-id", "1", "--environment-id", "1", "--json")
 
 
 @pytest.mark.end_to_end
-def test_jobs_as_code_creates_changes_and_deletes_jobs(cloud: RunningCloud, jobs_as_code: Client) -> None:
+def test_jobs_as_code_creates_updates_and_deletes_jobs(cloud: RunningCloud, jobs_as_code: Client) -> None:
     declared = names(cloud)
     file = jobs_file(jobs_as_code, nightly={}, weekly={"name": "Weekly", "deferring_environment_id": 1})
     created = [("CREATE", "nightly"), ("CREATE", "weekly")]
@@ -428,7 +422,7 @@ def test_jobs_as_code_creates_changes_and_deletes_jobs(cloud: RunningCloud, jobs
 
 
 @pytest.mark.end_to_end
-def test_jobs_as_code_keeps_environment_variables(cloud: RunningCloud, jobs_as_code: Client) -> None:
+def test_jobs_as_code_manages_environment_variables(cloud: RunningCloud, jobs_as_code: Client) -> None:
     def variables() -> dict[str, str]:
         (job_id,) = [job["id"] for job in cloud.get("jobs/", name__icontains="nightly")]
         path = f"{cloud.url}/api/v3/accounts/1/projects/1/environment-variables/job/"
@@ -500,7 +494,7 @@ def test_jobs_as_code_updates_and_deactivates_jobs_that_are_not_linked(
         ({"deferring_environment_id": 7}, "The following deferral environment IDs are not valid: {7}"),
     ],
 )
-def test_jobs_as_code_validates_what_jobs_refer_to(
+def test_jobs_as_code_validates_references_of_jobs(
     jobs_as_code: Client, change: dict[str, Any], complaint: str
 ) -> None:
     file = jobs_file(jobs_as_code, nightly=change)
@@ -509,7 +503,7 @@ def test_jobs_as_code_validates_what_jobs_refer_to(
 
 
 @pytest.mark.end_to_end
-def test_jobs_as_code_says_what_the_cloud_refuses(cloud: RunningCloud, jobs_as_code: Client) -> None:
+def test_jobs_as_code_reports_errors_of_the_api(cloud: RunningCloud, jobs_as_code: Client) -> None:
     before = names(cloud)
     file = jobs_file(jobs_as_code, nightly={"environment_id": 7})
     done = jobs_as_code.run("sync", file, "--json", code=1)

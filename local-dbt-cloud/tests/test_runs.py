@@ -1,7 +1,6 @@
 """Runs executed by dbt: steps, overrides, the queue, cancellation, timeouts, restarts."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ pytestmark = pytest.mark.end_to_end
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, tiny_account: Path) -> Iterator[RunningCloud]:
-    with running_cloud(tmp_path / "data", tiny_account) as cloud:
-        yield cloud
+def cloud(tiny_cloud: RunningCloud) -> RunningCloud:
+    return tiny_cloud
 
 
 def rows(cloud: RunningCloud, query: str, database: str = "1.duckdb") -> list[Any]:
@@ -41,7 +39,7 @@ def dbt_processes(directory: Path) -> list[int]:
     return found
 
 
-def test_a_run_goes_from_queued_to_success_through_the_steps_of_dbt_cloud(cloud: RunningCloud) -> None:
+def test_run_succeeds_with_the_steps_of_dbt_cloud(cloud: RunningCloud) -> None:
     triggered = cloud.trigger(QUICK)
     assert triggered["status_humanized"] == "Queued"
     assert triggered["trigger"]["cause"] == "a test"
@@ -73,7 +71,7 @@ def test_a_run_goes_from_queued_to_success_through_the_steps_of_dbt_cloud(cloud:
     assert not (cloud.service.data.run(run["id"]) / "project").exists()
 
 
-def test_overrides_hold_for_their_run(cloud: RunningCloud) -> None:
+def test_overrides_apply_to_their_run(cloud: RunningCloud) -> None:
     run = cloud.wait(
         cloud.trigger(
             FAILING,
@@ -97,7 +95,7 @@ def test_overrides_hold_for_their_run(cloud: RunningCloud) -> None:
     assert "catalog.json" not in cloud.get(f"runs/{run['id']}/artifacts/", step=5)
 
 
-def test_a_failed_step_ends_the_run_in_error_and_keeps_its_artifacts(cloud: RunningCloud) -> None:
+def test_failed_step_fails_the_run_and_keeps_artifacts(cloud: RunningCloud) -> None:
     steps = ["dbt run --select broken", "dbt run --select one"]
     run = cloud.wait(cloud.trigger(FAILING, steps_override=steps)["id"])
     assert run["status_humanized"] == "Error"
@@ -113,7 +111,7 @@ def test_a_failed_step_ends_the_run_in_error_and_keeps_its_artifacts(cloud: Runn
     assert [result["status"] for result in results["results"]] == ["error"]
 
 
-def test_the_queue_the_slots_and_cancel(cloud: RunningCloud) -> None:
+def test_queue_respects_jobs_and_run_slots_and_cancel_frees_them(cloud: RunningCloud) -> None:
     first = cloud.trigger(SLOW)["id"]
     same_job = cloud.trigger(SLOW)["id"]
     other_job = cloud.trigger(OTHER_ENVIRONMENT)["id"]
@@ -144,14 +142,14 @@ def test_the_queue_the_slots_and_cancel(cloud: RunningCloud) -> None:
     cloud.cancel(other_job)
 
 
-def test_a_run_that_takes_too_long_is_ended(cloud: RunningCloud) -> None:
+def test_run_is_canceled_at_its_timeout(cloud: RunningCloud) -> None:
     run = cloud.wait(cloud.trigger(SLOW, timeout_seconds_override=1)["id"])
     assert run["status_humanized"] == "Cancelled"
     assert run["status_message"].startswith("This run timed out after running for ")
     assert not dbt_processes(cloud.service.data.run(run["id"]))
 
 
-def test_history_survives_a_restart_and_active_runs_end(tmp_path: Path, tiny_account: Path) -> None:
+def test_restart_keeps_history_and_cancels_active_runs(tmp_path: Path, tiny_account: Path) -> None:
     with running_cloud(tmp_path / "data", tiny_account) as cloud:
         done = cloud.wait(cloud.trigger(QUICK)["id"])
         running, queued = cloud.trigger(SLOW)["id"], cloud.trigger(SLOW)["id"]
@@ -168,7 +166,7 @@ def test_history_survives_a_restart_and_active_runs_end(tmp_path: Path, tiny_acc
         assert cloud.wait(cloud.trigger(QUICK)["id"])["status_humanized"] == "Success"
 
 
-def test_job_102_builds_the_jaffle_shop_but_for_one_model(tmp_path: Path) -> None:
+def test_demo_job_102_fails_at_one_model(tmp_path: Path) -> None:
     with running_cloud(tmp_path / "data") as cloud:
         run = cloud.wait(cloud.trigger(102)["id"])
         assert run["status_humanized"] == "Error"
@@ -185,7 +183,7 @@ def test_job_102_builds_the_jaffle_shop_but_for_one_model(tmp_path: Path) -> Non
         assert orders > 1000
 
 
-def test_the_page_of_a_run_shows_its_log_while_it_goes_on(cloud: RunningCloud) -> None:
+def test_page_of_an_active_run_shows_its_log(cloud: RunningCloud) -> None:
     run = cloud.trigger(SLOW)
     cloud.wait(run["id"], until=is_building)
     page = httpx.get(run["href"], trust_env=False).text
@@ -195,7 +193,7 @@ def test_the_page_of_a_run_shows_its_log_while_it_goes_on(cloud: RunningCloud) -
     assert "data-refresh" not in httpx.get(run["href"], trust_env=False).text
 
 
-def test_a_run_that_cannot_be_started_does_not_hold_up_the_queue(cloud: RunningCloud) -> None:
+def test_run_that_fails_to_start_does_not_block_the_queue(cloud: RunningCloud) -> None:
     # Both are dispatched together, because the account has two run slots.
     broken = cloud.add_run(RunStatus.QUEUED, job_id=FAILING, environment_id=99)
     run = cloud.wait(cloud.trigger(QUICK)["id"])
@@ -204,13 +202,13 @@ def test_a_run_that_cannot_be_started_does_not_hold_up_the_queue(cloud: RunningC
     assert (lost["status_humanized"], "see its log" in lost["status_message"]) == ("Error", True)
 
 
-def test_the_data_directory_may_lie_in_the_project(tmp_path: Path, tiny_account: Path) -> None:
+def test_data_directory_can_be_inside_the_project(tmp_path: Path, tiny_account: Path) -> None:
     with running_cloud(tmp_path / "tiny" / ".local_dbt_cloud", tiny_account) as cloud:
         for _ in range(2):
             assert cloud.wait(cloud.trigger(QUICK)["id"])["status_humanized"] == "Success"
 
 
-def test_a_cancellation_after_the_timeout_leaves_a_message(cloud: RunningCloud) -> None:
+def test_cancel_at_the_timeout_leaves_a_message(cloud: RunningCloud) -> None:
     run_id = cloud.trigger(SLOW, timeout_seconds_override=2)["id"]
     cloud.wait(run_id, until=lambda run: run["status"] == 3)
     time.sleep(1.9)
@@ -219,7 +217,7 @@ def test_a_cancellation_after_the_timeout_leaves_a_message(cloud: RunningCloud) 
     assert cloud.get(f"runs/{run_id}/")["status_message"]
 
 
-def test_a_project_without_a_profile_is_a_sentence(cloud: RunningCloud, tmp_path: Path) -> None:
+def test_project_without_a_profile_is_reported(cloud: RunningCloud, tmp_path: Path) -> None:
     (tmp_path / "tiny" / "dbt_project.yml").write_text("{name: tiny}")
     run = cloud.wait(cloud.trigger(QUICK)["id"])
     assert run["status_humanized"] == "Error"

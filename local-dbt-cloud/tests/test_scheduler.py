@@ -37,9 +37,7 @@ async def trigger_while_stopping(scheduler: Scheduler) -> int:
 
 
 @pytest.mark.parametrize("race", [cancel_before_first_step, trigger_while_stopping])
-def test_a_run_that_ends_before_it_begins_never_begins(
-    tmp_path: Path, tiny_account: Path, race: Race
-) -> None:
+def test_run_canceled_before_its_start_never_starts(tmp_path: Path, tiny_account: Path, race: Race) -> None:
     async def run_race() -> Run:
         data = DataDirectory(tmp_path / "data")
         data.root.mkdir()

@@ -1,0 +1,15 @@
+"""Checks of lock files that `uv pip compile` wrote."""
+
+import re
+
+
+def pins(lock: str) -> dict[str, str]:
+    """Return the pinned version of each package."""
+    return dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", lock, re.MULTILINE))
+
+
+def check_hashes(lock: str) -> None:
+    """Check that the file names no package registry, and that each package has hashes."""
+    assert "://" not in lock
+    hashed = re.findall(r"^[a-z0-9._-]+==\S+ (?:; [^\\]+ )?\\\n +--hash=sha256:", lock, re.MULTILINE)
+    assert len(hashed) == len(pins(lock))
