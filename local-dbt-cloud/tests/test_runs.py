@@ -42,7 +42,7 @@ def dbt_processes(directory: Path) -> list[int]:
 def test_run_succeeds_with_the_steps_of_dbt_cloud(cloud: RunningCloud) -> None:
     triggered = cloud.trigger(QUICK)
     assert triggered["status_humanized"] == "Queued"
-    assert triggered["trigger"]["cause"] == "a test"
+    assert triggered["trigger"]["cause"] == "Triggered by a test"
     assert triggered["job"]["id"] == QUICK
     run = cloud.wait(triggered["id"])
     assert (run["status"], run["status_message"]) == (10, None)

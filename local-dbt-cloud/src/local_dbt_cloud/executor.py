@@ -35,7 +35,7 @@ class StepFailed(Exception):
 
 @dataclass(frozen=True)
 class RunExecution:
-    """The execution of one run, in a directory of its own."""
+    """The execution of a run in its own directory."""
 
     run: Run
     job: JobDefinition
@@ -88,7 +88,7 @@ class RunExecution:
         with self.sessions.begin() as session:
             run = session.get_one(Run, self.run.id)
             run.status, run.started_at = RunStatus.RUNNING, utc_now()
-        # After a state file was restored from a backup, its next IDs have been used before.
+        # After a state file was restored from a backup, IDs are reused, and the directory may exist.
         shutil.rmtree(self._directory, ignore_errors=True)
         with self._step(1, "Clone git repository") as log:
             # In a thread, because copying a large project would block the event loop.

@@ -94,4 +94,4 @@ def _add_exception_handlers(app: FastAPI, service: Service) -> None:
     def _database_error(request: Request, error: DatabaseError) -> Response:
         message = database_error_message(service.data.state_file, str(error.orig))
         log.error("%s %s failed: %s", request.method, request.url.path, message)
-        return message_page(request, 500, "The action was not performed", message)
+        return message_page(request, 500, "Database error", message)

@@ -1,4 +1,4 @@
-// The server sets data-refresh on <main> while its content may change: fetch it again every two seconds.
+// The server marks <main> while its content may change. Fetch it again every two seconds.
 const main = document.querySelector("main");
 
 const scrollToEnd = (log) => log && (log.scrollTop = log.scrollHeight);
