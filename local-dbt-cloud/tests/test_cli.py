@@ -269,7 +269,7 @@ def test_kill_stops_dbt_and_the_next_start_recovers(tmp_path: Path, tiny_account
     account = ("--account", str(tiny_account))
     with started(tmp_path / "data", *account) as command:
         running = command.client.post(f"jobs/{SLOW}/run/", json={"cause": "a test"}).json()["data"]["id"]
-        # Wait for the endless query: earlier steps end soon.
+        # Wait until dbt runs the endless query.
         while "Concurrency" not in str(wait_for(command.client, running, {1, 2, 3})["run_steps"]):
             time.sleep(0.1)
         children = dbt_processes(command.process)

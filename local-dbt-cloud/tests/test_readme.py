@@ -15,7 +15,7 @@ PREFIX = "/accounts/{account_id}"
 
 
 def documented() -> dict[tuple[str, str, str], str]:
-    """Return what the table says of each version, method and path."""
+    """Return the description of each version, method and path in the table of operations."""
     found = {}
     for method, paths, versions, text in re.findall(
         r"^\| (GET|POST|DELETE) \| (.+?) \| ([v23 ]+) \| (.+) \|$", README, re.M

@@ -21,7 +21,7 @@ from running_cloud import TOKEN, RunningCloud, ids
 from tiny_account import FAILING, OTHER_ENVIRONMENT, QUICK, SLOW
 
 HERE = Path(__file__).parent / "clients"
-# `make test` creates these beside its own environment.
+# Created by `make test`.
 INSTALLED = Path(sys.prefix).parent / "environments"
 TIMEOUT = 120  # seconds
 
@@ -381,7 +381,7 @@ def changes(done: subprocess.CompletedProcess[str]) -> list[tuple[str, str]]:
     """Return the changes in the JSON output of plan or sync: action, and job or variable."""
     found = json.loads(done.stdout)
     every = found["job_changes"] + found["env_var_overwrite_changes"]
-    return sorted((one["action"], one["identifier"]) for one in every)
+    return sorted((change["action"], change["identifier"]) for change in every)
 
 
 def names(cloud: RunningCloud) -> list[str]:

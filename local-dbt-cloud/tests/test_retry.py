@@ -13,7 +13,7 @@ from tiny_account import FAILING, QUICK
 
 
 def add_failed_run(cloud: RunningCloud, command: str, results: bool = True, **fields: Any) -> int:
-    """Store a run that failed at its second step, before a last one."""
+    """Store a run that failed at its second of three dbt steps."""
     steps = [["dbt deps"], [command], ["dbt test"]]
     run_id = cloud.add_run(
         RunStatus.ERROR, dbt_steps=steps, started_at=utc_now(), finished_at=utc_now(), **fields
