@@ -128,8 +128,8 @@ def test_runs_are_filtered(cloud: RunningCloud) -> None:
 
 
 def test_runs_are_ordered_and_paged(cloud: RunningCloud) -> None:
-    moment = utc_now()
-    oldest_last = [cloud.add_run(created_at=moment - timedelta(minutes=minute)) for minute in range(5)]
+    now = utc_now()
+    oldest_last = [cloud.add_run(created_at=now - timedelta(minutes=minute)) for minute in range(5)]
     assert ids(cloud.get("runs/")) == oldest_last
     assert ids(cloud.get("runs/", order_by="-id")) == oldest_last[::-1]
     assert ids(cloud.get("runs/", order_by="created_at")) == oldest_last[::-1]
@@ -179,8 +179,8 @@ def test_related_objects_are_omitted_by_default(cloud: RunningCloud, query: str)
 
 
 def test_run_has_the_fields_that_clients_read(cloud: RunningCloud) -> None:
-    moment = utc_now()
-    run = cloud.get(f"runs/{cloud.add_run(created_at=moment, started_at=moment, finished_at=moment)}/")
+    now = utc_now()
+    run = cloud.get(f"runs/{cloud.add_run(created_at=now, started_at=now, finished_at=now)}/")
     assert run["status"] == 10
     assert (run["status_humanized"], run["is_complete"], run["is_success"]) == ("Success", True, True)
     assert run["job_id"] == run["job_definition_id"] == 101

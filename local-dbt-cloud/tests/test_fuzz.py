@@ -183,8 +183,8 @@ def contents(cloud: RunningCloud) -> dict[str, list[dict[str, Any]]]:
 
 def fill(cloud: RunningCloud) -> None:
     """Store a run of each job, a step, an artifact and a variable, so that paths with IDs 1 to 4 exist."""
-    moment = utc_now()
-    times = {"started_at": moment, "finished_at": moment}
+    now = utc_now()
+    times = {"started_at": now, "finished_at": now}
     # No running run, because the scheduler would end it as orphaned.
     cloud.add_run(RunStatus.ERROR, 1, dbt_steps=[["dbt deps"], ["dbt build"], ["dbt test"]], **times)
     cloud.add_run(RunStatus.SUCCESS, 2, **times)

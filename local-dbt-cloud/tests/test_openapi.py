@@ -18,8 +18,8 @@ RELATED_TO_JOB = (
 
 def requests_of(cloud: RunningCloud) -> list[tuple[str, str, dict | None]]:
     """Return a request to every endpoint that answers with JSON in an envelope."""
-    moment = utc_now()
-    run_id = cloud.add_run(RunStatus.ERROR, started_at=moment, finished_at=moment, dequeued_at=moment,
+    now = utc_now()
+    run_id = cloud.add_run(RunStatus.ERROR, started_at=now, finished_at=now, dequeued_at=now,
                            dbt_steps=[["dbt deps"], ["dbt build"], ["dbt test"]])  # fmt: skip
     step_id = cloud.add_step(
         run_id, 4, name="Invoke dbt with `dbt build`", artifacts={"run_results.json": "{}"}

@@ -249,7 +249,7 @@ def test_refresh_keeps_scroll_selection_focus_and_open_steps(pages: Pages) -> No
     pages.cloud.add_step(run_id, 2, log="a line\n" * 200, status=RunStatus.RUNNING)
     log = pages.cloud.service.data.step_log(run_id, 2)
 
-    def place() -> Any:
+    def scroll_position() -> Any:
         script = "const log = document.querySelector('#step-2 pre'); return [log.scrollTop, {}];"
         return pages.run_script(script.format("log.scrollHeight - log.clientHeight - log.scrollTop"))
 
@@ -259,16 +259,16 @@ def test_refresh_keeps_scroll_selection_focus_and_open_steps(pages: Pages) -> No
         pages.until(lambda: line in pages.all("#step-2 pre")[0].get_property("textContent"))
 
     pages.open_run(run_id)
-    assert place()[1] < 2
+    assert scroll_position()[1] < 2
     pages.click("#step-1 summary")
     pages.run_script("document.querySelector('#cancel button').focus()")
     select = "getSelection().setBaseAndExtent(log, 0, log, 6)"
     pages.run_script(f"const log = document.querySelector('#step-2 pre').firstChild; {select}")
     write("at the end")
-    assert place()[1] < 2
+    assert scroll_position()[1] < 2
     pages.run_script("document.querySelector('#step-2 pre').scrollTop = 50")
     write("while the user has scrolled up")
-    assert place()[0] == 50
+    assert scroll_position()[0] == 50
     assert pages.run_script("return String(getSelection())") == "a line"
     assert pages.run_script("return document.activeElement.textContent") == "Cancel the run"
 

@@ -38,7 +38,7 @@ def test_job_sees_the_values_of_all_scopes(cloud: RunningCloud) -> None:
     assert set(job_variables(cloud, 102)["DBT_A"]) == {"project", "environment"}
     by_environment = cloud.get(url(cloud, "environment/"))
     assert by_environment["environments"] == ["project", "Production"]
-    assert {place: one["id"] for place, one in by_environment["variables"]["DBT_A"].items()} == {
+    assert {scope: value["id"] for scope, value in by_environment["variables"]["DBT_A"].items()} == {
         "project": project["id"],
         "Production": environment["id"],
     }

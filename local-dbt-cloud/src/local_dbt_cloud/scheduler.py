@@ -160,9 +160,11 @@ class Scheduler:
                 select(Run).where(Run.status.in_(ACTIVE_STATUSES)).order_by(Run.id)
             ).all()
             self._end_orphans(active)
-            held = {run.id for run in active if run.id in self._controlled and run.status != RunStatus.QUEUED}
-            busy_jobs = {run.job_definition_id for run in active if run.id in self._tasks.keys() | held}
-            free_slots = self.config.account.run_slots - len(self._tasks) - len(held)
+            controlled = {
+                run.id for run in active if run.id in self._controlled and run.status != RunStatus.QUEUED
+            }
+            busy_jobs = {run.job_definition_id for run in active if run.id in self._tasks.keys() | controlled}
+            free_slots = self.config.account.run_slots - len(self._tasks) - len(controlled)
             dequeued: list[Run] = []
             for run in active:
                 is_queued = run.status == RunStatus.QUEUED and run.id not in self._controlled

@@ -73,9 +73,9 @@ def add_exception_handlers(app: FastAPI) -> None:
     def _invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
         errors = error.errors()
         # No object has an ID that is not a number.
-        if any(one["loc"][0] == "path" for one in errors):
+        if any(detail["loc"][0] == "path" for detail in errors):
             return envelope(None, 404, USER_MESSAGES[404])
-        fields = {_field(one["loc"]): one["msg"].removeprefix("Value error, ") for one in errors}
+        fields = {_field(detail["loc"]): detail["msg"].removeprefix("Value error, ") for detail in errors}
         return envelope(fields, 400, USER_MESSAGES[400])
 
     @app.exception_handler(DatabaseError)

@@ -115,7 +115,7 @@ def _definition(serializer: SerializerDependency, body: dict[str, Any]) -> dict[
     try:
         return resolve_references(serializer.service.config, JobDefinition.model_validate(body))
     except ValidationError as error:
-        errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+        errors = [{**detail, "loc": ("body", *detail["loc"])} for detail in error.errors()]
         raise RequestValidationError(errors) from error
     except InvalidReference as error:
         raise api_error(400, {error.field: str(error)}) from error
