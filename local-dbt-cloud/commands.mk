@@ -1,4 +1,4 @@
-# What the local dbt Cloud adds to the project's Makefile.
+# Targets and requirements of the local dbt Cloud, included by the project's Makefile.
 
 LOCAL_DBT_CLOUD_REQUIREMENTS := local-dbt-cloud/pyproject.toml --extra pytest --group local-dbt-cloud/pyproject.toml:dev
 LOCKS += local-dbt-cloud/requirements.lock
@@ -12,7 +12,7 @@ DATA += .local_dbt_cloud
 local-dbt-cloud: $(READY) ## Start only the local dbt Cloud, until Ctrl-C
 	@$(BIN)/local-dbt-cloud
 
-# Clients of dbt Cloud that tests drive, each in an environment of its own: their requirements conflict.
+# Clients of dbt Cloud for tests, each in a separate environment because their requirements conflict.
 CLIENTS := dbtc dbt_jobs_as_code
 ENVIRONMENTS += $(CLIENTS)
 $(CLIENTS:%=.make/environments/%/ready): .make/environments/%/ready: local-dbt-cloud/tests/clients/%.lock $(READY)

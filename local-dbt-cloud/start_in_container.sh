@@ -1,5 +1,5 @@
 #!/bin/sh
-# Start the local dbt Cloud in a container: install what its lock file pins if that has changed, then serve.
+# Start the local dbt Cloud in a container. Install the pinned dependencies first if the lock file has changed.
 set -eu
 cd "$(dirname "$0")"
 environment=${LOCAL_DBT_CLOUD_ENVIRONMENT:-/environment}
@@ -9,5 +9,5 @@ if ! cmp -s requirements.lock "$environment/installed.lock"; then
         --requirement requirements.lock
     cp requirements.lock "$environment/installed.lock"
 fi
-# The sources are mounted read-only: bytecode cannot be stored beside them.
+# Python cannot write bytecode, because the sources are mounted read-only.
 exec env PYTHONPATH=src PYTHONDONTWRITEBYTECODE=1 "$environment/venv/bin/python" -m local_dbt_cloud --host 0.0.0.0

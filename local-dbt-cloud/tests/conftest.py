@@ -1,4 +1,4 @@
-"""A local dbt Cloud in this process, and an account whose dbt project is as small as can be."""
+"""Fixtures: a local dbt Cloud in this process, with the demo account or with a tiny account."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +11,13 @@ from tiny_account import write_tiny_account
 
 
 def pytest_configure() -> None:
-    """Trust the local dbt Cloud before aiohttp is imported, which reads the authorities then."""
+    """Trust the local dbt Cloud before aiohttp is imported, which reads ``SSL_CERT_FILE`` on import."""
     trust_ca()
 
 
 @pytest.fixture(scope="session")
 def shared_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCloud]:
-    """A local dbt Cloud with the demo account: to start one takes longer than a test."""
+    """A local dbt Cloud with the demo account, shared because starting one takes longer than most tests."""
     with running_cloud(tmp_path_factory.mktemp("cloud") / "data") as cloud:
         yield cloud
 
@@ -31,5 +31,12 @@ def cloud(shared_cloud: RunningCloud) -> Iterator[RunningCloud]:
 
 @pytest.fixture
 def tiny_account(tmp_path: Path) -> Path:
-    """An account file with a job that is quick, one that never ends, one that fails, one in another place."""
+    """Account file with a quick job, an endless one, a failing one, and one in another environment."""
     return write_tiny_account(tmp_path)
+
+
+@pytest.fixture
+def tiny_cloud(tmp_path: Path, tiny_account: Path) -> Iterator[RunningCloud]:
+    """A local dbt Cloud with the tiny account."""
+    with running_cloud(tmp_path / "data", tiny_account) as cloud:
+        yield cloud

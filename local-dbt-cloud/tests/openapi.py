@@ -1,6 +1,6 @@
-"""Checks answers of the API against dbt Cloud's OpenAPI files, where these are at hand.
+"""Validate responses of the API against dbt Cloud's OpenAPI files, if they are available.
 
-The files belong to dbt Labs and are not part of this project: they are looked for beside it.
+The files belong to dbt Labs and are not part of this repository. They are expected in a directory beside it.
 """
 
 import re
@@ -12,15 +12,13 @@ import httpx
 import jsonschema
 import yaml
 
-# The folder that holds this repository.
-BESIDE = Path(__file__).parents[3]
-FILES = BESIDE / "shared" / "reference"
-ARE_HERE = (FILES / "openapi-v2.yaml").is_file()
-WHY_NOT = f"dbt Cloud's OpenAPI files are not in {FILES}"
+FILES = Path(__file__).parents[3] / "shared" / "reference"
+ARE_AVAILABLE = (FILES / "openapi-v2.yaml").is_file()
+SKIP_REASON = f"dbt Cloud's OpenAPI files are not in {FILES}"
 
-# What the files leave out or have otherwise, and the schema that it is held against: clients ask for these in
-# v3; a deletion answers with the object, not with 204, and clients parse that.
-OTHERWISE = {
+# Endpoints that the files omit or describe differently, with the schema to validate: clients use these paths
+# of v3; for deletions dbt Cloud returns the object instead of 204, and clients parse it.
+SCHEMA_OVERRIDES = {
     ("get", "/api/v3/accounts/{}/"): ("v2", "AccountEnveloped"),
     ("get", "/api/v3/accounts/{}/environments/"): ("v3", "EnvironmentV3ListEnveloped"),
     ("get", "/api/v3/accounts/{}/environments/{}/"): ("v3", "EnvironmentV3Enveloped"),
@@ -31,7 +29,7 @@ OTHERWISE = {
     ),
 }
 
-# What no client expects to be null.
+# Fields that clients never expect to be null.
 NEVER_NULL = {
     "account_id", "blocked_by", "cause", "created_at", "execute_steps", "execution", "filters", "href",
     "id", "index", "logs", "name", "pagination", "project_id", "run_id", "run_steps", "schedule", "settings",
@@ -56,18 +54,20 @@ def schemas() -> dict[tuple[str, str], tuple[str, str]]:
                 reference = content.get("application/json", {}).get("schema", {}).get("$ref")
                 if reference:
                     found[method, re.sub(r"{\w+}", "{}", path)] = (api, reference.rpartition("/")[2])
-    return found | OTHERWISE
+    return found | SCHEMA_OVERRIDES
 
 
-def _whole(schema: Any) -> Any:
-    # Turns a schema of OpenAPI 3.0 into one of JSON Schema that wants every field. The files call hardly
-    # anything nullable that is null in dbt Cloud's answers, so null passes but for a few fields. A schema
-    # with a title says itself which of its fields are optional.
+def _with_required_fields(schema: Any) -> Any:
+    """Convert an OpenAPI 3.0 schema to a JSON Schema that requires all fields.
+
+    dbt Cloud's responses contain null in many fields that the files do not call nullable, so null is allowed
+    except in ``NEVER_NULL``. Schemas with a title declare their optional fields themselves.
+    """
     if isinstance(schema, list):
-        return [_whole(one) for one in schema]
+        return [_with_required_fields(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    whole = {key: _whole(value) for key, value in schema.items() if key != "format"}
+    whole = {key: _with_required_fields(value) for key, value in schema.items() if key != "format"}
     if isinstance(whole.get("properties"), dict) and "title" not in whole:
         whole["required"] = sorted(whole["properties"])
         for name in NEVER_NULL & whole["properties"].keys():
@@ -82,19 +82,21 @@ def _whole(schema: Any) -> Any:
 @cache
 def _validator(api: str, name: str) -> jsonschema.Draft202012Validator:
     components = {
-        "schemas": {key: _whole(value) for key, value in _file(api)["components"]["schemas"].items()}
+        "schemas": {
+            key: _with_required_fields(value) for key, value in _file(api)["components"]["schemas"].items()
+        }
     }
     schema = {"$ref": f"#/components/schemas/{name}", "components": components}
     return jsonschema.Draft202012Validator(schema)
 
 
 def check(response: httpx.Response) -> bool:
-    """Hold a good answer against its schema; return whether it has one.
+    """Validate a successful response; return whether a schema exists for it.
 
-    :raises AssertionError: a field is missing or of another type.
+    :raises AssertionError: A field is missing or has another type.
     """
     is_json = response.headers.get("content-type") == "application/json"
-    if response.status_code != 200 or not is_json or not ARE_HERE:
+    if response.status_code != 200 or not is_json or not ARE_AVAILABLE:
         return False
     method, path = response.request.method.lower(), response.request.url.path.rstrip("/") + "/"
     for (known_method, pattern), (api, name) in schemas().items():

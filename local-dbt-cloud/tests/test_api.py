@@ -1,4 +1,4 @@
-"""The API's answers: envelope, errors, lists, objects. Runs are stored, none is carried out."""
+"""Responses of the API: envelope, errors, lists, objects. No run is executed."""
 
 import re
 from datetime import timedelta
@@ -6,17 +6,14 @@ from typing import Any
 
 import pytest
 
-from local_dbt_cloud.database import RunStatus, now
-from running_cloud import RunningCloud
+from local_dbt_cloud.database import utc_now
+from local_dbt_cloud.run_status import RunStatus
+from running_cloud import RunningCloud, ids
 
 RUN_TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00:00"
 
 
-def ids(runs: list[dict[str, Any]]) -> list[int]:
-    return [run["id"] for run in runs]
-
-
-def test_one_object_is_in_an_envelope(cloud: RunningCloud) -> None:
+def test_object_is_wrapped_in_an_envelope(cloud: RunningCloud) -> None:
     assert cloud.client.get("jobs/101/").json()["status"] == {
         "code": 200,
         "is_success": True,
@@ -25,7 +22,7 @@ def test_one_object_is_in_an_envelope(cloud: RunningCloud) -> None:
     }
 
 
-def test_a_list_says_which_part_it_is(cloud: RunningCloud) -> None:
+def test_list_repeats_its_query_and_counts_items(cloud: RunningCloud) -> None:
     for _ in range(3):
         cloud.add_run()
     answer = cloud.client.get("runs/", params={"job_definition_id": 101, "limit": 2}).json()
@@ -37,14 +34,14 @@ def test_a_list_says_which_part_it_is(cloud: RunningCloud) -> None:
 
 
 @pytest.mark.parametrize("authorization", ["Token local-token", "Bearer local-token"])
-def test_both_forms_of_the_token_are_taken(cloud: RunningCloud, authorization: str) -> None:
+def test_token_and_bearer_are_accepted(cloud: RunningCloud, authorization: str) -> None:
     assert cloud.client.get("", headers={"Authorization": authorization}).status_code == 200
 
 
 @pytest.mark.parametrize(
     "authorization", ["Token wrong", "Bearer", "local-token", "Token local-token2", "", "Token ü"]
 )
-def test_a_wrong_token_is_refused_as_dbt_cloud_does(cloud: RunningCloud, authorization: str) -> None:
+def test_wrong_token_is_401(cloud: RunningCloud, authorization: str) -> None:
     answer = cloud.client.get("runs/", headers={"Authorization": authorization.encode()})
     assert answer.status_code == 401
     assert answer.json() == {
@@ -58,7 +55,7 @@ def test_a_wrong_token_is_refused_as_dbt_cloud_does(cloud: RunningCloud, authori
     }
 
 
-def test_another_account_is_refused_as_dbt_cloud_does(cloud: RunningCloud) -> None:
+def test_other_account_is_403(cloud: RunningCloud) -> None:
     answer = cloud.client.get(f"{cloud.url}/api/v2/accounts/2/runs/")
     assert answer.status_code == 403
     assert answer.json()["status"]["user_message"] == "Access denied: Token is not scoped to account."
@@ -69,7 +66,7 @@ def test_another_account_is_refused_as_dbt_cloud_does(cloud: RunningCloud) -> No
     ["runs/7/", "jobs/7/", "projects/7/", "environments/7/", "runs/7/artifacts/", "runs/x/", "nothing/",
      f"runs/{2**70}/", "runs/-1/"],
 )  # fmt: skip
-def test_what_is_not_there_is_not_found(cloud: RunningCloud, path: str) -> None:
+def test_missing_object_is_404(cloud: RunningCloud, path: str) -> None:
     answer = cloud.client.get(path)
     assert answer.status_code == 404
     assert answer.json()["status"]["user_message"].startswith("The requested resource was not found.")
@@ -79,14 +76,14 @@ def test_what_is_not_there_is_not_found(cloud: RunningCloud, path: str) -> None:
     "path",
     ["", "runs", "runs/1", "jobs", "jobs/101", "projects", "projects/1", "environments", "environments/1"],
 )
-def test_paths_work_with_and_without_a_trailing_slash(cloud: RunningCloud, path: str) -> None:
+def test_trailing_slash_is_optional(cloud: RunningCloud, path: str) -> None:
     cloud.add_run()
-    # Durations of an unfinished run go on, so the status alone is compared.
+    # Durations of an unfinished run change between requests.
     assert [cloud.client.get(path + end).status_code for end in ("", "/")] == [200, 200]
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
-def test_accounts_projects_and_environments_are_in_both_versions(cloud: RunningCloud, version: str) -> None:
+def test_accounts_projects_environments_exist_in_v2_and_v3(cloud: RunningCloud, version: str) -> None:
     def data(path: str) -> Any:
         return cloud.client.get(f"{cloud.url}/api/{version}/accounts/{path}").json()["data"]
 
@@ -100,14 +97,14 @@ def test_accounts_projects_and_environments_are_in_both_versions(cloud: RunningC
     assert data("1/environments/1/")["project_id"] == 1
 
 
-def test_environments_of_a_project(cloud: RunningCloud) -> None:
+def test_project_environments_are_listed(cloud: RunningCloud) -> None:
     projects = f"{cloud.url}/api/v3/accounts/1/projects"
     assert [one["id"] for one in cloud.client.get(f"{projects}/1/environments/").json()["data"]] == [1]
     assert cloud.client.get(f"{projects}/1/environments/1/").json()["data"]["id"] == 1
     assert cloud.client.get(f"{projects}/2/environments/1/").status_code == 404
 
 
-def test_jobs_are_those_of_the_account_file(cloud: RunningCloud) -> None:
+def test_declared_jobs_are_listed(cloud: RunningCloud) -> None:
     assert ids(cloud.get("jobs/")) == [101, 102]
     assert ids(cloud.get("jobs/", name__icontains="FAILS")) == [102]
     assert ids(cloud.get("jobs/", order_by="-id", limit=1)) == [102]
@@ -131,8 +128,8 @@ def test_runs_are_filtered(cloud: RunningCloud) -> None:
 
 
 def test_runs_are_ordered_and_paged(cloud: RunningCloud) -> None:
-    moment = now()
-    oldest_last = [cloud.add_run(created_at=moment - timedelta(minutes=minute)) for minute in range(5)]
+    now = utc_now()
+    oldest_last = [cloud.add_run(created_at=now - timedelta(minutes=minute)) for minute in range(5)]
     assert ids(cloud.get("runs/")) == oldest_last
     assert ids(cloud.get("runs/", order_by="-id")) == oldest_last[::-1]
     assert ids(cloud.get("runs/", order_by="created_at")) == oldest_last[::-1]
@@ -146,7 +143,7 @@ def test_runs_are_ordered_and_paged(cloud: RunningCloud) -> None:
      "pk__in=[1,x]",
      f"pk={2**70}", f"offset={2**70}"],
 )  # fmt: skip
-def test_a_query_that_makes_no_sense_is_refused_by_field(cloud: RunningCloud, query: str) -> None:
+def test_invalid_query_is_400_with_the_field(cloud: RunningCloud, query: str) -> None:
     answer = cloud.client.get(f"runs/?{query}")
     assert answer.status_code == 400
     assert answer.json()["status"]["user_message"].startswith("The request was invalid.")
@@ -164,7 +161,7 @@ def test_a_query_that_makes_no_sense_is_refused_by_field(cloud: RunningCloud, qu
         'include_related=["trigger","job",,"run_steps", "environment"]',
     ],
 )
-def test_related_objects_are_included_however_they_are_asked_for(cloud: RunningCloud, spelling: str) -> None:
+def test_include_related_accepts_all_spellings(cloud: RunningCloud, spelling: str) -> None:
     run_id = cloud.add_run()
     for run in (
         cloud.client.get(f"runs/{run_id}/?{spelling}").json()["data"],
@@ -176,14 +173,14 @@ def test_related_objects_are_included_however_they_are_asked_for(cloud: RunningC
 
 
 @pytest.mark.parametrize("query", ["", "?include_related="])
-def test_nothing_related_is_included_unasked(cloud: RunningCloud, query: str) -> None:
+def test_related_objects_are_omitted_by_default(cloud: RunningCloud, query: str) -> None:
     run = cloud.client.get(f"runs/{cloud.add_run()}/{query}").json()["data"]
     assert (run["trigger"], run["job"], run["environment"], run["run_steps"]) == (None, None, None, [])
 
 
-def test_a_run_carries_the_fields_that_clients_read(cloud: RunningCloud) -> None:
-    moment = now()
-    run = cloud.get(f"runs/{cloud.add_run(created_at=moment, started_at=moment, finished_at=moment)}/")
+def test_run_has_the_fields_that_clients_read(cloud: RunningCloud) -> None:
+    now = utc_now()
+    run = cloud.get(f"runs/{cloud.add_run(created_at=now, started_at=now, finished_at=now)}/")
     assert run["status"] == 10
     assert (run["status_humanized"], run["is_complete"], run["is_success"]) == ("Success", True, True)
     assert run["job_id"] == run["job_definition_id"] == 101
@@ -211,7 +208,7 @@ def test_a_run_carries_the_fields_that_clients_read(cloud: RunningCloud) -> None
         ({"cause": "x", "steps_override": ["dbt build " + "x" * 30_000]}, "steps_override"),
     ],
 )
-def test_a_trigger_that_makes_no_sense_is_refused_and_starts_nothing(
+def test_invalid_trigger_is_400_and_queues_nothing(
     cloud: RunningCloud, body: dict[str, Any], field: str
 ) -> None:
     answer = cloud.client.post("jobs/101/run/", json=body)
@@ -221,22 +218,22 @@ def test_a_trigger_that_makes_no_sense_is_refused_and_starts_nothing(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"\xff\xfe"])
-def test_a_body_that_is_no_object_is_refused_and_starts_nothing(cloud: RunningCloud, content: bytes) -> None:
+def test_non_object_body_is_400_and_queues_nothing(cloud: RunningCloud, content: bytes) -> None:
     answer = cloud.client.post("jobs/101/run/", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert set(answer.json()["data"] or {"body": ""}) == {"body"}
     assert cloud.get("runs/") == []
 
 
-def test_a_job_that_does_not_exist_cannot_be_triggered(cloud: RunningCloud) -> None:
+def test_trigger_of_missing_job_is_404(cloud: RunningCloud) -> None:
     assert cloud.client.post("jobs/7/run/", json={"cause": "x"}).status_code == 404
 
 
-def test_a_finished_run_stays_as_it_is_when_it_is_cancelled(cloud: RunningCloud) -> None:
+def test_cancel_does_not_change_a_finished_run(cloud: RunningCloud) -> None:
     assert cloud.cancel(cloud.add_run(RunStatus.SUCCESS))["status_humanized"] == "Success"
 
 
-def test_a_queued_run_is_cancelled_at_once(cloud: RunningCloud) -> None:
+def test_queued_run_is_canceled_immediately(cloud: RunningCloud) -> None:
     run = cloud.cancel(cloud.add_run(RunStatus.QUEUED))
     assert run["status"] == 30
     assert run["status_message"] == "Cancelled by user."
@@ -244,11 +241,11 @@ def test_a_queued_run_is_cancelled_at_once(cloud: RunningCloud) -> None:
     assert run["started_at"] is None
 
 
-def test_the_root_answers_without_a_token_for_airflows_connection_test(cloud: RunningCloud) -> None:
+def test_root_needs_no_token(cloud: RunningCloud) -> None:
     assert cloud.client.get(f"{cloud.url}/", headers={"Authorization": ""}).status_code == 200
 
 
-def test_a_wrong_method_is_refused_in_an_envelope(cloud: RunningCloud) -> None:
+def test_wrong_method_is_405_in_an_envelope(cloud: RunningCloud) -> None:
     answer = cloud.client.put("jobs/101/")
     assert answer.status_code == 405
     assert answer.json()["status"]["is_success"] is False

@@ -1,4 +1,4 @@
-"""The certificates: made once, trusted with one file, which trusts the public authorities too."""
+"""Certificates: created once, renewed when invalid, trusted through a bundle with the public authorities."""
 
 import stat
 from pathlib import Path
@@ -17,7 +17,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataDirectory:
     return DataDirectory(tmp_path)
 
 
-def test_the_certificate_outlives_a_restart(data: DataDirectory) -> None:
+def test_certificate_is_kept_across_restarts(data: DataDirectory) -> None:
     prepare_certificates(data)
     first = data.server_certificate.read_bytes(), data.ca_bundle.read_bytes()
     prepare_certificates(data)
@@ -25,26 +25,26 @@ def test_the_certificate_outlives_a_restart(data: DataDirectory) -> None:
 
 
 @pytest.mark.parametrize("broken", [b"", b"nonsense"])
-def test_a_broken_certificate_is_made_anew(data: DataDirectory, broken: bytes) -> None:
+def test_invalid_certificate_is_replaced(data: DataDirectory, broken: bytes) -> None:
     prepare_certificates(data)
     data.server_certificate.write_bytes(broken)
     prepare_certificates(data)
     assert b"PRIVATE KEY" in data.server_certificate.read_bytes()
 
 
-def test_the_private_key_is_for_its_owner_alone(data: DataDirectory) -> None:
+def test_private_key_is_readable_by_its_owner_only(data: DataDirectory) -> None:
     prepare_certificates(data)
     assert stat.S_IMODE(data.server_certificate.stat().st_mode) == 0o600
     others = [path for path in data.root.iterdir() if path != data.server_certificate]
     assert not [path for path in others if b"PRIVATE KEY" in path.read_bytes()]
 
 
-def test_the_bundle_trusts_the_public_authorities_too(data: DataDirectory) -> None:
+def test_bundle_contains_public_authorities(data: DataDirectory) -> None:
     prepare_certificates(data)
     assert Path(certifi.where()).read_bytes() in data.ca_bundle.read_bytes()
 
 
-def test_the_bundle_trusts_a_companys_own_authority(
+def test_bundle_contains_a_company_authority(
     data: DataDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     company = tmp_path / "company.pem"
@@ -55,9 +55,7 @@ def test_the_bundle_trusts_a_companys_own_authority(
     assert data.ca_bundle.read_bytes().count(b"the company's certificate") == 1
 
 
-def test_the_bundle_does_not_grow_when_it_is_the_one_in_use(
-    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bundle_is_not_added_to_itself(data: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare_certificates(data)
     size = data.ca_bundle.stat().st_size
     monkeypatch.setenv("SSL_CERT_FILE", str(data.ca_bundle))

@@ -1,4 +1,4 @@
-"""The control API under /local/: tests decide the course of runs and see what was requested."""
+"""The control API below /local/: run statuses, the scheduler, recorded requests."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from local_dbt_cloud.database import RunStatus
+from local_dbt_cloud.run_status import RunStatus
 from local_dbt_cloud.testing import serve
 from running_cloud import RunningCloud
 
@@ -18,7 +18,7 @@ def statuses(cloud: RunningCloud) -> list[str]:
     return [run["status_humanized"] for run in cloud.runs()]
 
 
-def test_a_paused_queue_keeps_runs_until_it_is_resumed(cloud: RunningCloud) -> None:
+def test_paused_scheduler_keeps_runs_queued(cloud: RunningCloud) -> None:
     cloud.pause()
     run_id = cloud.trigger(101, steps_override=["dbt deps"])["id"]
     time.sleep(0.3)
@@ -28,9 +28,7 @@ def test_a_paused_queue_keeps_runs_until_it_is_resumed(cloud: RunningCloud) -> N
 
 
 @pytest.mark.parametrize("status", ["queued", "starting", "running", "success", "error", "cancelled"])
-def test_a_run_is_created_in_any_status_with_the_times_of_that_status(
-    cloud: RunningCloud, status: str
-) -> None:
+def test_created_run_has_the_timestamps_of_its_status(cloud: RunningCloud, status: str) -> None:
     run_id = cloud.create_run(status, status_message="Because.", cause="a reason")
     run = cloud.get(f"runs/{run_id}/", include_related="trigger")
     assert run["status_humanized"].lower() == status
@@ -40,11 +38,11 @@ def test_a_run_is_created_in_any_status_with_the_times_of_that_status(
     assert bool(run["finished_at"]) is (status in ("success", "error", "cancelled"))
 
 
-def test_a_run_is_held_in_a_status_until_it_is_ended(cloud: RunningCloud) -> None:
+def test_set_status_is_kept_until_the_run_is_ended(cloud: RunningCloud) -> None:
     cloud.pause()
     run_id = cloud.trigger(101)["id"]
     cloud.set_run(run_id, "running")
-    # Neither dispatching nor another trigger of the job ends it.
+    # Neither a dispatch nor another trigger of the job changes it.
     cloud.resume()
     blocked = cloud.trigger(101)["id"]
     time.sleep(0.3)
@@ -55,19 +53,19 @@ def test_a_run_is_held_in_a_status_until_it_is_ended(cloud: RunningCloud) -> Non
     assert cloud.get(f"runs/{run_id}/")["status_message"] == "It broke."
 
 
-def test_a_held_run_can_be_canceled_by_a_user(cloud: RunningCloud) -> None:
+def test_controlled_run_can_be_canceled(cloud: RunningCloud) -> None:
     run_id = cloud.create_run("running")
     assert cloud.cancel(run_id)["status_message"] == "Cancelled by user."
 
 
-def test_all_active_runs_are_ended_at_once(cloud: RunningCloud) -> None:
+def test_end_active_runs_ends_only_active_runs(cloud: RunningCloud) -> None:
     for status in ("queued", "running", "error"):
         cloud.create_run(status)
     cloud.end_active_runs("success")
     assert statuses(cloud) == ["Success", "Success", "Error"]
 
 
-def test_steps_bring_artifacts_and_make_a_failed_run_retryable(cloud: RunningCloud) -> None:
+def test_created_steps_have_artifacts_and_allow_a_retry(cloud: RunningCloud) -> None:
     cloud.pause()
     steps = [
         {"command": "dbt seed", "artifacts": {"run_results.json": RESULTS, "compiled/a.json": {"a": 1}}},
@@ -86,21 +84,21 @@ def test_steps_bring_artifacts_and_make_a_failed_run_retryable(cloud: RunningClo
 
 
 @pytest.mark.parametrize("path", ["../state.sqlite", "/etc/passwd", "", "a/../../b", "a\x00b"])
-def test_an_artifact_stays_inside_its_target_directory(cloud: RunningCloud, path: str) -> None:
+def test_artifact_path_outside_target_is_rejected(cloud: RunningCloud, path: str) -> None:
     with pytest.raises(httpx.HTTPStatusError, match="400"):
         cloud.create_run("success", steps=[{"artifacts": {path: {}}}])
     assert cloud.runs() == []
 
 
 @pytest.mark.end_to_end
-def test_a_run_that_dbt_executes_is_not_taken_over(cloud: RunningCloud) -> None:
+def test_status_of_an_executing_run_cannot_be_set(cloud: RunningCloud) -> None:
     run_id = cloud.trigger(101)["id"]
     cloud.wait(run_id, until=lambda run: run["status"] == RunStatus.RUNNING)
-    with pytest.raises(httpx.HTTPStatusError, match=f"dbt executes run {run_id} already: pause"):
+    with pytest.raises(httpx.HTTPStatusError, match=f"dbt is executing run {run_id}: pause"):
         cloud.set_run(run_id, "success")
 
 
-def test_requests_are_recorded_without_those_to_the_control_api(cloud: RunningCloud) -> None:
+def test_requests_are_recorded_except_control_api(cloud: RunningCloud) -> None:
     cloud.clear_requests()
     cloud.get("runs/", status__in="[1, 2]")
     cloud.create_run()
@@ -113,7 +111,7 @@ def test_requests_are_recorded_without_those_to_the_control_api(cloud: RunningCl
     assert cloud.token not in str(cloud.requests())
 
 
-def test_requests_that_meet_a_fault_are_recorded_too(cloud: RunningCloud) -> None:
+def test_requests_with_faults_are_recorded(cloud: RunningCloud) -> None:
     cloud.clear_requests()
     cloud.add_fault("/runs$", status=503)
     assert cloud.client.get("runs/").status_code == 503
@@ -129,7 +127,7 @@ def test_faults_do_not_apply_to_the_control_api(cloud: RunningCloud) -> None:
     assert cloud.faults() == []
 
 
-def test_a_reset_is_the_state_of_a_first_start(cloud: RunningCloud) -> None:
+def test_reset_restores_the_initial_state(cloud: RunningCloud) -> None:
     cloud.pause()
     cloud.trigger(101)
     cloud.add_fault("/runs", status=503)
@@ -138,20 +136,20 @@ def test_a_reset_is_the_state_of_a_first_start(cloud: RunningCloud) -> None:
     cloud.reset()
     assert (cloud.runs(), cloud.faults(), cloud.requests()) == ([], [], [])
     assert [job["id"] for job in cloud.get("jobs/")] == [101, 102]
-    # Ids begin at 1 again, and the queue is dispatched.
+    # IDs start at 1 again, and the scheduler is not paused.
     assert cloud.trigger(101)["id"] == 1
     cloud.wait(1, until=lambda run: run["status"] > RunStatus.QUEUED)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 @pytest.mark.parametrize("path", ["faults", "runs", "scheduler", "requests", "reset"])
-def test_the_control_api_needs_the_token(cloud: RunningCloud, method: str, path: str) -> None:
+def test_control_api_needs_the_token(cloud: RunningCloud, method: str, path: str) -> None:
     answer = cloud.client.request(method, f"{cloud.url}/local/{path}", headers={"Authorization": "Token no"})
     assert answer.status_code in (401, 405)
     assert cloud.client.request("GET", f"{cloud.url}/local/runs", headers={"Authorization": ""}).is_error
 
 
-def test_a_run_that_has_ended_stays_as_it_is_if_only_active_ones_are_to_change(cloud: RunningCloud) -> None:
+def test_only_if_active_does_not_change_an_ended_run(cloud: RunningCloud) -> None:
     run_id = cloud.create_run("running")
     cloud.cancel(run_id)
     cloud.set_run(run_id, "success", steps=[{"artifacts": {"a.json": {}}}], only_if_active=True)
@@ -161,13 +159,13 @@ def test_a_run_that_has_ended_stays_as_it_is_if_only_active_ones_are_to_change(c
     assert statuses(cloud) == ["Success"]
 
 
-def test_artifacts_may_be_larger_than_any_other_body(cloud: RunningCloud) -> None:
+def test_control_api_accepts_large_artifacts(cloud: RunningCloud) -> None:
     results = {"results": ["x" * 2_000_000]}
     run_id = cloud.create_run(steps=[{"artifacts": {"run_results.json": results}}])
     assert cloud.client.get(f"runs/{run_id}/artifacts/run_results.json").json() == results
 
 
-def test_no_request_is_recorded_that_a_test_did_not_send(tmp_path: Path) -> None:
+def test_starting_records_no_requests(tmp_path: Path) -> None:
     with serve(tmp_path / "data") as cloud:
         assert cloud.account_id == 1
         assert cloud.requests() == []

@@ -1,4 +1,4 @@
-"""History on demand, and lists that stay quick however long the history is."""
+"""Generated history, and the cost of lists in a long history."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from local_dbt_cloud.database import RunStatus
 from local_dbt_cloud.history import fill_history
+from local_dbt_cloud.run_status import RunStatus
 from running_cloud import RunningCloud, running_cloud
 
 RUNS = 20_000
-STEPS = 15
+MAX_STEPS_PER_RUN = 15
 
-# The first and last pages in each order, and filters that leave many, few and none.
+# First and last pages in each order, and filters that match many, few and no runs.
 LISTS = (
     "order_by=-id&limit=1",
     f"order_by=-id&offset={RUNS - 100}",
@@ -42,7 +42,7 @@ def fill(cloud: RunningCloud, count: int) -> int:
         return fill_history(session, count)
 
 
-def test_history_is_finished_runs_of_all_jobs_in_the_order_of_time(cloud: RunningCloud) -> None:
+def test_history_has_finished_runs_of_all_jobs_in_order(cloud: RunningCloud) -> None:
     before = cloud.add_run(RunStatus.SUCCESS)
     assert fill(cloud, 101) == 100
     runs = cloud.get("runs/", order_by="created_at", limit=100, id__gt=before)
@@ -54,13 +54,13 @@ def test_history_is_finished_runs_of_all_jobs_in_the_order_of_time(cloud: Runnin
     assert cloud.get(f"runs/{before}/")["created_at"] < runs[0]["created_at"]
 
 
-def test_history_that_is_there_already_is_not_made_again(cloud: RunningCloud) -> None:
+def test_existing_runs_count_as_history(cloud: RunningCloud) -> None:
     assert (fill(cloud, 50), fill(cloud, 50), fill(cloud, 20), fill(cloud, 60)) == (50, 0, 0, 10)
 
 
 @pytest.fixture(scope="module")
 def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningCloud, RunningCloud]]:
-    """One with a short history and one with a long one."""
+    """A local dbt Cloud with a short history and one with a long history."""
     directory: Path = tmp_path_factory.mktemp("history")
     with running_cloud(directory / "short") as short, running_cloud(directory / "long", history=RUNS) as long:
         fill(short, 200)
@@ -68,11 +68,11 @@ def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningCl
 
 
 @contextmanager
-def noted(cloud: RunningCloud, note: Callable[[Any, str], None]) -> Iterator[None]:
-    """Call ``note`` with the cursor and the text of each statement that the store is sent."""
+def statements_of(cloud: RunningCloud, callback: Callable[[Any, str], None]) -> Iterator[None]:
+    """Call ``callback`` with the cursor and text of each SQL statement while the block runs."""
 
     def listener(_: Any, cursor: Any, statement: str, *__: Any) -> None:
-        note(cursor, statement)
+        callback(cursor, statement)
 
     engine = cloud.service.sessions.kw["bind"]
     event.listen(engine, "before_cursor_execute", listener)
@@ -84,9 +84,7 @@ def noted(cloud: RunningCloud, note: Callable[[Any, str], None]) -> Iterator[Non
 
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("query", LISTS)
-def test_a_list_costs_sqlite_a_few_steps_for_each_run_of_the_history(
-    clouds: tuple[RunningCloud, RunningCloud], query: str
-) -> None:
+def test_list_costs_a_few_sqlite_steps_per_run(clouds: tuple[RunningCloud, RunningCloud], query: str) -> None:
     _, long = clouds
     thousands = 0
 
@@ -94,22 +92,20 @@ def test_a_list_costs_sqlite_a_few_steps_for_each_run_of_the_history(
         nonlocal thousands
         thousands += 1
 
-    # SQLite's own steps, unlike seconds, are the same on every machine. To count entries of an index takes a
-    # few for each run; to sort whole runs takes several times as many.
-    with noted(long, lambda cursor, _: cursor.connection.set_progress_handler(count, 1000)):
+    # Unlike seconds, steps of SQLite's virtual machine are the same on every machine. Counting index entries
+    # takes a few steps per run; sorting rows takes several times as many.
+    with statements_of(long, lambda cursor, _: cursor.connection.set_progress_handler(count, 1000)):
         assert long.client.get(f"runs/?{query}").status_code == 200
-    assert thousands * 1000 < STEPS * RUNS
+    assert thousands * 1000 < MAX_STEPS_PER_RUN * RUNS
 
 
 @pytest.mark.parametrize("query", ["order_by=-id", "status__in=[1,2,3]"])
-def test_a_list_is_a_handful_of_statements_however_many_runs_it_holds(
-    clouds: tuple[RunningCloud, RunningCloud], query: str
-) -> None:
+def test_list_needs_at_most_eight_statements(clouds: tuple[RunningCloud, RunningCloud], query: str) -> None:
     short, _ = clouds
     for _ in range(100):
         short.add_run(RunStatus.QUEUED)
     statements: list[str] = []
     related = "include_related=trigger,job,environment,run_steps"
-    with noted(short, lambda _, statement: statements.append(statement)):
+    with statements_of(short, lambda _, statement: statements.append(statement)):
         assert len(short.client.get(f"runs/?{query}&{related}").json()["data"]) == 100
     assert len(statements) <= 8

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from local_dbt_cloud.database import RunStatus
+from local_dbt_cloud.run_status import RunStatus
 from running_cloud import RunningCloud, running_cloud
 from tiny_account import QUICK
 
@@ -23,7 +23,7 @@ NEW_JOB = {
     "execution": {"timeout_seconds": 60},
     "generate_docs": True,
     "job_type": "scheduled",
-    # As clients send what they do not set, and what only other versions know.
+    # Clients send null for fields that they do not set, and fields that only other versions know.
     "id": None, "dbt_version": None, "deferring_job_definition_id": None, "description": None,
     "something_new": {"x": 1},
 }  # fmt: skip
@@ -33,7 +33,7 @@ def names(cloud: RunningCloud, **query: Any) -> list[str]:
     return [job["name"] for job in cloud.get("jobs/", **query)]
 
 
-def test_a_created_job_is_what_was_asked_for_and_has_defaults_for_the_rest(cloud: RunningCloud) -> None:
+def test_created_job_has_given_fields_and_defaults(cloud: RunningCloud) -> None:
     created = cloud.post("jobs/", NEW_JOB)
     assert created["id"] == 103
     assert cloud.get("jobs/103/") == created
@@ -47,7 +47,7 @@ def test_a_created_job_is_what_was_asked_for_and_has_defaults_for_the_rest(cloud
     assert cloud.post("jobs/", NEW_JOB)["id"] == 104
 
 
-def test_an_update_changes_the_fields_it_names(cloud: RunningCloud) -> None:
+def test_update_changes_only_given_fields(cloud: RunningCloud) -> None:
     cloud.post("jobs/", NEW_JOB | {"dbt_version": "1.10.0"})
     updated = cloud.post("jobs/103/", {"id": 103, "name": "Renamed", "dbt_version": None})
     assert (updated["name"], updated["dbt_version"]) == ("Renamed", None)
@@ -56,26 +56,26 @@ def test_an_update_changes_the_fields_it_names(cloud: RunningCloud) -> None:
     assert cloud.get("jobs/103/") == updated
 
 
-def test_an_update_to_state_2_deletes_as_terraform_does(cloud: RunningCloud) -> None:
+def test_update_to_state_2_deletes_the_job(cloud: RunningCloud) -> None:
     job = cloud.get("jobs/102/")
     assert cloud.post("jobs/102/", job | {"state": 2})["state"] == 2
     assert cloud.client.get("jobs/102/").status_code == 404
 
 
-def test_an_update_of_one_setting_leaves_the_others(cloud: RunningCloud) -> None:
+def test_update_of_one_setting_keeps_the_others(cloud: RunningCloud) -> None:
     cloud.post("jobs/", NEW_JOB)
     updated = cloud.post("jobs/103/", {"id": 103, "settings": {"threads": 9}})
     assert updated["settings"] == {"threads": 9, "target_name": "nightly"}
 
 
-def test_a_job_may_be_created_without_steps_for_triggers_that_bring_theirs(cloud: RunningCloud) -> None:
+def test_job_can_be_created_without_steps(cloud: RunningCloud) -> None:
     # As dagster-dbt does.
     job = cloud.post("jobs/", {"name": "x", "environment_id": 1, "job_type": "other"})
     assert job["execute_steps"] == []
 
 
 @pytest.mark.parametrize("body", [{"id": 101, "name": "x"}, {"name": "x"}, {"id": None}])
-def test_an_update_must_repeat_the_id(cloud: RunningCloud, body: dict[str, Any]) -> None:
+def test_update_must_repeat_the_id(cloud: RunningCloud, body: dict[str, Any]) -> None:
     answer = cloud.client.post("jobs/102/", json=body)
     assert answer.status_code == 400
     assert answer.json()["data"] == {"id": "The provided id does not match."}
@@ -98,7 +98,7 @@ def test_an_update_must_repeat_the_id(cloud: RunningCloud, body: dict[str, Any])
         ({"execution": {"timeout_seconds": -1}}, "execution"),
     ],
 )
-def test_a_job_that_makes_no_sense_is_refused_by_field_and_changes_nothing(
+def test_invalid_job_is_400_and_changes_nothing(
     cloud: RunningCloud, change: dict[str, Any], field: str
 ) -> None:
     before = cloud.get("jobs/")
@@ -106,14 +106,13 @@ def test_a_job_that_makes_no_sense_is_refused_by_field_and_changes_nothing(
     updated = cloud.client.post("jobs/102/", json={"id": 102} | change)
     assert created.status_code == 400
     assert set(created.json()["data"]) == {field}
-    # To send no name in an update is to leave it.
+    # In an update, null keeps the name.
     if change != {"name": None}:
         assert updated.status_code == 400
-    if change != {"name": None}:
         assert cloud.get("jobs/") == before
 
 
-def test_a_deleted_job_answers_with_state_2_and_is_gone_but_for_those_who_ask(cloud: RunningCloud) -> None:
+def test_deleted_job_is_404_and_listed_only_by_state(cloud: RunningCloud) -> None:
     answer = cloud.client.delete("jobs/102")
     assert (answer.status_code, answer.json()["data"]["state"]) == (200, 2)
     assert names(cloud) == ["Build jaffle shop"]
@@ -124,7 +123,7 @@ def test_a_deleted_job_answers_with_state_2_and_is_gone_but_for_those_who_ask(cl
         assert answer.status_code == 404, (method, path)
 
 
-def test_deleting_a_job_cancels_its_active_runs_and_keeps_its_history(cloud: RunningCloud) -> None:
+def test_delete_cancels_active_runs_and_keeps_history(cloud: RunningCloud) -> None:
     done, queued = cloud.add_run(job_id=102), cloud.add_run(RunStatus.QUEUED, job_id=102)
     other = cloud.add_run(RunStatus.QUEUED, job_id=101)
     assert cloud.client.delete("jobs/102/").status_code == 200
@@ -134,13 +133,13 @@ def test_deleting_a_job_cancels_its_active_runs_and_keeps_its_history(cloud: Run
     assert (run["status_humanized"], run["job"]["state"]) == ("Success", 2)
 
 
-def test_a_job_shows_its_newest_runs_and_its_place_when_asked(cloud: RunningCloud) -> None:
+def test_job_includes_related_objects_on_request(cloud: RunningCloud) -> None:
     done, running = cloud.add_run(), cloud.add_run(RunStatus.RUNNING)
     related = "most_recent_run,most_recent_completed_run,environment,project,account"
     for job in (cloud.get("jobs/101/", include_related=related),
                 cloud.get("jobs/", include_related=related, pk=101)[0]):  # fmt: skip
         assert (job["most_recent_run"]["id"], job["most_recent_completed_run"]["id"]) == (running, done)
-        assert [job[place]["id"] for place in ("environment", "project", "account")] == [1, 1, 1]
+        assert [job[name]["id"] for name in ("environment", "project", "account")] == [1, 1, 1]
     assert cloud.get("jobs/101/")["most_recent_run"] is None
     assert cloud.get("jobs/102/", include_related=related)["most_recent_run"] is None
 
@@ -151,9 +150,7 @@ def restarted(tmp_path: Path, account: Path, declaration: dict[str, Any] | None 
     return running_cloud(tmp_path / "data", account)
 
 
-def test_what_clients_change_outlives_a_restart_until_the_file_changes(
-    tmp_path: Path, tiny_account: Path
-) -> None:
+def test_client_changes_are_kept_until_the_file_changes(tmp_path: Path, tiny_account: Path) -> None:
     declaration = yaml.safe_load(tiny_account.read_text())
     with restarted(tmp_path, tiny_account) as cloud:
         cloud.post(f"jobs/{QUICK}/", {"id": QUICK, "name": "renamed"})
@@ -164,7 +161,7 @@ def test_what_clients_change_outlives_a_restart_until_the_file_changes(
     declaration["jobs"][0]["description"] = "changed in the file"
     declaration["jobs"] = declaration["jobs"][:3]
     with restarted(tmp_path, tiny_account, declaration) as cloud:
-        # Job 1 is as the file has it, job 4 left the file, the client's own job stays.
+        # Job 1 changed in the file, job 4 was removed from it, and the client's own job is kept.
         assert names(cloud) == ["one", "broken", "Nightly"]
     declaration["account"]["id"] = 7
     with restarted(tmp_path, tiny_account, declaration) as cloud:
@@ -172,7 +169,7 @@ def test_what_clients_change_outlives_a_restart_until_the_file_changes(
         assert {job["account_id"] for job in jobs} == {7}
 
 
-def test_jobs_go_with_their_environment(tmp_path: Path, tiny_account: Path) -> None:
+def test_jobs_of_a_removed_environment_are_deleted(tmp_path: Path, tiny_account: Path) -> None:
     declaration = yaml.safe_load(tiny_account.read_text())
     with restarted(tmp_path, tiny_account) as cloud:
         cloud.post("jobs/", NEW_JOB | {"environment_id": 2})
@@ -183,7 +180,7 @@ def test_jobs_go_with_their_environment(tmp_path: Path, tiny_account: Path) -> N
 
 
 @pytest.mark.end_to_end
-def test_a_created_job_runs_as_it_is_defined(tmp_path: Path, tiny_account: Path) -> None:
+def test_created_job_runs_its_definition(tmp_path: Path, tiny_account: Path) -> None:
     with running_cloud(tmp_path / "data", tiny_account) as cloud:
         steps = ["dbt run --select one"]
         job = cloud.post("jobs/", NEW_JOB | {"execute_steps": steps, "generate_docs": False})

@@ -1,29 +1,29 @@
-"""Every answer is a whole object of dbt Cloud's OpenAPI files, as far as these describe it."""
+"""Responses of all endpoints match dbt Cloud's OpenAPI files."""
 
 import pytest
 
 import openapi
-from local_dbt_cloud.database import RunStatus, RunStep, now
+from local_dbt_cloud.database import utc_now
+from local_dbt_cloud.run_status import RunStatus
 from running_cloud import RunningCloud
 
-pytestmark = pytest.mark.skipif(not openapi.ARE_HERE, reason=openapi.WHY_NOT)
+pytestmark = pytest.mark.skipif(not openapi.ARE_AVAILABLE, reason=openapi.SKIP_REASON)
 
 JOB = {"name": "made by a test", "environment_id": 1, "project_id": 1, "execute_steps": ["dbt build"]}
-OF_RUN = "trigger,job,environment,repository,run_steps,debug_logs"
-OF_JOB = "account,project,environment,custom_environment_variables,most_recent_run,most_recent_completed_run"
+RELATED_TO_RUN = "trigger,job,environment,repository,run_steps,debug_logs"
+RELATED_TO_JOB = (
+    "account,project,environment,custom_environment_variables,most_recent_run,most_recent_completed_run"
+)
 
 
 def requests_of(cloud: RunningCloud) -> list[tuple[str, str, dict | None]]:
     """Return a request to every endpoint that answers with JSON in an envelope."""
-    moment = now()
-    run_id = cloud.add_run(RunStatus.ERROR, started_at=moment, finished_at=moment, dequeued_at=moment,
+    now = utc_now()
+    run_id = cloud.add_run(RunStatus.ERROR, started_at=now, finished_at=now, dequeued_at=now,
                            dbt_steps=[["dbt deps"], ["dbt build"], ["dbt test"]])  # fmt: skip
-    data = cloud.service.data
-    (data.artifacts(run_id, 4)).mkdir(parents=True)
-    (data.artifacts(run_id, 4) / "run_results.json").write_text("{}")
-    with cloud.service.sessions.begin() as session:
-        step = RunStep(run_id=run_id, index=4, name="Invoke dbt with `dbt build`", status=RunStatus.ERROR)
-        session.add(step)
+    step_id = cloud.add_step(
+        run_id, 4, name="Invoke dbt with `dbt build`", artifacts={"run_results.json": "{}"}
+    )
     queued = cloud.add_run(RunStatus.QUEUED, job_id=102)
     variables = "v3/accounts/1/projects/1/environment-variables"
     variable = {"name": "DBT_A", "type": "job", "job_definition_id": 101, "raw_value": "x", "account_id": 1}
@@ -34,16 +34,16 @@ def requests_of(cloud: RunningCloud) -> list[tuple[str, str, dict | None]]:
         ("GET", "v2/accounts/1/projects/1", None),
         ("GET", "v2/accounts/1/environments", None),
         ("GET", "v2/accounts/1/environments/1", None),
-        ("GET", f"v2/accounts/1/jobs?include_related={OF_JOB}", None),
-        ("GET", f"v2/accounts/1/jobs/101?include_related={OF_JOB}", None),
+        ("GET", f"v2/accounts/1/jobs?include_related={RELATED_TO_JOB}", None),
+        ("GET", f"v2/accounts/1/jobs/101?include_related={RELATED_TO_JOB}", None),
         ("GET", "v2/accounts/1/jobs/101", None),
-        ("GET", f"v2/accounts/1/runs?include_related={OF_RUN}", None),
+        ("GET", f"v2/accounts/1/runs?include_related={RELATED_TO_RUN}", None),
         ("GET", "v2/accounts/1/runs", None),
-        ("GET", f"v2/accounts/1/runs/{run_id}?include_related={OF_RUN}", None),
+        ("GET", f"v2/accounts/1/runs/{run_id}?include_related={RELATED_TO_RUN}", None),
         ("GET", f"v2/accounts/1/runs/{run_id}", None),
         ("GET", f"v2/accounts/1/runs/{run_id}/artifacts", None),
         ("GET", f"v2/accounts/1/runs/{run_id}/retry", None),
-        ("GET", f"v2/accounts/1/steps/{step.id}", None),
+        ("GET", f"v2/accounts/1/steps/{step_id}", None),
         ("GET", "v3/accounts", None),
         ("GET", "v3/accounts/1", None),
         ("GET", "v3/accounts/1/projects", None),
@@ -68,7 +68,7 @@ def requests_of(cloud: RunningCloud) -> list[tuple[str, str, dict | None]]:
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_every_answer_is_what_the_openapi_files_say(cloud: RunningCloud, slash: str) -> None:
+def test_responses_match_the_openapi_files(cloud: RunningCloud, slash: str) -> None:
     for method, path, body in requests_of(cloud):
         path, mark, query = path.partition("?")
         answer = cloud.client.request(method, f"{cloud.url}/api/{path}{slash}{mark}{query}", json=body)

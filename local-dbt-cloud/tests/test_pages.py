@@ -1,18 +1,16 @@
-"""The pages over plain HTTP, without a browser: what they show, and what their addresses refuse."""
+"""The pages without a browser: content, filters, security checks."""
 
 import itertools
 import re
 from http.client import HTTPConnection
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from local_dbt_cloud.data_directory import DataDirectory
-from local_dbt_cloud.database import Job, Run, RunStatus, RunStep, now
+from local_dbt_cloud.database import Job, JobState, Run, utc_now
 from local_dbt_cloud.fault_injection import Fault
-from local_dbt_cloud.job_store import DELETED
+from local_dbt_cloud.run_status import RunStatus
 from running_cloud import RunningCloud
 
 ANY_FAULT = Fault(path="runs", status=503, times=None)
@@ -24,26 +22,15 @@ def pages(cloud: RunningCloud) -> httpx.Client:
     return httpx.Client(base_url=cloud.service.pages_url, follow_redirects=True, trust_env=False)
 
 
-def add_step(cloud: RunningCloud, run_id: int, name: str = "dbt", log: str = "", **artifacts: str) -> Path:
-    """Give a run a first step with a log and artifacts; return where these are."""
-    data: DataDirectory = cloud.service.data
-    target = data.artifacts(run_id, 1)
-    target.mkdir(parents=True)
-    data.step_log(run_id, 1).write_text(log)
-    for path, text in artifacts.items():
-        (target / path).write_text(text)
-    with cloud.service.sessions.begin() as session:
-        session.add(RunStep(run_id=run_id, index=1, name=name, status=RunStatus.ERROR))
-    return target
-
-
 def number_of_runs(cloud: RunningCloud) -> int:
     return cloud.client.get("runs/").json()["extra"]["pagination"]["total_count"]
 
 
-def test_the_page_of_a_run_is_at_its_href(cloud: RunningCloud, pages: httpx.Client) -> None:
-    run_id = cloud.add_run(RunStatus.ERROR, started_at=now(), finished_at=now(), status_message="It broke.")
-    add_step(cloud, run_id, "Invoke dbt with `dbt build`", "a line <b>of</b> the log")
+def test_page_of_a_run_is_at_its_href(cloud: RunningCloud, pages: httpx.Client) -> None:
+    run_id = cloud.add_run(
+        RunStatus.ERROR, started_at=utc_now(), finished_at=utc_now(), status_message="It broke."
+    )
+    cloud.add_step(run_id, name="Invoke dbt with `dbt build`", log="a line <b>of</b> the log")
     href = cloud.get(f"runs/{run_id}/")["href"]
     page = pages.get(href).text
     for text in ("Error", "It broke.", "a test", "Build jaffle shop", "Invoke dbt with `dbt build`"):
@@ -51,7 +38,7 @@ def test_the_page_of_a_run_is_at_its_href(cloud: RunningCloud, pages: httpx.Clie
     assert "a line &lt;b&gt;of&lt;/b&gt; the log" in page
 
 
-def test_the_list_leads_to_every_run(cloud: RunningCloud, pages: httpx.Client) -> None:
+def test_list_links_to_all_runs(cloud: RunningCloud, pages: httpx.Client) -> None:
     run_ids = [cloud.add_run() for _ in range(60)]
     first, second = pages.get("/deploy/1/runs/").text, pages.get("/deploy/1/runs/?page=2").text
     for run_id in run_ids:
@@ -59,14 +46,14 @@ def test_the_list_leads_to_every_run(cloud: RunningCloud, pages: httpx.Client) -
 
 
 @pytest.mark.parametrize(("status", "refreshes"), [(RunStatus.RUNNING, True), (RunStatus.SUCCESS, False)])
-def test_a_page_refreshes_itself_while_the_run_goes_on(
+def test_page_refreshes_only_while_the_run_is_active(
     cloud: RunningCloud, pages: httpx.Client, status: RunStatus, refreshes: bool
 ) -> None:
     page = pages.get(f"/deploy/1/projects/1/runs/{cloud.add_run(status)}/").text
     assert ("<main data-refresh>" in page) is refreshes
 
 
-def test_without_runs_the_list_says_what_to_do(pages: httpx.Client) -> None:
+def test_empty_list_explains_how_to_run_a_job(pages: httpx.Client) -> None:
     assert "make run" in pages.get("/").text
 
 
@@ -74,19 +61,17 @@ def test_without_runs_the_list_says_what_to_do(pages: httpx.Client) -> None:
     "path",
     ["/nothing", "/deploy/1/projects/1/runs/7/", "/deploy/2/runs/", f"/deploy/1/projects/1/runs/{2**70}/"],
 )
-def test_what_is_not_there_is_not_found(pages: httpx.Client, path: str) -> None:
+def test_missing_page_is_404(pages: httpx.Client, path: str) -> None:
     answer = pages.get(path)
     assert answer.status_code == 404
-    assert "nothing at this address" in answer.text
+    assert "Page not found" in answer.text
 
 
-def test_another_host_name_is_refused(pages: httpx.Client) -> None:
+def test_other_host_name_is_rejected(pages: httpx.Client) -> None:
     assert pages.get("/", headers={"Host": "evil.example"}).status_code == 400
 
 
-def test_no_page_holds_the_token_or_loads_from_elsewhere_or_shows_in_a_frame(
-    cloud: RunningCloud, pages: httpx.Client
-) -> None:
+def test_pages_contain_no_token_external_url_or_frame(cloud: RunningCloud, pages: httpx.Client) -> None:
     cloud.service.faults.add(ANY_FAULT)
     run = f"/deploy/1/projects/1/runs/{cloud.add_run()}/"
     for answer in (*map(pages.get, ("/", "/deploy/1/runs/", run, "/nothing")), pages.post(f"{run}retry/")):
@@ -95,21 +80,21 @@ def test_no_page_holds_the_token_or_loads_from_elsewhere_or_shows_in_a_frame(
         assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
 
 
-def test_names_and_logs_are_text_and_never_markup(cloud: RunningCloud, pages: httpx.Client) -> None:
+def test_names_and_logs_are_escaped(cloud: RunningCloud, pages: httpx.Client) -> None:
     with cloud.service.sessions.begin() as session:
         job = session.get_one(Job, 101)
         told = {"name": SCRIPT, "description": SCRIPT, "execute_steps": [SCRIPT]}
         job.definition = job.definition | told
     cloud.service.faults.add(Fault(path=SCRIPT, drop="before"))
     trigger = {"cause": SCRIPT, "schema_override": SCRIPT, "steps_override": [SCRIPT]}
-    fields = {"status_message": SCRIPT, "dbt_version": SCRIPT, "finished_at": now(), "trigger": trigger}
+    fields = {"status_message": SCRIPT, "dbt_version": SCRIPT, "finished_at": utc_now(), "trigger": trigger}
     run_id = cloud.add_run(RunStatus.CANCELLED)
     with cloud.service.sessions.begin() as session:
         for name, value in fields.items():
             setattr(session.get_one(Run, run_id), name, value)
-    add_step(cloud, run_id, SCRIPT, SCRIPT, **{"<script>alert(1)<script>": ""})
+    cloud.add_step(run_id, name=SCRIPT, log=SCRIPT, artifacts={"<script>alert(1)<script>": ""})
     run = f"/deploy/1/projects/1/runs/{run_id}/"
-    # How often the script is on each page: in the fault, and in what else is shown there.
+    # Number of occurrences per page, one of them in the list of faults.
     for path, times in (("/", 5), ("/deploy/1/runs/", 4), (run, 10), ("/deploy/1/runs/?job=101&status=1", 2)):
         page = pages.get(path).text
         assert "<script>alert" not in page
@@ -144,7 +129,7 @@ def test_runs_are_filtered_by_job_and_status(cloud: RunningCloud, pages: httpx.C
     assert shown(pages.get("/deploy/1/projects/1/jobs/102").text) == [6, 5, 4]
 
 
-def test_the_pages_of_a_filtered_list_keep_the_filter(cloud: RunningCloud, pages: httpx.Client) -> None:
+def test_pagination_keeps_the_filters(cloud: RunningCloud, pages: httpx.Client) -> None:
     for _ in range(120):
         cloud.add_run(RunStatus.ERROR)
         cloud.add_run(RunStatus.ERROR, 102)
@@ -154,15 +139,15 @@ def test_the_pages_of_a_filtered_list_keep_the_filter(cloud: RunningCloud, pages
     assert shown(first) + shown(page) + shown(last) == list(range(239, 0, -2))
     assert "Newer" not in first
     assert "Older" not in last
-    assert "There is no page 4" in pages.get("/deploy/1/runs/?job=101&page=4").text
+    assert "Page 4 does not exist" in pages.get("/deploy/1/runs/?job=101&page=4").text
 
 
-def test_a_list_that_cannot_be_meant_is_not_found(pages: httpx.Client) -> None:
+def test_invalid_filter_is_not_found(pages: httpx.Client) -> None:
     for query in ("job=x", "status=-1", "page=0", "page=x", f"page={10**10}"):
         assert pages.get(f"/deploy/1/runs/?{query}").status_code == 404, query
 
 
-def test_a_queued_run_says_what_it_waits_for(cloud: RunningCloud, pages: httpx.Client) -> None:
+def test_queued_run_shows_what_it_waits_for(cloud: RunningCloud, pages: httpx.Client) -> None:
     alone = cloud.add_run(RunStatus.QUEUED, 102)
     first, second, third = (cloud.add_run(RunStatus.QUEUED) for _ in range(3))
     for run_id, text in (
@@ -176,20 +161,20 @@ def test_a_queued_run_says_what_it_waits_for(cloud: RunningCloud, pages: httpx.C
         assert "just now" in page
 
 
-OBEYED = [
+ACCEPTED_HEADERS = [
     {},
     {"Sec-Fetch-Site": "same-origin"},
     {"Sec-Fetch-Site": "none"},
     {"Origin": "{ours}"},
     {"Sec-Fetch-Site": "same-origin", "Origin": "{ours}"},
-    # As from behind a proxy of a development container, which has another name for us.
+    # The proxy of a development container uses another host name.
     {"Sec-Fetch-Site": "same-origin", "Origin": "https://elsewhere.example"},
 ]
-REFUSED = [
+REJECTED_HEADERS = [
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
     {"Sec-Fetch-Site": "cross-site", "Origin": "{ours}"},
-    {"Sec-Fetch-Site": "what comes later"},
+    {"Sec-Fetch-Site": "future-value"},
     {"Origin": "https://evil.example"},
     {"Origin": "http://localhost"},
     {"Origin": "http://localhost:1"},
@@ -199,35 +184,33 @@ REFUSED = [
 ]
 
 
-def test_a_button_of_our_own_pages_is_obeyed(cloud: RunningCloud, pages: httpx.Client) -> None:
-    for headers in OBEYED:
+def test_same_origin_action_is_performed(cloud: RunningCloud, pages: httpx.Client) -> None:
+    for headers in ACCEPTED_HEADERS:
         cloud.service.faults.add(ANY_FAULT)
         ours = {name: value.format(ours=cloud.service.pages_url) for name, value in headers.items()}
         assert pages.post("/local/faults/clear/", headers=ours).status_code == 200, headers
         assert cloud.service.faults.all() == []
 
 
-def test_what_another_origin_sends_is_refused_and_does_nothing(
-    cloud: RunningCloud, pages: httpx.Client
-) -> None:
+def test_cross_origin_action_is_rejected(cloud: RunningCloud, pages: httpx.Client) -> None:
     cloud.service.faults.add(Fault(path="nothing like it", status=503, times=None))
     run_id = cloud.add_run(RunStatus.QUEUED)
     run = f"/deploy/1/projects/1/runs/{run_id}"
     paths = ("/deploy/1/jobs/101/run/", f"{run}/cancel/", f"{run}/retry/", "/local/faults/clear/")
-    for headers, path in itertools.product(REFUSED, paths):
+    for headers, path in itertools.product(REJECTED_HEADERS, paths):
         theirs = {name: value.format(ours=cloud.service.pages_url) for name, value in headers.items()}
         answer = pages.post(path, headers=theirs)
         assert answer.status_code == 403, (headers, path)
-        assert "Another site asked for it" in answer.text
+        assert "came from another site" in answer.text
     assert number_of_runs(cloud) == 1
     assert cloud.get(f"runs/{run_id}/")["status"] == RunStatus.QUEUED
     assert len(cloud.service.faults.all()) == 1
 
 
-def test_a_button_for_what_is_not_there_is_not_found(cloud: RunningCloud, pages: httpx.Client) -> None:
+def test_action_on_missing_object_is_not_found(cloud: RunningCloud, pages: httpx.Client) -> None:
     cloud.add_run(RunStatus.QUEUED)
     with cloud.service.sessions.begin() as session:
-        session.get_one(Job, 102).state = DELETED
+        session.get_one(Job, 102).state = JobState.DELETED
     jobs = ("1/jobs/7", "1/jobs/102", "2/jobs/101", f"1/jobs/{2**70}", f"1/jobs/-{2**70}")
     runs = ("1/projects/1/runs/7", "1/projects/2/runs/1", "2/projects/1/runs/1", f"1/projects/1/runs/{2**70}")
     for path in (
@@ -236,33 +219,33 @@ def test_a_button_for_what_is_not_there_is_not_found(cloud: RunningCloud, pages:
     ):
         answer = pages.post(path)
         assert answer.status_code == 404, path
-        assert "nothing at this address" in answer.text
+        assert "Page not found" in answer.text
     assert [run["status"] for run in cloud.get("runs/")] == [RunStatus.QUEUED]
 
 
-def test_to_open_the_address_of_a_button_does_nothing(cloud: RunningCloud, pages: httpx.Client) -> None:
+def test_get_request_performs_no_action(cloud: RunningCloud, pages: httpx.Client) -> None:
     answer = pages.get("/deploy/1/jobs/101/run/")
     assert answer.status_code == 404
-    assert "nothing at this address" in answer.text
+    assert "Page not found" in answer.text
     assert number_of_runs(cloud) == 0
 
 
 @pytest.mark.end_to_end
-def test_the_buttons_run_and_cancel(cloud: RunningCloud, pages: httpx.Client) -> None:
-    pressed = pages.post("/deploy/1/jobs/101/run/", follow_redirects=False)
+def test_actions_trigger_and_cancel_a_run(cloud: RunningCloud, pages: httpx.Client) -> None:
+    response = pages.post("/deploy/1/jobs/101/run/", follow_redirects=False)
     run = cloud.get("runs/1/", include_related="trigger")
-    assert pressed.status_code == 303
-    assert cloud.service.pages_url + pressed.headers["Location"] == run["href"]
+    assert response.status_code == 303
+    assert cloud.service.pages_url + response.headers["Location"] == run["href"]
     assert run["trigger"]["cause"] == "Kicked off from the pages of the local dbt Cloud"
     page = pages.post(f"{run['href']}cancel/")
     assert page.url == run["href"]
     assert "Cancelled by user." in page.text
-    # A second press, from a page that is from before, changes nothing.
+    # A second click, on an outdated page, changes nothing.
     assert pages.post(f"{run['href']}cancel/").status_code == 200
     assert cloud.get("runs/1/")["status_message"] == "Cancelled by user."
 
 
-def test_a_retry_that_cannot_be_says_why(cloud: RunningCloud, pages: httpx.Client) -> None:
+def test_unsupported_retry_shows_the_reason(cloud: RunningCloud, pages: httpx.Client) -> None:
     run = f"/deploy/1/projects/1/runs/{cloud.add_run()}/"
     assert "retry/" not in pages.get(run).text
     answer = pages.post(f"{run}retry/")
@@ -271,10 +254,10 @@ def test_a_retry_that_cannot_be_says_why(cloud: RunningCloud, pages: httpx.Clien
     assert number_of_runs(cloud) == 1
 
 
-def test_an_artifact_is_served_so_that_it_cannot_act(cloud: RunningCloud, pages: httpx.Client) -> None:
-    run_id = cloud.add_run(finished_at=now())
+def test_artifacts_are_served_in_a_sandbox(cloud: RunningCloud, pages: httpx.Client) -> None:
+    run_id = cloud.add_run(finished_at=utc_now())
     texts = {"manifest.json": "{}", "index.html": SCRIPT, "picture.svg": SCRIPT, "a b?#%.sql": "select 1"}
-    add_step(cloud, run_id, **texts)
+    cloud.add_step(run_id, artifacts=texts)
     run = f"/deploy/1/projects/1/runs/{run_id}/"
     links = re.findall(r'href="(artifacts/[^"]+)"', pages.get(run).text)
     assert len(links) == len(texts)
@@ -287,7 +270,7 @@ def test_an_artifact_is_served_so_that_it_cannot_act(cloud: RunningCloud, pages:
         assert kind == ("application/json" if path == "manifest.json" else "text/plain")
 
 
-OUTSIDE_OR_NOTHING = [
+INVALID_ARTIFACT_PATHS = [
     "1/../log.txt",
     "1/..%2flog.txt",
     "1/%2e%2e/log.txt",
@@ -306,29 +289,30 @@ OUTSIDE_OR_NOTHING = [
 ]
 
 
-def test_an_artifact_path_cannot_leave_its_folder(cloud: RunningCloud) -> None:
-    run_id = cloud.add_run(finished_at=now())
-    target = add_step(cloud, run_id, log="the log", **{"manifest.json": "{}"})
+def test_artifact_path_cannot_leave_the_target_directory(cloud: RunningCloud) -> None:
+    run_id = cloud.add_run(finished_at=utc_now())
+    cloud.add_step(run_id, log="the log", artifacts={"manifest.json": "{}"})
+    target = cloud.service.data.artifacts(run_id, 1)
     (target / "link").symlink_to(target.parent / "log.txt")
     (target / "folder").symlink_to(target.parent)
 
     def get(path: str) -> tuple[int, str]:
-        # Not httpx, which tidies up a path before it asks for it.
+        # httpx would normalize the path.
         connection = HTTPConnection(urlsplit(cloud.service.pages_url).netloc)
         connection.request("GET", f"/deploy/1/projects/1/runs/{run_id}/artifacts/{path}")
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
 
     assert get("1/manifest.json") == (200, "{}")
-    for path in OUTSIDE_OR_NOTHING:
+    for path in INVALID_ARTIFACT_PATHS:
         status, page = get(path)
         assert status == 404, path
-        assert "nothing at this address" in page
+        assert "Page not found" in page
 
 
-def test_artifacts_of_a_run_that_goes_on_are_not_there_yet(cloud: RunningCloud, pages: httpx.Client) -> None:
-    run_id = cloud.add_run(RunStatus.RUNNING, started_at=now())
-    add_step(cloud, run_id, **{"manifest.json": "{}"})
+def test_artifacts_of_an_active_run_are_not_served(cloud: RunningCloud, pages: httpx.Client) -> None:
+    run_id = cloud.add_run(RunStatus.RUNNING, started_at=utc_now())
+    cloud.add_step(run_id, artifacts={"manifest.json": "{}"})
     run = f"/deploy/1/projects/1/runs/{run_id}/"
     assert "manifest.json" not in pages.get(run).text
     assert pages.get(f"{run}artifacts/1/manifest.json").status_code == 404

@@ -1,4 +1,4 @@
-"""The pages in a real browser: the actions, what goes on by itself, phones, keyboards, other origins."""
+"""The pages in a real browser: actions, automatic refresh, phones, keyboard, colors, other origins."""
 
 import json
 import threading
@@ -16,9 +16,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from browser import LEAST_CONTRAST, WIDTHS, chromium, needs_chromium, show
-from local_dbt_cloud.database import Job, Run, RunStatus, RunStep, now
+from browser import LOWEST_CONTRAST, WIDTHS, chromium, needs_chromium, show
+from local_dbt_cloud.database import Job, Run, utc_now
 from local_dbt_cloud.fault_injection import Fault
+from local_dbt_cloud.run_status import RunStatus
 from running_cloud import RunningCloud, running_cloud
 from tiny_account import FAILING, QUICK, SLOW
 
@@ -29,11 +30,14 @@ LONG = "a_name_without_a_space_" * 11
 
 @dataclass
 class Pages:
-    """The pages of a local dbt Cloud in a browser; ``on_console`` is what the browser may complain about."""
+    """The pages in a browser.
+
+    :param expected_errors: Texts of console messages that do not fail the test.
+    """
 
     browser: Chrome
     cloud: RunningCloud
-    on_console: list[str] = field(default_factory=list)
+    expected_errors: list[str] = field(default_factory=list)
 
     def open(self, path: str) -> None:
         """Open a page by its path."""
@@ -44,19 +48,19 @@ class Pages:
         self.open(f"/deploy/1/projects/1/runs/{run_id}/")
 
     def all(self, selector: str) -> list[Any]:
-        """Find what a CSS selector selects."""
+        """Find all elements by a CSS selector."""
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
 
     def text(self, selector: str = "main") -> str:
-        """Return the text that can be seen in the first element that a CSS selector selects."""
+        """Return the visible text of the first element that matches a CSS selector."""
         return self.browser.find_element(By.CSS_SELECTOR, selector).text
 
-    def press(self, selector: str) -> None:
-        """Press what a CSS selector selects."""
+    def click(self, selector: str) -> None:
+        """Click the first element that matches a CSS selector."""
         self.browser.find_element(By.CSS_SELECTOR, selector).click()
 
     def follow(self, text: str) -> None:
-        """Press the link that has this text."""
+        """Click a link by its text."""
         self.browser.find_element(By.LINK_TEXT, text).click()
 
     def run_script(self, script: str) -> Any:
@@ -64,13 +68,13 @@ class Pages:
         return self.browser.execute_script(script)
 
     def until(self, condition: Callable[[], Any]) -> None:
-        """Wait for something that the page does by itself: it is not loaded anew."""
-        # What is asked about may be gone before the answer, with its page or without.
+        """Wait for a condition without reloading the page."""
+        # Elements may disappear between two commands.
         wait = WebDriverWait(self.browser, 60, 0.05, ignored_exceptions=[WebDriverException])
         wait.until(lambda _: condition())
 
     def until_shown(self, text: str, selector: str = "main") -> None:
-        """Wait for a text."""
+        """Wait until an element contains a text."""
         self.until(lambda: text in " ".join(self.text(selector).split()))
 
 
@@ -81,9 +85,8 @@ def browser() -> Iterator[Chrome]:
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, tiny_account: Path) -> Iterator[RunningCloud]:
-    with running_cloud(tmp_path / "data", tiny_account) as cloud:
-        yield cloud
+def cloud(tiny_cloud: RunningCloud) -> RunningCloud:
+    return tiny_cloud
 
 
 @pytest.fixture
@@ -92,8 +95,8 @@ def pages(browser: Chrome, cloud: RunningCloud) -> Iterator[Pages]:
     show(browser)
     yield pages
     browser.get("about:blank")
-    complaints = [entry["message"] for entry in browser.get_log("browser")]
-    assert [text for text in complaints if not any(part in text for part in pages.on_console)] == []
+    messages = [entry["message"] for entry in browser.get_log("browser")]
+    assert [text for text in messages if not any(part in text for part in pages.expected_errors)] == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     requests = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
     ours = (cloud.service.pages_url, "data:", "about:blank")
@@ -102,24 +105,14 @@ def pages(browser: Chrome, cloud: RunningCloud) -> Iterator[Pages]:
     assert not [url for url in asked if not url.startswith(ours)]
 
 
-def add_step(cloud: RunningCloud, run_id: int, index: int, log: str, **fields: Any) -> Path:
-    """Give a run that nothing carries out a step; return its log."""
-    with cloud.service.sessions.begin() as session:
-        session.add(RunStep(run_id=run_id, index=index, name=f"Step {LONG}", **fields))
-    file = cloud.service.data.step_log(run_id, index)
-    file.parent.mkdir(parents=True)
-    file.write_text(log)
-    return file
-
-
 def end(cloud: RunningCloud, run_id: int, status: RunStatus) -> None:
     with cloud.service.sessions.begin() as session:
         run = session.get_one(Run, run_id)
-        run.status, run.finished_at = status, now()
+        run.status, run.finished_at = status, utc_now()
 
 
-def addresses_of_every_page(cloud: RunningCloud) -> list[str]:
-    """Fill the account with what is hard to show; return the paths of its pages."""
+def paths_of_all_pages(cloud: RunningCloud) -> list[str]:
+    """Create jobs, runs and faults with long texts; return the paths of all pages."""
     with cloud.service.sessions.begin() as session:
         job = session.get_one(Job, QUICK)
         job.definition = job.definition | {
@@ -130,23 +123,23 @@ def addresses_of_every_page(cloud: RunningCloud) -> list[str]:
     cloud.service.faults.add(Fault(path=LONG, status=503, times=None))
     trigger = {"cause": LONG, "steps_override": [LONG]}
     for status in RunStatus:
-        run_id = cloud.add_run(status, job_id=QUICK, status_message=LONG, trigger=trigger, started_at=now())
-        add_step(cloud, run_id, 1, f"{LONG * 9}\n" * 99, status=RunStatus.ERROR)
+        run_id = cloud.add_run(
+            status, job_id=QUICK, status_message=LONG, trigger=trigger, started_at=utc_now()
+        )
+        log = f"{LONG * 9}\n" * 99
+        cloud.add_step(run_id, name=f"Step {LONG}", log=log, artifacts={LONG: ""})
         if status in (RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.CANCELLED):
             end(cloud, run_id, status)
-            target = cloud.service.data.artifacts(run_id, 1)
-            target.mkdir()
-            (target / LONG).touch()
     for _ in range(60):
-        cloud.add_run(job_id=QUICK, finished_at=now())
+        cloud.add_run(job_id=QUICK, finished_at=utc_now())
     runs = [f"/deploy/1/projects/1/runs/{number}/" for number in range(1, len(RunStatus) + 1)]
     lists = [f"/deploy/1/runs/{query}" for query in ("", "?page=2", "?page=9", f"?job={FAILING}&status=2")]
     return ["/", *lists, *runs, "/nothing"]
 
 
-def test_run_now_leads_to_the_run_which_goes_on_to_its_end_by_itself(pages: Pages) -> None:
+def test_run_now_shows_the_run_until_it_succeeds(pages: Pages) -> None:
     pages.open("/")
-    pages.press(f"#job-{QUICK} button")
+    pages.click(f"#job-{QUICK} button")
     pages.until_shown("Run 1", "h1")
     assert pages.text("h1 .status") in ("Queued", "Starting", "Running")
     assert pages.text("form") == "Cancel the run"
@@ -156,7 +149,7 @@ def test_run_now_leads_to_the_run_which_goes_on_to_its_end_by_itself(pages: Page
     assert pages.run_script("return window.isTheSamePage")
     assert not pages.all("form")
 
-    pages.press("#artifacts-4 summary")
+    pages.click("#artifacts-4 summary")
     pages.follow("run_results.json")
     pages.until(lambda: pages.browser.current_url.endswith("/artifacts/4/run_results.json"))
     results = json.loads(pages.text("pre"))["results"]
@@ -165,9 +158,9 @@ def test_run_now_leads_to_the_run_which_goes_on_to_its_end_by_itself(pages: Page
     pages.until_shown("Success run 1", f"#job-{QUICK}")
 
 
-def test_a_running_run_shows_its_logs_grow_until_it_is_cancelled(pages: Pages) -> None:
+def test_logs_grow_until_the_run_is_canceled(pages: Pages) -> None:
     pages.open("/")
-    pages.press(f"#job-{SLOW} button")
+    pages.click(f"#job-{SLOW} button")
     pages.until_shown("Run 1", "h1")
     pages.run_script("window.isTheSamePage = true")
     logs = 'return [...document.querySelectorAll("pre")].map((log) => log.textContent).join("")'
@@ -177,31 +170,31 @@ def test_a_running_run_shows_its_logs_grow_until_it_is_cancelled(pages: Pages) -
     assert len(pages.run_script(logs)) > len(first)
     assert pages.run_script("return window.isTheSamePage")
     assert pages.text("h1 .status") == "Running"
-    pages.press("#cancel button")
+    pages.click("#cancel button")
     pages.until_shown("Cancelled", "h1")
     assert "Cancelled by user." in pages.text()
     assert not pages.all("form")
 
 
-def test_a_failed_run_shows_its_failed_step_and_is_retried(pages: Pages) -> None:
+def test_failed_run_opens_its_failed_step_and_is_retried(pages: Pages) -> None:
     failed = pages.cloud.wait(pages.cloud.trigger(FAILING)["id"])["id"]
     pages.open_run(failed)
     assert [step.get_attribute("id") for step in pages.all("details[open]")] == ["step-4"]
     assert "on purpose" in pages.text("#step-4 pre")
     assert pages.text("#retry") == "Retry from the point of failure"
-    pages.press("#retry button")
+    pages.click("#retry button")
     pages.until_shown(f"Run {failed + 1}", "h1")
     assert f"Retries run {failed}" in pages.text()
     pages.follow(f"run {failed}")
     pages.until_shown(f"Run {failed} ", "h1")
-    # Another run of the job is newer by now.
+    # The retry is a newer run of the job.
     assert not pages.all("form")
 
 
 def test_runs_are_filtered_and_paged(pages: Pages) -> None:
     for _ in range(60):
-        pages.cloud.add_run(job_id=QUICK, finished_at=now())
-    failed = [pages.cloud.add_run(RunStatus.ERROR, job_id=FAILING, finished_at=now()) for _ in range(3)]
+        pages.cloud.add_run(job_id=QUICK, finished_at=utc_now())
+    failed = [pages.cloud.add_run(RunStatus.ERROR, job_id=FAILING, finished_at=utc_now()) for _ in range(3)]
 
     def shown() -> list[int]:
         return [int(link.text) for link in pages.all("tbody a")]
@@ -209,7 +202,7 @@ def test_runs_are_filtered_and_paged(pages: Pages) -> None:
     def choose(**choices: str) -> None:
         for name, text in choices.items():
             Select(pages.all(f"[name={name}]")[0]).select_by_visible_text(text)
-        pages.press(".filter button")
+        pages.click(".filter button")
 
     pages.open("/")
     pages.follow("Runs")
@@ -225,37 +218,38 @@ def test_runs_are_filtered_and_paged(pages: Pages) -> None:
     choose(job="all", status="Error")
     pages.until(lambda: shown() == failed[::-1])
     choose(job=f"one ({QUICK})")
-    pages.until_shown("No run is like this.")
+    pages.until_shown("No runs match these filters.")
     pages.follow("Show all runs")
     pages.until(lambda: len(shown()) == 50)
     pages.follow("63")
     pages.until_shown("Run 63", "h1")
 
 
-def test_a_fault_is_shown_and_cleared(pages: Pages) -> None:
+def test_fault_is_shown_and_cleared(pages: Pages) -> None:
     pages.open("/")
     assert not pages.all("#faults")
     pages.cloud.service.faults.add(Fault(path="runs", status=503, times=3))
-    pages.until_shown("1 fault is on")
+    pages.until_shown("1 active fault")
     assert "any method runs 3 times: status 503" in pages.text("#faults")
-    pages.press("#faults button")
+    pages.click("#faults button")
     pages.until(lambda: not pages.all("#faults"))
     assert pages.cloud.service.faults.all() == []
 
 
-def test_home_shows_a_run_that_starts_elsewhere(pages: Pages) -> None:
+def test_home_shows_a_run_that_the_api_started(pages: Pages) -> None:
     pages.open("/")
-    assert "No run yet" in pages.text(f"#job-{QUICK}")
+    assert "No runs yet" in pages.text(f"#job-{QUICK}")
     pages.cloud.add_run(RunStatus.RUNNING, job_id=QUICK)
     pages.until_shown("Running run 1", f"#job-{QUICK}")
 
 
-def test_a_page_that_goes_on_leaves_what_the_reader_does_alone(pages: Pages) -> None:
-    run_id = pages.cloud.add_run(RunStatus.RUNNING, job_id=QUICK, started_at=now())
-    add_step(pages.cloud, run_id, 1, "first\n", status=RunStatus.SUCCESS)
-    log = add_step(pages.cloud, run_id, 2, "a line\n" * 200)
+def test_refresh_keeps_scroll_selection_focus_and_open_steps(pages: Pages) -> None:
+    run_id = pages.cloud.add_run(RunStatus.RUNNING, job_id=QUICK, started_at=utc_now())
+    pages.cloud.add_step(run_id, 1, log="first\n", status=RunStatus.SUCCESS)
+    pages.cloud.add_step(run_id, 2, log="a line\n" * 200, status=RunStatus.RUNNING)
+    log = pages.cloud.service.data.step_log(run_id, 2)
 
-    def place() -> Any:
+    def scroll_position() -> Any:
         script = "const log = document.querySelector('#step-2 pre'); return [log.scrollTop, {}];"
         return pages.run_script(script.format("log.scrollHeight - log.clientHeight - log.scrollTop"))
 
@@ -265,21 +259,21 @@ def test_a_page_that_goes_on_leaves_what_the_reader_does_alone(pages: Pages) -> 
         pages.until(lambda: line in pages.all("#step-2 pre")[0].get_property("textContent"))
 
     pages.open_run(run_id)
-    assert place()[1] < 2
-    pages.press("#step-1 summary")
+    assert scroll_position()[1] < 2
+    pages.click("#step-1 summary")
     pages.run_script("document.querySelector('#cancel button').focus()")
     select = "getSelection().setBaseAndExtent(log, 0, log, 6)"
     pages.run_script(f"const log = document.querySelector('#step-2 pre').firstChild; {select}")
     write("at the end")
-    assert place()[1] < 2
+    assert scroll_position()[1] < 2
     pages.run_script("document.querySelector('#step-2 pre').scrollTop = 50")
-    write("while the reader reads above")
-    assert place()[0] == 50
+    write("while the user has scrolled up")
+    assert scroll_position()[0] == 50
     assert pages.run_script("return String(getSelection())") == "a line"
     assert pages.run_script("return document.activeElement.textContent") == "Cancel the run"
 
-    # Of the steps, the page opens the one that goes on; but those that the reader opened stay open.
-    add_step(pages.cloud, run_id, 3, "third")
+    # The page opens the running step, and steps that the user opened stay open.
+    pages.cloud.add_step(run_id, 3, log="third", status=RunStatus.RUNNING)
     pages.until_shown("third")
     opened = [step.get_attribute("id") for step in pages.all("details[open]")]
     assert opened == ["step-1", "step-3"]
@@ -289,7 +283,7 @@ def test_a_page_that_goes_on_leaves_what_the_reader_does_alone(pages: Pages) -> 
     assert [step.get_attribute("id") for step in pages.all("details[open]")] == opened
 
 
-def test_a_choice_that_is_not_sent_yet_stays_while_the_list_goes_on(pages: Pages) -> None:
+def test_refresh_keeps_an_unsubmitted_filter(pages: Pages) -> None:
     pages.cloud.add_run(RunStatus.RUNNING, job_id=QUICK)
     pages.open("/deploy/1/runs/")
     Select(pages.all("[name=status]")[0]).select_by_visible_text("Error")
@@ -298,21 +292,19 @@ def test_a_choice_that_is_not_sent_yet_stays_while_the_list_goes_on(pages: Pages
     assert Select(pages.all("[name=status]")[0]).first_selected_option.text == "Error"
 
 
-def test_a_page_says_that_the_local_dbt_cloud_is_gone(
-    browser: Chrome, tmp_path: Path, tiny_account: Path
-) -> None:
+def test_lost_connection_is_shown(browser: Chrome, tmp_path: Path, tiny_account: Path) -> None:
     with running_cloud(tmp_path / "data", tiny_account) as cloud:
         pages = Pages(browser, cloud)
         pages.open("/")
-        assert not pages.all("#lost")[0].is_displayed()
-    pages.until_shown("The local dbt Cloud does not answer.")
+        assert not pages.all("#connection-lost")[0].is_displayed()
+    pages.until_shown("No connection to the local dbt Cloud.")
     assert "Run now" in pages.text()
     browser.get("about:blank")
-    # The browser notes every request that fails.
+    # Discard the console messages about failed requests.
     browser.get_log("browser")
 
 
-def test_the_keyboard_is_enough(pages: Pages) -> None:
+def test_pages_work_with_the_keyboard_only(pages: Pages) -> None:
     pages.open("/")
     focus = "const at = document.activeElement; return [at.ariaLabel, getComputedStyle(at).outlineStyle]"
     name = None
@@ -324,24 +316,24 @@ def test_the_keyboard_is_enough(pages: Pages) -> None:
     pages.until_shown("Run 1", "h1")
 
 
-def test_no_page_is_wider_than_a_phone(pages: Pages) -> None:
+def test_pages_fit_a_phone_screen(pages: Pages) -> None:
     show(pages.browser, width=390)
-    pages.on_console = ["404"]
-    for path in addresses_of_every_page(pages.cloud):
+    pages.expected_errors = ["404"]
+    for path in paths_of_all_pages(pages.cloud):
         pages.open(path)
         pages.run_script("for (const one of document.querySelectorAll('details')) one.open = true")
         assert pages.run_script(WIDTHS) == [390, 390], path
 
 
-def test_dark_and_light_differ_and_all_text_stands_out(pages: Pages) -> None:
-    pages.on_console = ["404"]
+def test_both_color_schemes_have_enough_contrast(pages: Pages) -> None:
+    pages.expected_errors = ["404"]
     backgrounds = set()
-    for path in addresses_of_every_page(pages.cloud):
+    for path in paths_of_all_pages(pages.cloud):
         pages.open(path)
         for scheme in ("light", "dark"):
             show(pages.browser, scheme=scheme)
-            least, text = pages.run_script(LEAST_CONTRAST)
-            # What WCAG 2.2 asks for at level AA.
+            least, text = pages.run_script(LOWEST_CONTRAST)
+            # WCAG 2.2, level AA.
             assert least >= 4.5, (path, scheme, text)
             backgrounds.add(
                 (scheme, pages.run_script("return getComputedStyle(document.body).backgroundColor"))
@@ -351,7 +343,7 @@ def test_dark_and_light_differ_and_all_text_stands_out(pages: Pages) -> None:
 
 @pytest.fixture
 def other_origin(tmp_path: Path, cloud: RunningCloud) -> Iterator[str]:
-    """The address of another site's page, with a form that runs a job and a frame that shows our home."""
+    """Address of a page on another origin, with a form that triggers a job and a frame with our home page."""
     site = tmp_path / "site"
     site.mkdir()
     ours = cloud.service.pages_url
@@ -365,24 +357,24 @@ def other_origin(tmp_path: Path, cloud: RunningCloud) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site))) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        # The same host name as ours: only the port differs, which is what a browser calls the same site.
+        # Only the port differs, which browsers call same-site.
         yield f"http://localhost:{server.server_port}/"
         server.shutdown()
         thread.join()
 
 
-def test_what_another_origin_submits_is_refused_and_starts_nothing(pages: Pages, other_origin: str) -> None:
-    pages.on_console = ["403", "frame-ancestors"]
+def test_cross_origin_form_is_rejected(pages: Pages, other_origin: str) -> None:
+    pages.expected_errors = ["403", "frame-ancestors"]
     pages.browser.get(other_origin)
-    pages.press("button")
-    pages.until_shown("This was not done")
+    pages.click("button")
+    pages.until_shown("The action was not performed")
     status = "return performance.getEntriesByType('navigation')[0].responseStatus"
     assert pages.run_script(status) == 403
     assert pages.cloud.get("runs/") == []
 
 
-def test_another_origin_cannot_show_our_buttons_in_a_frame(pages: Pages, other_origin: str) -> None:
-    pages.on_console = ["frame-ancestors"]
+def test_pages_cannot_be_framed_by_another_origin(pages: Pages, other_origin: str) -> None:
+    pages.expected_errors = ["frame-ancestors"]
     pages.browser.get(other_origin)
     pages.browser.switch_to.frame(0)
     assert not pages.all("button")

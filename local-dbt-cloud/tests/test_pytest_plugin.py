@@ -1,4 +1,4 @@
-"""The pytest plugin, in pytest runs of its own, and the wheel in an environment of its own."""
+"""The pytest plugin in separate pytest runs, and the wheel in a separate virtual environment."""
 
 import os
 import re
@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 
 README = (PACKAGE / "README.md").read_text(encoding="utf-8")
-THREE_LINES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+EXAMPLE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
 
 
 def run_pytest(python: Path, directory: Path, *arguments: str) -> str:
@@ -27,7 +27,7 @@ def run_pytest(python: Path, directory: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_fixtures_serve_control_and_reset(tmp_path: Path) -> None:
+def test_fixture_serves_and_resets_the_demo_account(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("""
 import json, os, subprocess, sys
 
@@ -48,7 +48,7 @@ def test_second_finds_nothing_of_the_first(local_dbt_cloud):
     assert "2 passed" in run_pytest(Path(sys.executable), tmp_path)
 
 
-def test_an_account_of_yours_is_served_instead_of_the_demo(tmp_path: Path, tiny_account: Path) -> None:
+def test_account_fixture_replaces_the_demo_account(tmp_path: Path, tiny_account: Path) -> None:
     account = tiny_account.read_text().replace("id: 1\n  name: Tests", "id: 7\n  name: Yours")
     tiny_account.write_text(account)
     (tmp_path / "test_it.py").write_text(f"""
@@ -67,16 +67,16 @@ def test_it(local_dbt_cloud):
     assert "1 passed" in run_pytest(Path(sys.executable), tmp_path)
 
 
-def test_a_wrong_account_file_is_a_sentence(tmp_path: Path) -> None:
+def test_invalid_account_file_is_reported(tmp_path: Path) -> None:
     from local_dbt_cloud.testing import serve
 
     (tmp_path / "account.yaml").write_text("account: {id: 1}")
-    with pytest.raises(RuntimeError, match=r"did not start: .*account.yaml is wrong at account.name"):
+    with pytest.raises(RuntimeError, match=r"did not start: .*account.yaml is invalid at account.name"):
         with serve(tmp_path / "data", tmp_path / "account.yaml"):
             pass
 
 
-def test_the_plugin_imports_nothing_until_a_fixture_is_used(tmp_path: Path) -> None:
+def test_plugin_imports_its_dependencies_lazily(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(
         "import sys\n\ndef test_it():\n    assert not {'httpx', 'fastapi', 'trustme'} & sys.modules.keys()\n"
     )
@@ -84,7 +84,7 @@ def test_the_plugin_imports_nothing_until_a_fixture_is_used(tmp_path: Path) -> N
 
 
 @pytest.mark.end_to_end
-def test_the_wheel_alone_serves_the_demo_and_its_fixtures(tmp_path: Path) -> None:
+def test_wheel_works_without_the_source_tree(tmp_path: Path) -> None:
     # A copy: building leaves nothing in the tree.
     source = tmp_path / "source"
     shutil.copytree(PACKAGE / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__"))
@@ -103,7 +103,7 @@ def test_the_wheel_alone_serves_the_demo_and_its_fixtures(tmp_path: Path) -> Non
     subprocess.run(install, check=True, timeout=300, env=environment_before_trust_ca())
     outside = tmp_path / "outside"
     outside.mkdir()
-    (outside / "test_three_lines.py").write_text(THREE_LINES)
+    (outside / "test_example.py").write_text(EXAMPLE)
     assert "1 passed" in run_pytest(environment / "bin" / "python", outside)
     shown = subprocess.run(
         [environment / "bin" / "local-dbt-cloud", "--help"], capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""Lists of runs and jobs, asked in any way, are those of a model: plain Python over what was stored."""
+"""Property tests: lists of runs and jobs match a model in plain Python for any filters, order and page."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,28 +12,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local_dbt_cloud.cli import DEMO_ACCOUNT
-from local_dbt_cloud.database import ACTIVE, Run, RunStatus
+from local_dbt_cloud.database import Run
+from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus
 from local_dbt_cloud.trigger_request import TriggerRequest
 from local_dbt_cloud.validation import MAX_ID
 from running_cloud import RunningCloud, running_cloud
 
-# The same examples every time, so that a red CI is red again on the next try.
+# Deterministic examples, so that a failure in CI can be reproduced.
 QUERIES = settings(derandomize=True, deadline=None, max_examples=200)
-WALKS = settings(QUERIES, max_examples=25)
+PAGINATION = settings(QUERIES, max_examples=25)
 
 BEGIN = datetime(2024, 7, 3, 13, 59, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 VERSIONS = ["1.10.4", "1.11.0", "1.11.0-latest", "versionless"]
 WORDS = ["nightly", "Nightly", "NIGHTLY full", "ünï", "ÜNÏ", "100%", "a_b", "axb", "*"]
 
-# What a client writes into the address, and which of the stored things that lets through.
+# Query parameters, and the condition on stored objects that they mean.
 Parameters = list[tuple[str, str]]
 Filter = tuple[Parameters, Callable[[Any], bool]]
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """What the model knows of a run."""
+    """A run in the model."""
 
     id: int
     job_definition_id: int
@@ -50,7 +51,7 @@ class StoredRun:
 
 @dataclass(frozen=True)
 class StoredJob:
-    """What the model knows of a job."""
+    """A job in the model."""
 
     id: int
     project_id: int
@@ -62,16 +63,16 @@ class StoredJob:
 
 
 def various_runs() -> list[StoredRun]:
-    """Return 110 runs: few different values, so that many are alike, and ids with gaps, unordered in time."""
+    """Return 110 runs with many equal values, gaps between IDs, and creation times in another order."""
     runs = []
     for number in range(110):
         status = list(RunStatus)[number * 5 % 6]
         created = BEGIN + timedelta(minutes=number * 7 % 23)
         runs.append(
             StoredRun(
-                # Of the last ones the ids take more than 32 bits.
+                # The last IDs exceed 32 bits.
                 id=3 * number + 1 + (2**40 if number >= 100 else 0),
-                # Of no job that is here: to delete one would end its active runs.
+                # Not an existing job, because deleting it would cancel its active runs.
                 job_definition_id=7 + number % 7 % 3,
                 project_id=1 + number % 5 // 3,
                 environment_id=1 + number % 4 // 2,
@@ -79,7 +80,7 @@ def various_runs() -> list[StoredRun]:
                 dbt_version=VERSIONS[number % 11 % 4],
                 has_docs_generated=number % 3 == 0,
                 created_at=created + MICROSECOND * (number % 2),
-                finished_at=None if status in ACTIVE else created + timedelta(minutes=number % 4),
+                finished_at=None if status in ACTIVE_STATUSES else created + timedelta(minutes=number % 4),
             )
         )
     return runs
@@ -89,12 +90,12 @@ RUNS = various_runs()
 
 
 def create_jobs(cloud: RunningCloud) -> list[StoredJob]:
-    """Create jobs through the API, change some and delete some; return all that are there."""
+    """Create jobs through the API, update some and delete some; return all of them."""
     body = {"execute_steps": ["dbt build"]}
     jobs = {job["id"]: job for job in cloud.get("jobs/")}
     for number in range(30):
-        place = {"environment_id": 1 + number % 3, "name": f"{WORDS[number % 9]} {number % 2}"}
-        job = cloud.post("jobs/", body | place)
+        fields = {"environment_id": 1 + number % 3, "name": f"{WORDS[number % 9]} {number % 2}"}
+        job = cloud.post("jobs/", body | fields)
         jobs[job["id"]] = job
     for job_id in list(jobs)[::4]:
         jobs[job_id] = cloud.post(f"jobs/{job_id}/", {"id": job_id, "description": "changed"})
@@ -112,7 +113,7 @@ def create_jobs(cloud: RunningCloud) -> list[StoredJob]:
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCloud]:
-    """An account of two projects, with the runs of the model."""
+    """A local dbt Cloud with two projects and the runs of the model."""
     directory = tmp_path_factory.mktemp("queries")
     projects = [
         {"id": i, "name": f"{i}", "directory": str(DEMO_ACCOUNT.parent / "jaffle_shop")} for i in (1, 2)
@@ -128,7 +129,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCloud]:
         yaml.safe_dump({"account": account, "projects": projects, "environments": environments, "jobs": jobs})
     )
     with running_cloud(directory / "data", file) as cloud:
-        # To hold each of thousands of lists against its schema takes longer than all the rest.
+        # Validating thousands of lists against the OpenAPI schema would dominate the run time.
         cloud.client.event_hooks = {"response": []}
         trigger = TriggerRequest(cause="a test").model_dump()
         with cloud.service.sessions.begin() as session:
@@ -140,12 +141,12 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCloud]:
 
 @pytest.fixture(scope="module")
 def jobs(cloud: RunningCloud) -> list[StoredJob]:
-    """The jobs of the model."""
+    """Jobs of the model."""
     return create_jobs(cloud)
 
 
 def spellings(name: str, values: list[Any]) -> st.SearchStrategy[Parameters]:
-    """Return the ways in which clients write a list."""
+    """Return all spellings of a list that clients use."""
     texts = [str(value) for value in values]
     in_one = [
         json.dumps(values),
@@ -166,82 +167,80 @@ def spellings(name: str, values: list[Any]) -> st.SearchStrategy[Parameters]:
 
 
 def equal_to(name: str, field: str, values: list[Any]) -> st.SearchStrategy[Filter]:
-    """Return filters for one value."""
+    """Return filters for a value."""
 
     def asked(value: Any) -> Filter:
-        return [(name, str(value))], lambda thing: getattr(thing, field) == value
+        return [(name, str(value))], lambda item: getattr(item, field) == value
 
     return st.sampled_from(values).map(asked)
 
 
 def among(name: str, field: str, values: list[Any]) -> st.SearchStrategy[Filter]:
-    """Return filters for any of some values, or of none."""
+    """Return filters for a list of values, which may be empty."""
 
     def asked(chosen: list[Any]) -> st.SearchStrategy[Filter]:
-        return spellings(name, chosen).map(lambda way: (way, lambda thing: getattr(thing, field) in chosen))
+        return spellings(name, chosen).map(lambda way: (way, lambda item: getattr(item, field) in chosen))
 
     return st.lists(st.sampled_from(values), max_size=5).flatmap(asked)
 
 
 def above(name: str, values: list[int]) -> st.SearchStrategy[Filter]:
-    """Return filters for ids above one."""
-    return st.sampled_from(values).map(lambda value: ([(name, str(value))], lambda thing: thing.id > value))
+    """Return filters for IDs greater than a value."""
+    return st.sampled_from(values).map(lambda value: ([(name, str(value))], lambda item: item.id > value))
 
 
 def truth(name: str, field: str) -> st.SearchStrategy[Filter]:
-    """Return filters for true or false."""
+    """Return filters for a boolean."""
     words = [("true", True), ("True", True), ("1", True), ("false", False), ("False", False), ("0", False)]
     return st.sampled_from(words).map(
-        lambda word: ([(name, word[0])], lambda thing: getattr(thing, field) is word[1])
+        lambda word: ([(name, word[0])], lambda item: getattr(item, field) is word[1])
     )
 
 
-def between(name: str, field: str, moments: list[datetime]) -> st.SearchStrategy[Filter]:
-    """Return filters for a range of time, its ends included: near what is stored."""
-    near = st.sampled_from(moments).flatmap(
-        lambda moment: st.sampled_from([moment - MICROSECOND, moment, moment + MICROSECOND])
+def between(name: str, field: str, times: list[datetime]) -> st.SearchStrategy[Filter]:
+    """Return filters for inclusive time ranges whose ends are close to stored times."""
+    near = st.sampled_from(times).flatmap(
+        lambda time: st.sampled_from([time - MICROSECOND, time, time + MICROSECOND])
     )
 
     def asked(ends: tuple[datetime, datetime], write: Callable[[datetime], str]) -> st.SearchStrategy[Filter]:
-        def holds(thing: Any) -> bool:
-            moment = getattr(thing, field)
-            return moment is not None and ends[0] <= moment <= ends[1]
+        def holds(item: Any) -> bool:
+            time = getattr(item, field)
+            return time is not None and ends[0] <= time <= ends[1]
 
         return spellings(name, [write(end) for end in ends]).map(lambda way: (way, holds))
 
-    return st.builds(asked, st.tuples(near, near), st.sampled_from(WAYS_TO_WRITE_A_MOMENT)).flatmap(
-        lambda one: one
-    )
+    return st.builds(asked, st.tuples(near, near), st.sampled_from(TIME_FORMATS)).flatmap(lambda one: one)
 
 
-WAYS_TO_WRITE_A_MOMENT: list[Callable[[datetime], str]] = [
-    lambda moment: moment.isoformat(),
-    lambda moment: moment.isoformat(sep=" "),
-    lambda moment: moment.isoformat().replace("+00:00", "Z"),
-    # Without a zone it is UTC.
-    lambda moment: moment.replace(tzinfo=None).isoformat(),
-    lambda moment: moment.astimezone(timezone(timedelta(hours=5, minutes=30))).isoformat(),
+TIME_FORMATS: list[Callable[[datetime], str]] = [
+    lambda time: time.isoformat(),
+    lambda time: time.isoformat(sep=" "),
+    lambda time: time.isoformat().replace("+00:00", "Z"),
+    # Without a time zone, it means UTC.
+    lambda time: time.replace(tzinfo=None).isoformat(),
+    lambda time: time.astimezone(timezone(timedelta(hours=5, minutes=30))).isoformat(),
 ]
 
 STATES = {"active": [1], "1": [1], "deleted": [2], "2": [2], "all": [1, 2]}
 
 
 def in_state(word: str) -> Filter:
-    """Return the filter for a state."""
-    return [("state", word)], lambda thing: thing.state in STATES[word]
+    """Return the filter for a state name."""
+    return [("state", word)], lambda item: item.state in STATES[word]
 
 
-def any_of_them(
-    optional: dict[str, st.SearchStrategy[Filter]], state_unasked: str
+def combinations(
+    optional: dict[str, st.SearchStrategy[Filter]], default_state: str
 ) -> st.SearchStrategy[Filter]:
-    """Return combinations of filters, all of which must hold."""
+    """Return conjunctions of filters."""
 
     def combined(chosen: dict[str, Filter]) -> Filter:
         parameters = [pair for way, _ in chosen.values() for pair in way]
-        all_that_hold = [holds for _, holds in chosen.values()]
+        conditions = [holds for _, holds in chosen.values()]
         if "state" not in chosen:
-            all_that_hold.append(in_state(state_unasked)[1])
-        return parameters, lambda thing: all(holds(thing) for holds in all_that_hold)
+            conditions.append(in_state(default_state)[1])
+        return parameters, lambda item: all(holds(item) for holds in conditions)
 
     return st.lists(st.sampled_from(sorted(optional)), unique=True, max_size=4).flatmap(
         lambda names: st.fixed_dictionaries({name: optional[name] for name in names}).map(combined)
@@ -249,12 +248,12 @@ def any_of_them(
 
 
 def ids_near(ids: list[int]) -> list[int]:
-    """Return ids that are there, ids that are not, and the outermost."""
+    """Return existing IDs, missing IDs and the extreme values."""
     return sorted({*ids, *(i + 1 for i in ids), 0, -1, MAX_ID, -MAX_ID})
 
 
 RUN_IDS = ids_near([run.id for run in RUNS])
-RUN_FILTERS = any_of_them(
+RUN_FILTERS = combinations(
     {
         "status": equal_to("status", "status", [1, 2, 3, 10, 20, 30, 99]),
         "status__in": among("status__in", "status", [1, 2, 3, 10, 20, 30, 99]),
@@ -274,11 +273,11 @@ RUN_FILTERS = any_of_them(
         "dbt_version__in": among("dbt_version__in", "dbt_version", [*VERSIONS, "1.11", "1.11.%"]),
         "state": st.sampled_from(list(STATES)).map(in_state),
     },
-    state_unasked="all",
+    default_state="all",
 )
-# The jobs get their ids when they are created, one after another.
+# Jobs get consecutive IDs.
 JOB_IDS = ids_near(list(range(101, 133)))
-JOB_FILTERS = any_of_them(
+JOB_FILTERS = combinations(
     {
         "project_id": equal_to("project_id", "project_id", [1, 2, 3]),
         "environment_id": equal_to("environment_id", "environment_id", [1, 2, 3, 4]),
@@ -288,7 +287,7 @@ JOB_FILTERS = any_of_them(
         "pk": equal_to("pk", "id", JOB_IDS),
         "state": st.sampled_from(list(STATES)).map(in_state),
     },
-    state_unasked="active",
+    default_state="active",
 )
 
 RUN_ORDERS = st.sampled_from([None, "id", "created_at", "finished_at"])
@@ -297,20 +296,20 @@ LIMITS = st.none() | st.integers(1, 100)
 OFFSETS = st.none() | st.integers(0, 120) | st.just(MAX_ID)
 
 
-def ordered(things: list[Any], field: str | None, backwards: bool) -> list[int]:
-    """Return the ids in order; ids decide between equals, and what has not finished comes first."""
+def ordered(objects: list[Any], field: str | None, descending: bool) -> list[int]:
+    """Return sorted IDs; None sorts first, and the ID decides between equal values."""
 
-    def key(thing: Any) -> tuple[Any, ...]:
-        value = getattr(thing, field or "id")
-        return (0, thing.id) if value is None else (1, value, thing.id)
+    def key(item: Any) -> tuple[Any, ...]:
+        value = getattr(item, field or "id")
+        return (0, item.id) if value is None else (1, value, item.id)
 
-    in_order = [thing.id for thing in sorted(things, key=key)]
-    return in_order[::-1] if backwards else in_order
+    in_order = [item.id for item in sorted(objects, key=key)]
+    return in_order[::-1] if descending else in_order
 
 
-def order_parameters(field: str | None, backwards: bool) -> Parameters:
-    """Return what asks for an order; forwards by id need not be asked for."""
-    if backwards:
+def order_parameters(field: str | None, descending: bool) -> Parameters:
+    """Return the query parameters for an order; ascending by ID is the default."""
+    if descending:
         return [("order_by", f"-{field or 'id'}")]
     return [("order_by", field)] if field else []
 
@@ -318,16 +317,16 @@ def order_parameters(field: str | None, backwards: bool) -> Parameters:
 def check_list(
     cloud: RunningCloud,
     path: str,
-    things: list[Any],
+    objects: list[Any],
     chosen: Filter,
     order: str | None,
-    backwards: bool,
+    descending: bool,
     limit: int | None,
     offset: int | None,
 ) -> None:
-    """Ask for a list, and hold the answer against the model."""
+    """Request a list and compare the response with the model."""
     parameters, holds = chosen
-    asked = [*parameters, *order_parameters(order, backwards)]
+    asked = [*parameters, *order_parameters(order, descending)]
     asked += [
         (name, str(value)) for name, value in (("limit", limit), ("offset", offset)) if value is not None
     ]
@@ -336,16 +335,16 @@ def check_list(
     answer = response.json()
 
     start, size = offset or 0, 100 if limit is None else limit
-    found = ordered([thing for thing in things if holds(thing)], order, backwards)
+    found = ordered([item for item in objects if holds(item)], order, descending)
     assert [one["id"] for one in answer["data"]] == found[start : start + size]
     extra = answer["extra"]
     assert extra["pagination"] == {"count": len(answer["data"]), "total_count": len(found)}
     assert (extra["filters"]["limit"], extra["filters"]["offset"]) == (size, start)
-    assert extra["order_by"] == f"{'-' if backwards else ''}{order or 'id'}"
+    assert extra["order_by"] == f"{'-' if descending else ''}{order or 'id'}"
 
 
-def walk(cloud: RunningCloud, path: str, parameters: Parameters, size: int) -> list[int]:
-    """Read page after page until as many as there are have come."""
+def read_all_pages(cloud: RunningCloud, path: str, parameters: Parameters, size: int) -> list[int]:
+    """Read all pages and return the IDs."""
     ids: list[int] = []
     while True:
         page = [("limit", str(size)), ("offset", str(len(ids)))]
@@ -358,71 +357,73 @@ def walk(cloud: RunningCloud, path: str, parameters: Parameters, size: int) -> l
 @pytest.mark.end_to_end
 @given(RUN_FILTERS, RUN_ORDERS, st.booleans(), LIMITS, OFFSETS)
 @QUERIES
-def test_a_list_of_runs_has_those_that_were_asked_for(
+def test_list_of_runs_matches_the_model(
     cloud: RunningCloud,
     chosen: Filter,
     order: str | None,
-    backwards: bool,
+    descending: bool,
     limit: int | None,
     offset: int | None,
 ) -> None:
-    check_list(cloud, "runs/", RUNS, chosen, order, backwards, limit, offset)
+    check_list(cloud, "runs/", RUNS, chosen, order, descending, limit, offset)
 
 
 @pytest.mark.end_to_end
 @given(JOB_FILTERS, JOB_ORDERS, st.booleans(), LIMITS, OFFSETS)
 @QUERIES
-def test_a_list_of_jobs_has_those_that_were_asked_for(
+def test_list_of_jobs_matches_the_model(
     cloud: RunningCloud,
     jobs: list[StoredJob],
     chosen: Filter,
     order: str | None,
-    backwards: bool,
+    descending: bool,
     limit: int | None,
     offset: int | None,
 ) -> None:
-    check_list(cloud, "jobs/", jobs, chosen, order, backwards, limit, offset)
+    check_list(cloud, "jobs/", jobs, chosen, order, descending, limit, offset)
 
 
 @pytest.mark.end_to_end
 @given(RUN_FILTERS, RUN_ORDERS, st.booleans(), st.integers(5, 100))
-@WALKS
-def test_the_pages_of_a_list_of_runs_hold_each_once_and_in_order(
-    cloud: RunningCloud, chosen: Filter, order: str | None, backwards: bool, size: int
+@PAGINATION
+def test_pages_of_runs_contain_each_run_once_in_order(
+    cloud: RunningCloud, chosen: Filter, order: str | None, descending: bool, size: int
 ) -> None:
     parameters, holds = chosen
-    expected = ordered([run for run in RUNS if holds(run)], order, backwards)
-    assert walk(cloud, "runs/", [*parameters, *order_parameters(order, backwards)], size) == expected
+    expected = ordered([run for run in RUNS if holds(run)], order, descending)
+    assert (
+        read_all_pages(cloud, "runs/", [*parameters, *order_parameters(order, descending)], size) == expected
+    )
 
 
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("order", ["id", "created_at", "finished_at"])
-def test_the_pages_of_one_run_each_hold_all_runs_forwards_and_backwards(
-    cloud: RunningCloud, order: str
-) -> None:
-    forwards = walk(cloud, "runs/", [("order_by", order)], size=1)
+def test_pages_of_one_run_cover_all_runs_in_both_directions(cloud: RunningCloud, order: str) -> None:
+    forwards = read_all_pages(cloud, "runs/", [("order_by", order)], size=1)
     assert sorted(forwards) == sorted(run.id for run in RUNS)
-    assert walk(cloud, "runs/", [("order_by", f"-{order}")], size=1) == forwards[::-1]
+    assert read_all_pages(cloud, "runs/", [("order_by", f"-{order}")], size=1) == forwards[::-1]
 
 
 @pytest.mark.end_to_end
 @given(JOB_FILTERS, JOB_ORDERS, st.booleans(), st.integers(1, 100))
-@WALKS
-def test_the_pages_of_a_list_of_jobs_hold_each_once_and_in_order(
+@PAGINATION
+def test_pages_of_jobs_contain_each_job_once_in_order(
     cloud: RunningCloud,
     jobs: list[StoredJob],
     chosen: Filter,
     order: str | None,
-    backwards: bool,
+    descending: bool,
     size: int,
 ) -> None:
     parameters, holds = chosen
-    expected = ordered([job for job in jobs if holds(job)], order, backwards)
-    assert walk(cloud, "jobs/", [*parameters, *order_parameters(order, backwards)], size) == expected
+    expected = ordered([job for job in jobs if holds(job)], order, descending)
+    assert (
+        read_all_pages(cloud, "jobs/", [*parameters, *order_parameters(order, descending)], size) == expected
+    )
 
 
-def test_the_model_has_something_to_tell_apart(jobs: list[StoredJob]) -> None:
-    # A model in which all is alike would agree with any answer.
+def test_model_data_distinguishes_the_filters(jobs: list[StoredJob]) -> None:
+    # If all values were equal, any response would match the model.
     assert len({run.created_at for run in RUNS}) < len(RUNS)
     for field in ("status", "job_definition_id", "project_id", "environment_id", "dbt_version"):
         assert len({getattr(run, field) for run in RUNS}) > 1, field

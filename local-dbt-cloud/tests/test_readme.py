@@ -1,4 +1,4 @@
-"""The README's table of operations is the API's, no more and no less; its example of a fault works."""
+"""The README's tables match the API, and its example of a fault works."""
 
 import json
 import re
@@ -15,7 +15,7 @@ PREFIX = "/accounts/{account_id}"
 
 
 def documented() -> dict[tuple[str, str, str], str]:
-    """Return what the table says of each version, method and path."""
+    """Return the description of each version, method and path in the table of operations."""
     found = {}
     for method, paths, versions, text in re.findall(
         r"^\| (GET|POST|DELETE) \| (.+?) \| ([v23 ]+) \| (.+) \|$", README, re.M
@@ -28,7 +28,7 @@ def documented() -> dict[tuple[str, str, str], str]:
     return found
 
 
-def test_the_table_names_every_operation_and_no_other(cloud: RunningCloud) -> None:
+def test_readme_lists_all_operations(cloud: RunningCloud) -> None:
     served = {
         (route.path.split("/")[2], method, route.path.replace("{path:path}", "{path}"))
         for route in create_api(cloud.service).routes
@@ -38,7 +38,7 @@ def test_the_table_names_every_operation_and_no_other(cloud: RunningCloud) -> No
     assert set(documented()) == served
 
 
-def test_the_table_names_every_filter_and_no_other() -> None:
+def test_readme_lists_all_filters() -> None:
     for path, query in (("projects", ProjectQuery), ("environments", EnvironmentQuery), ("jobs", JobQuery),
                         ("runs", RunQuery)):  # fmt: skip
         text = documented()["v2", "GET", f"/api/v2{PREFIX}/{path}"]
@@ -46,7 +46,7 @@ def test_the_table_names_every_filter_and_no_other() -> None:
         assert named == set(query.model_fields) - {"limit", "offset", "order_by"}, path
 
 
-def test_the_example_of_a_fault_works(cloud: RunningCloud) -> None:
+def test_readme_example_of_a_fault_works(cloud: RunningCloud) -> None:
     (body,) = re.findall("--json '(.+)'", README)
     cloud.post(f"{cloud.url}/local/faults", json.loads(body))
     run_id = cloud.add_run()
@@ -54,7 +54,7 @@ def test_the_example_of_a_fault_works(cloud: RunningCloud) -> None:
     assert cloud.client.get("runs/").status_code == 200
 
 
-def test_the_control_api_is_documented(cloud: RunningCloud) -> None:
+def test_readme_lists_the_control_api(cloud: RunningCloud) -> None:
     served = {
         (method, route.path)
         for route in create_api(cloud.service).routes

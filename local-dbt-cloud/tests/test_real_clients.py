@@ -1,10 +1,9 @@
-"""dbt Labs' own clients, as published, each in an environment of its own: dbtc and dbt-jobs-as-code.
+"""Published clients of dbt Cloud, unmodified: dbtc and dbt-jobs-as-code.
 
-Neither knows this project. They run as processes of their own, with the certificates of the local dbt Cloud.
+Each runs in a subprocess, in its own virtual environment, and trusts the certificates of the local dbt Cloud.
 """
 
 import json
-import re
 import subprocess
 import sys
 import threading
@@ -16,16 +15,17 @@ from typing import Any
 import pytest
 import yaml
 
-from local_dbt_cloud.database import RunStatus
-from running_cloud import TOKEN, RunningCloud, running_cloud
-from tiny_account import ELSEWHERE, FAILING, QUICK, SLOW
+from local_dbt_cloud.run_status import RunStatus
+from lock_files import check_hashes, pins
+from running_cloud import TOKEN, RunningCloud, ids
+from tiny_account import FAILING, OTHER_ENVIRONMENT, QUICK, SLOW
 
 HERE = Path(__file__).parent / "clients"
-# `make test` creates these beside its own environment.
+# Created by `make test`.
 INSTALLED = Path(sys.prefix).parent / "environments"
-SECONDS = 120
+TIMEOUT = 120  # seconds
 
-# Reads calls of dbtc's methods, one a line, and writes what each gives back.
+# Read calls of dbtc's methods, one per line, and write their results.
 DBTC = """
 import json, sys
 from dbtc import dbtCloudClient
@@ -38,11 +38,10 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, tiny_account: Path) -> Iterator[RunningCloud]:
+def cloud(tiny_cloud: RunningCloud) -> RunningCloud:
     if not (INSTALLED / "dbtc" / "ready").is_file():
         pytest.skip("the clients are not installed: run `make test` once")
-    with running_cloud(tmp_path / "data", tiny_account) as cloud:
-        yield cloud
+    return tiny_cloud
 
 
 def environment(cloud: RunningCloud, home: Path) -> dict[str, str]:
@@ -61,7 +60,7 @@ def environment(cloud: RunningCloud, home: Path) -> dict[str, str]:
 
 
 class Client:
-    """A client's command line, in a directory of its own."""
+    """The command line of a client, run in a temporary directory."""
 
     def __init__(self, cloud: RunningCloud, directory: Path, name: str, command: str) -> None:
         self.directory = directory
@@ -69,28 +68,28 @@ class Client:
         self._environment = environment(cloud, directory)
 
     def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run a command that must end with the code."""
+        """Run a command, and check its exit code."""
         done = subprocess.run(
             [self._command, *arguments],
             cwd=self.directory,
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=TIMEOUT,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
 
 class Dbtc:
-    """A Python that has imported dbtc and calls its methods."""
+    """A Python process that calls methods of dbtc."""
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         self._process = process
         self._log = log
 
     def __call__(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Return what a method gives back."""
+        """Call a method and return its result."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps([method, args, kwargs]) + "\n")
@@ -100,14 +99,14 @@ class Dbtc:
         return json.loads(answer)
 
     def data(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Return the data of an answer that must be good."""
+        """Call a method, check that it succeeds, and return the data of the response."""
         answer = self(method, *args, **kwargs)
         assert answer["status"]["is_success"], answer
         return answer["data"]
 
 
 @contextmanager
-def calls_of_dbtc(cloud: RunningCloud, directory: Path) -> Iterator[Dbtc]:
+def dbtc_process(cloud: RunningCloud, directory: Path) -> Iterator[Dbtc]:
     log = directory / "dbtc.log"
     with (
         log.open("w") as stderr,
@@ -121,8 +120,8 @@ def calls_of_dbtc(cloud: RunningCloud, directory: Path) -> Iterator[Dbtc]:
             text=True,
         ) as process,
     ):
-        # dbtc polls for as long as a run takes: what hangs shall end as a failed test.
-        timer = threading.Timer(SECONDS, process.kill)
+        # dbtc polls without a timeout.
+        timer = threading.Timer(TIMEOUT, process.kill)
         timer.start()
         try:
             yield Dbtc(process, log)
@@ -133,7 +132,7 @@ def calls_of_dbtc(cloud: RunningCloud, directory: Path) -> Iterator[Dbtc]:
 
 @pytest.fixture
 def dbtc(cloud: RunningCloud, tmp_path: Path) -> Iterator[Dbtc]:
-    with calls_of_dbtc(cloud, tmp_path) as dbtc:
+    with dbtc_process(cloud, tmp_path) as dbtc:
         yield dbtc
 
 
@@ -142,19 +141,14 @@ def jobs_as_code(cloud: RunningCloud, tmp_path: Path) -> Client:
     return Client(cloud, tmp_path, "dbt_jobs_as_code", "dbt-jobs-as-code")
 
 
-def ids(objects: list[dict[str, Any]]) -> list[int]:
-    return [one["id"] for one in objects]
-
-
 @pytest.mark.parametrize("name", ["dbtc", "dbt_jobs_as_code"])
-def test_the_lock_of_a_client_names_no_registry_and_has_hashes(name: str) -> None:
+def test_client_lock_names_no_registry_and_hashes_every_package(name: str) -> None:
     lock = (HERE / f"{name}.lock").read_text()
-    assert "://" not in lock
-    pins = re.findall(r"^[a-z0-9-]+==\S+ (?:; [^\\]+ )?\\\n +--hash=sha256:", lock, re.MULTILINE)
-    assert len(pins) == len(re.findall(r"^\S+==", lock, re.MULTILINE)) > 10
-    wanted = re.findall(r"^\S+==\S+", (HERE / f"{name}.in").read_text(), re.MULTILINE)
-    assert len(wanted) == 1
-    assert re.search(rf"^{wanted[0]} ", lock, re.MULTILINE)
+    check_hashes(lock)
+    assert len(pins(lock)) > 10
+    required = pins((HERE / f"{name}.in").read_text())
+    assert len(required) == 1
+    assert required.items() <= pins(lock).items()
 
 
 @pytest.mark.end_to_end
@@ -170,23 +164,23 @@ def test_dbtc_finds_accounts_projects_environments_and_jobs(dbtc: Dbtc) -> None:
     assert ids(dbtc.data("list_environments_by_account", 1)) == [1, 2]
     assert dbtc.data("get_environment", 1, 1, 2)["name"] == "2"
     assert ids(dbtc.data("list_jobs", 1, order_by="-id", limit=2, offset=1)) == [3, 2]
-    assert ids(dbtc.data("list_jobs", 1, environment_id=2, project_id=[1, 7])) == [ELSEWHERE]
-    job = dbtc.data("get_job", 1, ELSEWHERE, include_related=["environment", "project"])
+    assert ids(dbtc.data("list_jobs", 1, environment_id=2, project_id=[1, 7])) == [OTHER_ENVIRONMENT]
+    job = dbtc.data("get_job", 1, OTHER_ENVIRONMENT, include_related=["environment", "project"])
     assert (job["environment"]["name"], job["project"]["name"]) == ("2", "Tiny")
 
 
 @pytest.mark.end_to_end
-def test_dbtc_reads_refusals(cloud: RunningCloud, dbtc: Dbtc) -> None:
+def test_dbtc_reads_errors(cloud: RunningCloud, dbtc: Dbtc) -> None:
     assert dbtc("get_job", 1, 99)["status"]["code"] == 404
     assert dbtc("get_account", 2)["status"]["code"] == 403
-    # dbtc does not poll what was not triggered.
-    refused = dbtc("trigger_job", 1, QUICK, {})
-    assert (refused["status"]["code"], set(refused["data"])) == (400, {"cause"})
+    # dbtc does not poll after a failed trigger.
+    rejected = dbtc("trigger_job", 1, QUICK, {})
+    assert (rejected["status"]["code"], set(rejected["data"])) == (400, {"cause"})
     assert cloud.get("runs/") == []
 
 
 @pytest.mark.end_to_end
-def test_dbtc_creates_changes_and_deletes_a_job(cloud: RunningCloud, dbtc: Dbtc) -> None:
+def test_dbtc_creates_updates_and_deletes_a_job(cloud: RunningCloud, dbtc: Dbtc) -> None:
     payload = {
         "id": None,
         "account_id": 1,
@@ -202,15 +196,15 @@ def test_dbtc_creates_changes_and_deletes_a_job(cloud: RunningCloud, dbtc: Dbtc)
     }
     job = dbtc.data("create_job", 1, payload)
     assert (job["name"], job["settings"]["threads"], job["triggers"]["schedule"]) == ("Nightly", 2, True)
-    # As it was read, with all fields that only dbt Cloud sets.
+    # Send the job as it was read, including read-only fields.
     changed = dbtc.data("update_job", 1, job["id"], job | {"name": "Weekly"})
     assert (changed["name"], changed["schedule"]) == ("Weekly", job["schedule"])
     assert cloud.get(f"jobs/{job['id']}/")["name"] == "Weekly"
-    refused = dbtc("update_job", 1, job["id"], {"name": "without an id"})
-    assert (refused["status"]["code"], set(refused["data"])) == (400, {"id"})
+    rejected = dbtc("update_job", 1, job["id"], {"name": "without an id"})
+    assert (rejected["status"]["code"], set(rejected["data"])) == (400, {"id"})
     assert dbtc.data("delete_job", 1, job["id"])["state"] == 2
     assert dbtc("get_job", 1, job["id"])["status"]["code"] == 404
-    assert ids(dbtc.data("list_jobs", 1)) == [QUICK, SLOW, FAILING, ELSEWHERE]
+    assert ids(dbtc.data("list_jobs", 1)) == [QUICK, SLOW, FAILING, OTHER_ENVIRONMENT]
     assert ids(dbtc.data("list_jobs", 1, state=2)) == [job["id"]]
 
 
@@ -249,7 +243,7 @@ def test_dbtc_runs_a_job_and_reads_its_artifacts(dbtc: Dbtc) -> None:
     assert "Completed successfully" in run["run_steps"][-1]["debug_logs"]
 
     assert {"manifest.json", "run_results.json"} <= set(dbtc.data("list_run_artifacts", 1, run["id"]))
-    # They stand alone, without an envelope around them.
+    # Artifacts have no envelope.
     results = dbtc("get_run_artifact", 1, run["id"], "run_results.json", step=4)
     assert results["metadata"]["env"]["DBT_CLOUD_RUN_ID"] == f"{run['id']}"
     compiled = dbtc("get_run_artifact", 1, run["id"], "compiled/tiny/models/one.sql")
@@ -269,19 +263,19 @@ def test_dbtc_cancels_a_run(cloud: RunningCloud, dbtc: Dbtc) -> None:
 
 
 @pytest.mark.end_to_end
-def test_dbtc_goes_on_from_where_a_job_failed(cloud: RunningCloud, dbtc: Dbtc) -> None:
+def test_dbtc_retries_a_job_from_the_point_of_failure(cloud: RunningCloud, dbtc: Dbtc) -> None:
     failed = dbtc.data("trigger_job", 1, FAILING, {"cause": "dbtc"}, poll_interval=0.2)
     assert (failed["status"], failed["can_retry"]) == (RunStatus.ERROR, True)
     again = dbtc.data("trigger_job_from_failure", 1, FAILING, poll_interval=0.2)
     assert (again["status"], again["retrying_run_id"]) == (RunStatus.ERROR, failed["id"])
     assert cloud.wait(again["id"])["run_steps"][-1]["name"] == "Invoke dbt with `dbt retry`"
-    # Where nothing failed, the job runs from its beginning.
+    # Without a failed run, it triggers a new run.
     new = dbtc.data("trigger_job_from_failure", 1, SLOW, should_poll=False)
     assert (new["job_id"], new["retrying_run_id"]) == (SLOW, None)
     assert new["trigger"]["cause_category"] == "rerun"
 
 
-def of_pull_request(number: int) -> dict[str, Any]:
+def pull_request_payload(number: int) -> dict[str, Any]:
     schema = f"pr_{number}"
     return {
         "cause": "CI",
@@ -294,10 +288,10 @@ def of_pull_request(number: int) -> dict[str, Any]:
 @pytest.mark.end_to_end
 def test_dbtc_clones_a_busy_ci_job_for_another_pull_request(cloud: RunningCloud, dbtc: Dbtc) -> None:
     busy = cloud.add_run(RunStatus.RUNNING, QUICK)
-    run = dbtc.data("trigger_autoscaling_ci_job", 1, QUICK, of_pull_request(2), poll_interval=0.2)
+    run = dbtc.data("trigger_autoscaling_ci_job", 1, QUICK, pull_request_payload(2), poll_interval=0.2)
     assert run["status"] == RunStatus.SUCCESS
-    assert run["job_definition_id"] not in (QUICK, SLOW, FAILING, ELSEWHERE)
-    # The clone is deleted, its run stays.
+    assert run["job_definition_id"] not in (QUICK, SLOW, FAILING, OTHER_ENVIRONMENT)
+    # The clone is deleted, its run is kept.
     assert dbtc("get_job", 1, run["job_definition_id"])["status"]["code"] == 404
     (clone,) = dbtc.data("list_jobs", 1, state=2)
     assert clone["name"].startswith("one [CLONED ")
@@ -306,9 +300,9 @@ def test_dbtc_clones_a_busy_ci_job_for_another_pull_request(cloud: RunningCloud,
 
 
 @pytest.mark.end_to_end
-def test_dbtc_starts_anew_when_a_pull_request_has_a_new_commit(cloud: RunningCloud, dbtc: Dbtc) -> None:
-    first = dbtc.data("trigger_autoscaling_ci_job", 1, SLOW, of_pull_request(1))
-    second = dbtc.data("trigger_autoscaling_ci_job", 1, SLOW, of_pull_request(1) | {"git_sha": "new"})
+def test_dbtc_replaces_the_run_of_an_outdated_commit(cloud: RunningCloud, dbtc: Dbtc) -> None:
+    first = dbtc.data("trigger_autoscaling_ci_job", 1, SLOW, pull_request_payload(1))
+    second = dbtc.data("trigger_autoscaling_ci_job", 1, SLOW, pull_request_payload(1) | {"git_sha": "new"})
     assert cloud.wait(first["id"])["status"] == RunStatus.CANCELLED
     assert (second["job_definition_id"], second["git_sha"]) == (SLOW, "new")
     assert ids(dbtc.data("list_jobs", 1, state=2)) == []
@@ -316,7 +310,7 @@ def test_dbtc_starts_anew_when_a_pull_request_has_a_new_commit(cloud: RunningClo
 
 
 @pytest.mark.end_to_end
-def test_dbtc_keeps_environment_variables_of_a_job(cloud: RunningCloud, dbtc: Dbtc) -> None:
+def test_dbtc_manages_environment_variables_of_a_job(cloud: RunningCloud, dbtc: Dbtc) -> None:
     def of_job() -> Any:
         return dbtc.data("list_environment_variables", 1, 1, resource_type="job", job_id=QUICK)
 
@@ -343,7 +337,7 @@ def test_dbtc_keeps_environment_variables_of_a_job(cloud: RunningCloud, dbtc: Db
 
 
 @pytest.mark.end_to_end
-def test_the_command_line_of_dbtc_runs_a_job(cloud: RunningCloud, tmp_path: Path) -> None:
+def test_dbtc_command_line_runs_a_job(cloud: RunningCloud, tmp_path: Path) -> None:
     dbtc = Client(cloud, tmp_path, "dbtc", "dbtc")
     payload = json.dumps({"cause": "typed"})
     done = dbtc.run("jobs", "trigger", "--job-id", f"{QUICK}", "--payload", payload, "--poll-interval", "1")
@@ -358,8 +352,8 @@ def test_the_command_line_of_dbtc_runs_a_job(cloud: RunningCloud, tmp_path: Path
 
 
 def jobs_file(jobs_as_code: Client, **jobs: dict[str, Any]) -> str:
-    """Write the jobs, each different from a usual one in what is given; return the file's name."""
-    usual = {
+    """Write jobs that differ from default values as given; return the name of the file."""
+    defaults = {
         "account_id": 1,
         "project_id": 1,
         "environment_id": 1,
@@ -378,36 +372,36 @@ def jobs_file(jobs_as_code: Client, **jobs: dict[str, Any]) -> str:
         },
         "description": "Runs at night.",
     }
-    content = {"jobs": {identifier: usual | changes for identifier, changes in jobs.items()}}
+    content = {"jobs": {identifier: defaults | changes for identifier, changes in jobs.items()}}
     (jobs_as_code.directory / "jobs.yml").write_text(yaml.safe_dump(content))
     return "jobs.yml"
 
 
 def changes(done: subprocess.CompletedProcess[str]) -> list[tuple[str, str]]:
-    """Return what a plan, or a sync, in JSON wants to change: the action and the job or variable."""
+    """Return the changes in the JSON output of plan or sync: action, and job or variable."""
     found = json.loads(done.stdout)
     every = found["job_changes"] + found["env_var_overwrite_changes"]
-    return sorted((one["action"], one["identifier"]) for one in every)
+    return sorted((change["action"], change["identifier"]) for change in every)
 
 
 def names(cloud: RunningCloud) -> list[str]:
     return [job["name"] for job in cloud.get("jobs/")]
 
 
-OF_ENVIRONMENT = ("--project-id", "1", "--environment-id", "1", "--json")
+ENVIRONMENT_OPTIONS = ("--project-id", "1", "--environment-id", "1", "--json")
 
 
 @pytest.mark.end_to_end
-def test_jobs_as_code_creates_changes_and_deletes_jobs(cloud: RunningCloud, jobs_as_code: Client) -> None:
+def test_jobs_as_code_creates_updates_and_deletes_jobs(cloud: RunningCloud, jobs_as_code: Client) -> None:
     declared = names(cloud)
     file = jobs_file(jobs_as_code, nightly={}, weekly={"name": "Weekly", "deferring_environment_id": 1})
     created = [("CREATE", "nightly"), ("CREATE", "weekly")]
-    assert changes(jobs_as_code.run("plan", file, *OF_ENVIRONMENT)) == created
+    assert changes(jobs_as_code.run("plan", file, *ENVIRONMENT_OPTIONS)) == created
     assert names(cloud) == declared
-    assert changes(jobs_as_code.run("sync", file, *OF_ENVIRONMENT)) == created
+    assert changes(jobs_as_code.run("sync", file, *ENVIRONMENT_OPTIONS)) == created
     assert set(names(cloud)) - set(declared) == {"Nightly [[nightly]]", "Weekly [[weekly]]"}
-    # All that was sent comes back as it was sent.
-    assert changes(jobs_as_code.run("plan", file, *OF_ENVIRONMENT)) == []
+    # The API returns all fields as they were sent.
+    assert changes(jobs_as_code.run("plan", file, *ENVIRONMENT_OPTIONS)) == []
 
     file = jobs_file(
         jobs_as_code,
@@ -422,13 +416,13 @@ def test_jobs_as_code_creates_changes_and_deletes_jobs(cloud: RunningCloud, jobs
         },
     )
     changed = [("DELETE", "weekly"), ("UPDATE", "nightly")]
-    assert changes(jobs_as_code.run("sync", file, *OF_ENVIRONMENT)) == changed
+    assert changes(jobs_as_code.run("sync", file, *ENVIRONMENT_OPTIONS)) == changed
     assert set(names(cloud)) - set(declared) == {"Every night [[nightly]]"}
-    assert changes(jobs_as_code.run("plan", file, *OF_ENVIRONMENT)) == []
+    assert changes(jobs_as_code.run("plan", file, *ENVIRONMENT_OPTIONS)) == []
 
 
 @pytest.mark.end_to_end
-def test_jobs_as_code_keeps_environment_variables(cloud: RunningCloud, jobs_as_code: Client) -> None:
+def test_jobs_as_code_manages_environment_variables(cloud: RunningCloud, jobs_as_code: Client) -> None:
     def variables() -> dict[str, str]:
         (job_id,) = [job["id"] for job in cloud.get("jobs/", name__icontains="nightly")]
         path = f"{cloud.url}/api/v3/accounts/1/projects/1/environment-variables/job/"
@@ -437,13 +431,13 @@ def test_jobs_as_code_keeps_environment_variables(cloud: RunningCloud, jobs_as_c
 
     file = jobs_file(jobs_as_code, nightly={"custom_environment_variables": [{"DBT_A": "1"}, {"DBT_B": "2"}]})
     made = [("CREATE", "nightly"), ("CREATE", "nightly:DBT_A"), ("CREATE", "nightly:DBT_B")]
-    assert changes(jobs_as_code.run("sync", file, *OF_ENVIRONMENT)) == made
+    assert changes(jobs_as_code.run("sync", file, *ENVIRONMENT_OPTIONS)) == made
     assert variables() == {"DBT_A": "1", "DBT_B": "2"}
-    assert changes(jobs_as_code.run("plan", file, *OF_ENVIRONMENT)) == []
+    assert changes(jobs_as_code.run("plan", file, *ENVIRONMENT_OPTIONS)) == []
 
     file = jobs_file(jobs_as_code, nightly={"custom_environment_variables": [{"DBT_A": "new"}]})
     changed = [("DELETE", "nightly:DBT_B"), ("UPDATE", "nightly:DBT_A")]
-    assert changes(jobs_as_code.run("sync", file, *OF_ENVIRONMENT)) == changed
+    assert changes(jobs_as_code.run("sync", file, *ENVIRONMENT_OPTIONS)) == changed
     assert variables() == {"DBT_A": "new"}
     imported = yaml.safe_load(jobs_as_code.run("import-jobs", "--account-id", "1", "--managed-only").stdout)
     assert imported["jobs"]["nightly"]["custom_environment_variables"] == [{"DBT_A": "new"}]
@@ -464,7 +458,7 @@ def test_jobs_as_code_imports_links_and_unlinks_the_declared_jobs(
     assert names(cloud) == [
         f"{job['name']} [[{identifier}]]" for job, identifier in zip(before, jobs, strict=True)
     ]
-    # What was imported is what is there.
+    # The imported file matches the API.
     assert changes(jobs_as_code.run("plan", "jobs.yml", "--json")) == []
     jobs_as_code.run("unlink", "--account-id", "1", "--identifier", next(iter(jobs)))
     assert names(cloud)[0] == before[0]["name"]
@@ -500,7 +494,7 @@ def test_jobs_as_code_updates_and_deactivates_jobs_that_are_not_linked(
         ({"deferring_environment_id": 7}, "The following deferral environment IDs are not valid: {7}"),
     ],
 )
-def test_jobs_as_code_validates_what_jobs_refer_to(
+def test_jobs_as_code_validates_references_of_jobs(
     jobs_as_code: Client, change: dict[str, Any], complaint: str
 ) -> None:
     file = jobs_file(jobs_as_code, nightly=change)
@@ -509,7 +503,7 @@ def test_jobs_as_code_validates_what_jobs_refer_to(
 
 
 @pytest.mark.end_to_end
-def test_jobs_as_code_says_what_the_cloud_refuses(cloud: RunningCloud, jobs_as_code: Client) -> None:
+def test_jobs_as_code_reports_errors_of_the_api(cloud: RunningCloud, jobs_as_code: Client) -> None:
     before = names(cloud)
     file = jobs_file(jobs_as_code, nightly={"environment_id": 7})
     done = jobs_as_code.run("sync", file, "--json", code=1)

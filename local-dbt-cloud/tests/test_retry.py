@@ -1,34 +1,32 @@
-"""Retry and rerun: when they are refused, and what really runs again."""
+"""Retry and rerun: when they are rejected, and which steps run again."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local_dbt_cloud.database import RunStatus, RunStep, now
+from local_dbt_cloud.database import utc_now
+from local_dbt_cloud.run_status import RunStatus
 from local_dbt_cloud.trigger_request import TriggerRequest
-from running_cloud import RunningCloud, running_cloud
+from running_cloud import RunningCloud
 from tiny_account import FAILING, QUICK
 
 
 def add_failed_run(cloud: RunningCloud, command: str, results: bool = True, **fields: Any) -> int:
-    """Store a run that failed at its second step, before a last one."""
+    """Store a run that failed at its second of three dbt steps."""
     steps = [["dbt deps"], [command], ["dbt test"]]
-    run_id = cloud.add_run(RunStatus.ERROR, dbt_steps=steps, started_at=now(), finished_at=now(), **fields)
-    artifacts = cloud.service.data.artifacts(run_id, 4)
-    artifacts.mkdir(parents=True)
-    if results:
-        (artifacts / "run_results.json").write_text("{}")
+    run_id = cloud.add_run(
+        RunStatus.ERROR, dbt_steps=steps, started_at=utc_now(), finished_at=utc_now(), **fields
+    )
     names = ["Clone git repository", "Create profile from connection DuckDB", "dbt deps", command]
-    with cloud.service.sessions.begin() as session:
-        for index, name in enumerate(names, start=1):
-            session.add(RunStep(run_id=run_id, index=index, name=name, status=RunStatus.ERROR))
+    for index, name in enumerate(names, start=1):
+        has_results = results and index == len(names)
+        cloud.add_step(run_id, index, name, artifacts={"run_results.json": "{}"} if has_results else {})
     return run_id
 
 
-def refusal(cloud: RunningCloud, run_id: int) -> str:
-    """Return why a run cannot be retried, which all who ask must hear alike."""
+def rejection_reason(cloud: RunningCloud, run_id: int) -> str:
+    """Return why a run cannot be retried, after checking that all endpoints agree."""
     run = cloud.get(f"runs/{run_id}/")
     for method in ("GET", "POST"):
         answer = cloud.client.request(method, f"runs/{run_id}/retry/")
@@ -40,48 +38,54 @@ def refusal(cloud: RunningCloud, run_id: int) -> str:
 
 @pytest.mark.parametrize("status", [RunStatus.SUCCESS, RunStatus.CANCELLED, RunStatus.QUEUED])
 def test_only_a_failed_run_can_be_retried(cloud: RunningCloud, status: RunStatus) -> None:
-    assert refusal(cloud, cloud.add_run(status)) == "RETRY_NOT_FAILED_RUN"
+    assert rejection_reason(cloud, cloud.add_run(status)) == "RETRY_NOT_FAILED_RUN"
 
 
-def test_only_the_jobs_latest_run_can_be_retried(cloud: RunningCloud) -> None:
+def test_only_the_latest_run_of_a_job_can_be_retried(cloud: RunningCloud) -> None:
     earlier = add_failed_run(cloud, "dbt build")
     add_failed_run(cloud, "dbt build", job_id=102)
     assert cloud.get(f"runs/{earlier}/")["can_retry"] is True
     cloud.add_run()
-    assert refusal(cloud, earlier) == "RETRY_NOT_LATEST_RUN"
+    assert rejection_reason(cloud, earlier) == "RETRY_NOT_LATEST_RUN"
 
 
 @pytest.mark.parametrize("version", ["1.5.2", "1.5.0-latest", "0.21.1"])
-def test_a_run_of_a_dbt_without_retry_cannot_be_retried(cloud: RunningCloud, version: str) -> None:
+def test_run_of_a_dbt_version_without_retry_cannot_be_retried(cloud: RunningCloud, version: str) -> None:
     assert (
-        refusal(cloud, add_failed_run(cloud, "dbt build", dbt_version=version)) == "RETRY_UNSUPPORTED_VERSION"
+        rejection_reason(cloud, add_failed_run(cloud, "dbt build", dbt_version=version))
+        == "RETRY_UNSUPPORTED_VERSION"
     )
 
 
 @pytest.mark.parametrize("command", ["dbt source freshness", "dbt list", "dbt --quiet parse", "dbt deps"])
-def test_a_command_that_dbt_cannot_retry_cannot_be_retried(cloud: RunningCloud, command: str) -> None:
-    assert refusal(cloud, add_failed_run(cloud, command)) == "RETRY_UNSUPPORTED_CMD"
+def test_unsupported_command_cannot_be_retried(cloud: RunningCloud, command: str) -> None:
+    assert rejection_reason(cloud, add_failed_run(cloud, command)) == "RETRY_UNSUPPORTED_CMD"
 
 
-def test_a_run_that_never_called_dbt_cannot_be_retried(cloud: RunningCloud) -> None:
-    assert refusal(cloud, cloud.add_run(RunStatus.ERROR)) == "RETRY_UNSUPPORTED_CMD"
+def test_run_without_dbt_steps_cannot_be_retried(cloud: RunningCloud) -> None:
+    assert rejection_reason(cloud, cloud.add_run(RunStatus.ERROR)) == "RETRY_UNSUPPORTED_CMD"
 
 
-def test_a_run_of_a_deleted_job_cannot_be_retried(cloud: RunningCloud) -> None:
+def test_run_of_a_deleted_job_cannot_be_retried(cloud: RunningCloud) -> None:
     run_id = add_failed_run(cloud, "dbt build")
     assert cloud.client.delete("jobs/101/").status_code == 200
-    assert refusal(cloud, run_id) == "RETRY_UNSUPPORTED_CMD"
+    assert rejection_reason(cloud, run_id) == "RETRY_UNSUPPORTED_CMD"
 
 
-def test_a_run_in_an_environment_that_its_job_has_left_cannot_be_retried(cloud: RunningCloud) -> None:
-    assert refusal(cloud, add_failed_run(cloud, "dbt build", environment_id=2)) == "RETRY_UNSUPPORTED_CMD"
+def test_run_of_a_moved_job_cannot_be_retried(cloud: RunningCloud) -> None:
+    assert (
+        rejection_reason(cloud, add_failed_run(cloud, "dbt build", environment_id=2))
+        == "RETRY_UNSUPPORTED_CMD"
+    )
 
 
-def test_a_step_without_results_cannot_be_retried(cloud: RunningCloud) -> None:
-    assert refusal(cloud, add_failed_run(cloud, "dbt build", results=False)) == "RETRY_NO_RUN_RESULTS"
+def test_step_without_run_results_cannot_be_retried(cloud: RunningCloud) -> None:
+    assert (
+        rejection_reason(cloud, add_failed_run(cloud, "dbt build", results=False)) == "RETRY_NO_RUN_RESULTS"
+    )
 
 
-def test_a_run_that_can_be_retried_says_so_and_where_it_failed(cloud: RunningCloud) -> None:
+def test_retryable_run_reports_its_failed_step(cloud: RunningCloud) -> None:
     run_id = add_failed_run(cloud, "dbt docs generate --no-compile", dbt_version="1.6.0")
     run = cloud.get(f"runs/{run_id}/")
     assert (run["can_retry"], run["retry_not_supported_reason"]) == (True, None)
@@ -91,7 +95,7 @@ def test_a_run_that_can_be_retried_says_so_and_where_it_failed(cloud: RunningClo
     }
 
 
-def test_a_retry_keeps_what_the_failed_run_was_asked_to_do(cloud: RunningCloud) -> None:
+def test_retry_keeps_the_overrides_of_the_failed_run(cloud: RunningCloud) -> None:
     trigger = TriggerRequest(cause="first", schema_override="elsewhere", threads_override=3)
     run_id = add_failed_run(cloud, "dbt build", trigger=trigger.model_dump())
     retry = cloud.post(f"runs/{run_id}/retry/")
@@ -103,17 +107,11 @@ def test_a_retry_keeps_what_the_failed_run_was_asked_to_do(cloud: RunningCloud) 
     cloud.cancel(retry["id"])
 
 
-def test_a_rerun_of_a_job_that_never_ran_is_a_new_run(cloud: RunningCloud) -> None:
+def test_rerun_of_a_job_without_runs_is_a_new_run(cloud: RunningCloud) -> None:
     run = cloud.post("jobs/101/rerun/")
     assert (run["retrying_run_id"], run["trigger"]["cause_category"]) == (None, "rerun")
     cloud.cancel(run["id"])
     assert cloud.client.post("jobs/7/rerun/").status_code == 404
-
-
-@pytest.fixture
-def tiny_cloud(tmp_path: Path, tiny_account: Path) -> Iterator[RunningCloud]:
-    with running_cloud(tmp_path / "data", tiny_account) as cloud:
-        yield cloud
 
 
 def results(cloud: RunningCloud, run_id: int, step: int) -> dict[str, str]:
@@ -127,9 +125,7 @@ def commands(run: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.end_to_end
-def test_a_retry_goes_on_from_the_point_of_failure_until_it_succeeds(
-    tiny_cloud: RunningCloud, tmp_path: Path
-) -> None:
+def test_retries_run_only_failed_and_skipped_steps(tiny_cloud: RunningCloud, tmp_path: Path) -> None:
     steps = ["dbt run --select one broken", "dbt run --select one"]
     failed = tiny_cloud.wait(tiny_cloud.trigger(FAILING, steps_override=steps, schema_override="other")["id"])
     assert results(tiny_cloud, failed["id"], 4) == {"one": "success", "broken": "error"}
@@ -138,19 +134,19 @@ def test_a_retry_goes_on_from_the_point_of_failure_until_it_succeeds(
         "skipped_steps": steps[1:],
     }
 
-    # It runs only what failed, and fails again.
+    # The retry runs only the failed model, and fails again.
     again = tiny_cloud.wait(tiny_cloud.post(f"runs/{failed['id']}/retry/")["id"])
     assert again["status_humanized"] == "Error"
     assert results(tiny_cloud, again["id"], 4) == {"broken": "error"}
 
-    # A retry of the retry: the model is mended, and the step that was never reached runs too.
+    # A retry of the retry, with a fixed model, also runs the skipped step.
     (tmp_path / "tiny" / "models" / "broken.sql").write_text("select 1 as n")
-    mended = tiny_cloud.wait(tiny_cloud.post(f"jobs/{FAILING}/rerun/")["id"])
-    assert mended["status_humanized"] == "Success"
-    assert mended["retrying_run_id"] == again["id"]
-    assert commands(mended) == ["dbt deps", "dbt retry", "dbt run --select one"]
-    assert results(tiny_cloud, mended["id"], 4) == {"broken": "success"}
-    log = mended["run_steps"][3]["logs"]
+    fixed = tiny_cloud.wait(tiny_cloud.post(f"jobs/{FAILING}/rerun/")["id"])
+    assert fixed["status_humanized"] == "Success"
+    assert fixed["retrying_run_id"] == again["id"]
+    assert commands(fixed) == ["dbt deps", "dbt retry", "dbt run --select one"]
+    assert results(tiny_cloud, fixed["id"], 4) == {"broken": "success"}
+    log = fixed["run_steps"][3]["logs"]
     assert "other.broken" in log
 
     # After a success a rerun is a new run of the whole job.
@@ -160,7 +156,7 @@ def test_a_retry_goes_on_from_the_point_of_failure_until_it_succeeds(
 
 
 @pytest.mark.end_to_end
-def test_a_rerun_after_a_failure_that_cannot_be_retried_is_a_new_run(tiny_cloud: RunningCloud) -> None:
+def test_rerun_after_an_unsupported_failure_is_a_new_run(tiny_cloud: RunningCloud) -> None:
     failed = tiny_cloud.wait(
         tiny_cloud.trigger(QUICK, steps_override=["dbt run --select one --nonsense"])["id"]
     )

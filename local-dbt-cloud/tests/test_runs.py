@@ -1,7 +1,6 @@
-"""Runs that are carried out: real dbt, the queue, the ways in which a run can end."""
+"""Runs executed by dbt: steps, overrides, the queue, cancellation, timeouts, restarts."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,16 @@ import httpx
 import psutil
 import pytest
 
-from local_dbt_cloud.database import RunStatus
+from local_dbt_cloud.run_status import RunStatus
 from running_cloud import RunningCloud, running_cloud
-from tiny_account import ELSEWHERE, FAILING, QUICK, SLOW
+from tiny_account import FAILING, OTHER_ENVIRONMENT, QUICK, SLOW
 
 pytestmark = pytest.mark.end_to_end
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, tiny_account: Path) -> Iterator[RunningCloud]:
-    with running_cloud(tmp_path / "data", tiny_account) as cloud:
-        yield cloud
+def cloud(tiny_cloud: RunningCloud) -> RunningCloud:
+    return tiny_cloud
 
 
 def rows(cloud: RunningCloud, query: str, database: str = "1.duckdb") -> list[Any]:
@@ -28,8 +26,8 @@ def rows(cloud: RunningCloud, query: str, database: str = "1.duckdb") -> list[An
         return connection.execute(query).fetchall()
 
 
-def invokes_dbt(run: dict[str, Any]) -> bool:
-    """Whether the run's own step, after "dbt deps", has dbt at work."""
+def is_building(run: dict[str, Any]) -> bool:
+    """Return whether dbt has started to build models."""
     return bool(run["run_steps"]) and "Concurrency" in run["run_steps"][-1]["logs"]
 
 
@@ -41,7 +39,7 @@ def dbt_processes(directory: Path) -> list[int]:
     return found
 
 
-def test_a_run_goes_from_queued_to_success_through_the_steps_of_dbt_cloud(cloud: RunningCloud) -> None:
+def test_run_succeeds_with_the_steps_of_dbt_cloud(cloud: RunningCloud) -> None:
     triggered = cloud.trigger(QUICK)
     assert triggered["status_humanized"] == "Queued"
     assert triggered["trigger"]["cause"] == "Triggered by a test"
@@ -57,7 +55,7 @@ def test_a_run_goes_from_queued_to_success_through_the_steps_of_dbt_cloud(cloud:
     assert "Completed successfully" in run["run_steps"][3]["logs"]
     assert "Command `dbt run` succeeded" in run["run_steps"][3]["debug_logs"]
     assert run["created_at"] < run["dequeued_at"] < run["started_at"] < run["finished_at"]
-    # dbt knows its run; it does not know our token, which it could print.
+    # dbt sees the ID of its run, but not the API token, which it could print.
     assert rows(cloud, "select run_id, token from main.one") == [(str(run["id"]), "no token")]
 
     artifacts = cloud.get(f"runs/{run['id']}/artifacts/")
@@ -73,7 +71,7 @@ def test_a_run_goes_from_queued_to_success_through_the_steps_of_dbt_cloud(cloud:
     assert not (cloud.service.data.run(run["id"]) / "project").exists()
 
 
-def test_overrides_hold_for_their_run(cloud: RunningCloud) -> None:
+def test_overrides_apply_to_their_run(cloud: RunningCloud) -> None:
     run = cloud.wait(
         cloud.trigger(
             FAILING,
@@ -97,7 +95,7 @@ def test_overrides_hold_for_their_run(cloud: RunningCloud) -> None:
     assert "catalog.json" not in cloud.get(f"runs/{run['id']}/artifacts/", step=5)
 
 
-def test_a_failed_step_ends_the_run_in_error_and_keeps_its_artifacts(cloud: RunningCloud) -> None:
+def test_failed_step_fails_the_run_and_keeps_artifacts(cloud: RunningCloud) -> None:
     steps = ["dbt run --select broken", "dbt run --select one"]
     run = cloud.wait(cloud.trigger(FAILING, steps_override=steps)["id"])
     assert run["status_humanized"] == "Error"
@@ -113,20 +111,21 @@ def test_a_failed_step_ends_the_run_in_error_and_keeps_its_artifacts(cloud: Runn
     assert [result["status"] for result in results["results"]] == ["error"]
 
 
-def test_the_queue_the_slots_and_cancel(cloud: RunningCloud) -> None:
+def test_queue_respects_jobs_and_run_slots_and_cancel_frees_them(cloud: RunningCloud) -> None:
     first = cloud.trigger(SLOW)["id"]
     same_job = cloud.trigger(SLOW)["id"]
-    other_job = cloud.trigger(ELSEWHERE)["id"]
+    other_job = cloud.trigger(OTHER_ENVIRONMENT)["id"]
     no_slot = cloud.trigger(QUICK)["id"]
-    cloud.wait(first, until=invokes_dbt)
-    cloud.wait(other_job, until=invokes_dbt)
-    # A job runs once at a time, the account has two slots, and both are taken.
+    cloud.wait(first, until=is_building)
+    cloud.wait(other_job, until=is_building)
+    # Each job has at most one active run, and both run slots of the account are in use.
     assert cloud.get(f"runs/{same_job}/")["status_humanized"] == "Queued"
     assert cloud.get(f"runs/{same_job}/")["blocked_by"] == [first]
     assert cloud.get(f"runs/{no_slot}/")["status_humanized"] == "Queued"
     assert cloud.client.get(f"runs/{first}/artifacts/").status_code == 404
 
-    # Cancelling a queued run leaves the others alone; a running one stops its dbt before it answers.
+    # Canceling a queued run does not affect others. For a running one, the response comes after dbt has
+    # stopped.
     assert cloud.cancel(same_job)["status_humanized"] == "Cancelled"
     assert cloud.get(f"runs/{first}/")["status_humanized"] == "Running"
     assert dbt_processes(cloud.service.data.run(first))
@@ -143,14 +142,14 @@ def test_the_queue_the_slots_and_cancel(cloud: RunningCloud) -> None:
     cloud.cancel(other_job)
 
 
-def test_a_run_that_takes_too_long_is_ended(cloud: RunningCloud) -> None:
+def test_run_is_canceled_at_its_timeout(cloud: RunningCloud) -> None:
     run = cloud.wait(cloud.trigger(SLOW, timeout_seconds_override=1)["id"])
     assert run["status_humanized"] == "Cancelled"
     assert run["status_message"].startswith("This run timed out after running for ")
     assert not dbt_processes(cloud.service.data.run(run["id"]))
 
 
-def test_history_survives_a_restart_and_active_runs_end(tmp_path: Path, tiny_account: Path) -> None:
+def test_restart_keeps_history_and_cancels_active_runs(tmp_path: Path, tiny_account: Path) -> None:
     with running_cloud(tmp_path / "data", tiny_account) as cloud:
         done = cloud.wait(cloud.trigger(QUICK)["id"])
         running, queued = cloud.trigger(SLOW)["id"], cloud.trigger(SLOW)["id"]
@@ -167,7 +166,7 @@ def test_history_survives_a_restart_and_active_runs_end(tmp_path: Path, tiny_acc
         assert cloud.wait(cloud.trigger(QUICK)["id"])["status_humanized"] == "Success"
 
 
-def test_job_102_builds_the_jaffle_shop_but_for_one_model(tmp_path: Path) -> None:
+def test_demo_job_102_fails_at_one_model(tmp_path: Path) -> None:
     with running_cloud(tmp_path / "data") as cloud:
         run = cloud.wait(cloud.trigger(102)["id"])
         assert run["status_humanized"] == "Error"
@@ -184,9 +183,9 @@ def test_job_102_builds_the_jaffle_shop_but_for_one_model(tmp_path: Path) -> Non
         assert orders > 1000
 
 
-def test_the_page_of_a_run_shows_its_log_while_it_goes_on(cloud: RunningCloud) -> None:
+def test_page_of_an_active_run_shows_its_log(cloud: RunningCloud) -> None:
     run = cloud.trigger(SLOW)
-    cloud.wait(run["id"], until=invokes_dbt)
+    cloud.wait(run["id"], until=is_building)
     page = httpx.get(run["href"], trust_env=False).text
     assert "Concurrency" in page
     assert "data-refresh" in page
@@ -194,22 +193,22 @@ def test_the_page_of_a_run_shows_its_log_while_it_goes_on(cloud: RunningCloud) -
     assert "data-refresh" not in httpx.get(run["href"], trust_env=False).text
 
 
-def test_a_run_that_cannot_be_started_does_not_hold_up_the_queue(cloud: RunningCloud) -> None:
-    # Both are chosen at once: there are two slots.
+def test_run_that_fails_to_start_does_not_block_the_queue(cloud: RunningCloud) -> None:
+    # Both are dispatched together, because the account has two run slots.
     broken = cloud.add_run(RunStatus.QUEUED, job_id=FAILING, environment_id=99)
     run = cloud.wait(cloud.trigger(QUICK)["id"])
     assert run["status_humanized"] == "Success"
     lost = cloud.get(f"runs/{broken}/")
-    assert (lost["status_humanized"], "its log says why" in lost["status_message"]) == ("Error", True)
+    assert (lost["status_humanized"], "see its log" in lost["status_message"]) == ("Error", True)
 
 
-def test_the_data_directory_may_lie_in_the_project(tmp_path: Path, tiny_account: Path) -> None:
+def test_data_directory_can_be_inside_the_project(tmp_path: Path, tiny_account: Path) -> None:
     with running_cloud(tmp_path / "tiny" / ".local_dbt_cloud", tiny_account) as cloud:
         for _ in range(2):
             assert cloud.wait(cloud.trigger(QUICK)["id"])["status_humanized"] == "Success"
 
 
-def test_a_cancellation_after_the_timeout_leaves_a_message(cloud: RunningCloud) -> None:
+def test_cancel_at_the_timeout_leaves_a_message(cloud: RunningCloud) -> None:
     run_id = cloud.trigger(SLOW, timeout_seconds_override=2)["id"]
     cloud.wait(run_id, until=lambda run: run["status"] == 3)
     time.sleep(1.9)
@@ -218,9 +217,9 @@ def test_a_cancellation_after_the_timeout_leaves_a_message(cloud: RunningCloud) 
     assert cloud.get(f"runs/{run_id}/")["status_message"]
 
 
-def test_a_project_without_a_profile_is_a_sentence(cloud: RunningCloud, tmp_path: Path) -> None:
+def test_project_without_a_profile_is_reported(cloud: RunningCloud, tmp_path: Path) -> None:
     (tmp_path / "tiny" / "dbt_project.yml").write_text("{name: tiny}")
     run = cloud.wait(cloud.trigger(QUICK)["id"])
     assert run["status_humanized"] == "Error"
-    assert "dbt_project.yml names no profile" in run["status_message"]
+    assert "dbt_project.yml has no profile" in run["status_message"]
     assert [step["status"] for step in run["run_steps"]] == [10, 20]

@@ -1,4 +1,4 @@
-"""The scheduler's corners, on an event loop of the test's own, where no dbt gets to start."""
+"""Races in the scheduler, on an event loop of the test and without dbt."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -7,55 +7,54 @@ from typing import Any
 
 import pytest
 
-from local_dbt_cloud.account import read_declaration
+from local_dbt_cloud.account import load_account_config
 from local_dbt_cloud.data_directory import DataDirectory
-from local_dbt_cloud.database import Run, RunStatus, open_store
-from local_dbt_cloud.job_store import declare_jobs
+from local_dbt_cloud.database import Run, open_database
+from local_dbt_cloud.job_store import sync_declared_jobs
+from local_dbt_cloud.run_status import RunStatus
 from local_dbt_cloud.scheduler import Scheduler
 from local_dbt_cloud.trigger_request import TriggerRequest
 from tiny_account import QUICK
 
-Corner = Callable[[Scheduler], Coroutine[Any, Any, int]]
+Race = Callable[[Scheduler], Coroutine[Any, Any, int]]
 
 
-async def cancelled_before_its_first_step(scheduler: Scheduler) -> int:
+async def cancel_before_first_step(scheduler: Scheduler) -> int:
     run_id = scheduler.trigger(QUICK, TriggerRequest(cause="a test"))
     scheduler._dispatch()
     await scheduler.cancel(run_id)
     return run_id
 
 
-async def triggered_while_it_stops(scheduler: Scheduler) -> int:
+async def trigger_while_stopping(scheduler: Scheduler) -> int:
     stopping = asyncio.create_task(scheduler.stop())
     await asyncio.sleep(0)
     run_id = scheduler.trigger(QUICK, TriggerRequest(cause="a test"))
     await stopping
     await asyncio.sleep(0)
-    scheduler._end_active_runs()
+    scheduler._cancel_active_runs()
     return run_id
 
 
-@pytest.mark.parametrize("corner", [cancelled_before_its_first_step, triggered_while_it_stops])
-def test_a_run_that_ends_before_it_begins_never_begins(
-    tmp_path: Path, tiny_account: Path, corner: Corner
-) -> None:
-    async def life() -> Run:
+@pytest.mark.parametrize("race", [cancel_before_first_step, trigger_while_stopping])
+def test_run_canceled_before_its_start_never_starts(tmp_path: Path, tiny_account: Path, race: Race) -> None:
+    async def run_race() -> Run:
         data = DataDirectory(tmp_path / "data")
         data.root.mkdir()
-        declaration = read_declaration(tiny_account)
-        sessions = open_store(data)
+        config = load_account_config(tiny_account)
+        sessions = open_database(data)
         with sessions.begin() as session:
-            declare_jobs(session, declaration)
-        scheduler = Scheduler(declaration, sessions, data)
-        run_id = await corner(scheduler)
-        # Whatever was left to do is done by now.
+            sync_declared_jobs(session, config)
+        scheduler = Scheduler(config, sessions, data)
+        run_id = await race(scheduler)
+        # Wait for pending callbacks.
         for _ in range(10):
             await asyncio.sleep(0.01)
         assert len(asyncio.all_tasks()) == 1
         with scheduler.sessions() as session:
             return session.get_one(Run, run_id)
 
-    run = asyncio.run(life())
+    run = asyncio.run(run_race())
     assert run.status == RunStatus.CANCELLED
     assert run.status_message
     assert run.started_at is None

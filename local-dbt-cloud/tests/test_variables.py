@@ -20,43 +20,43 @@ def set_variable(
     return cloud.post(url(cloud), body)
 
 
-def of_job(cloud: RunningCloud, job_id: int) -> dict[str, Any]:
+def job_variables(cloud: RunningCloud, job_id: int) -> dict[str, Any]:
     return cloud.get(url(cloud, "job/"), job_definition_id=job_id)
 
 
-def test_a_job_sees_the_values_of_each_scope(cloud: RunningCloud) -> None:
+def test_job_sees_the_values_of_all_scopes(cloud: RunningCloud) -> None:
     project = set_variable(cloud, "DBT_A", "of the project", "project")
     environment = set_variable(cloud, "DBT_A", "of the environment", "environment", environment_id=1)
     job = set_variable(cloud, "DBT_A", "of the job", job_definition_id=101)
-    assert of_job(cloud, 101) == {
+    assert job_variables(cloud, 101) == {
         "DBT_A": {
             "project": {"id": project["id"], "value": "of the project"},
             "environment": {"id": environment["id"], "value": "of the environment"},
             "job": {"id": job["id"], "value": "of the job"},
         }
     }
-    assert set(of_job(cloud, 102)["DBT_A"]) == {"project", "environment"}
+    assert set(job_variables(cloud, 102)["DBT_A"]) == {"project", "environment"}
     by_environment = cloud.get(url(cloud, "environment/"))
     assert by_environment["environments"] == ["project", "Production"]
-    assert {place: one["id"] for place, one in by_environment["variables"]["DBT_A"].items()} == {
+    assert {scope: value["id"] for scope, value in by_environment["variables"]["DBT_A"].items()} == {
         "project": project["id"],
         "Production": environment["id"],
     }
 
 
-def test_values_are_changed_and_removed(cloud: RunningCloud) -> None:
+def test_values_are_updated_and_deleted(cloud: RunningCloud) -> None:
     variable = set_variable(cloud, "DBT_A", "old", job_definition_id=101)
     body = {"name": "DBT_A", "type": "job", "job_definition_id": 101, "raw_value": "new"}
     assert cloud.post(url(cloud, f"{variable['id']}/"), body)["display_value"] == "new"
     answer = cloud.client.delete(url(cloud, f"{variable['id']}/"))
     assert (answer.status_code, answer.json()["data"]["state"]) == (200, 2)
-    assert of_job(cloud, 101) == {}
+    assert job_variables(cloud, 101) == {}
     assert cloud.client.delete(url(cloud, f"{variable['id']}/")).status_code == 404
 
 
-def test_a_secret_is_not_shown(cloud: RunningCloud) -> None:
+def test_secrets_are_masked(cloud: RunningCloud) -> None:
     made = set_variable(cloud, "DBT_ENV_SECRET_KEY", "hush", job_definition_id=101)
-    assert "hush" not in f"{made} {of_job(cloud, 101)}"
+    assert "hush" not in f"{made} {job_variables(cloud, 101)}"
 
 
 @pytest.mark.parametrize(
@@ -73,17 +73,15 @@ def test_a_secret_is_not_shown(cloud: RunningCloud) -> None:
         ({"type": "environment"}, "environment_id"),
     ],
 )
-def test_a_variable_that_makes_no_sense_is_refused(
-    cloud: RunningCloud, change: dict[str, Any], field: str
-) -> None:
+def test_invalid_variable_is_rejected(cloud: RunningCloud, change: dict[str, Any], field: str) -> None:
     body = {"name": "DBT_A", "type": "job", "job_definition_id": 101, "raw_value": "x"}
     answer = cloud.client.post(url(cloud), json=body | change)
     assert answer.status_code == 400
     assert set(answer.json()["data"]) == {field}
-    assert of_job(cloud, 101) == {}
+    assert job_variables(cloud, 101) == {}
 
 
-def test_a_project_or_job_that_is_not_there_has_no_variables(cloud: RunningCloud) -> None:
+def test_variables_of_a_missing_project_or_job_are_404(cloud: RunningCloud) -> None:
     body = {"name": "DBT_A", "type": "project", "raw_value": "x"}
     assert cloud.client.post(url(cloud, project=2), json=body).status_code == 404
     assert cloud.client.get(url(cloud, "job/?job_definition_id=7")).status_code == 404
@@ -91,7 +89,7 @@ def test_a_project_or_job_that_is_not_there_has_no_variables(cloud: RunningCloud
 
 
 @pytest.mark.end_to_end
-def test_dbt_sees_the_strongest_value(tmp_path: Path, tiny_account: Path) -> None:
+def test_dbt_sees_the_value_of_the_highest_precedence(tmp_path: Path, tiny_account: Path) -> None:
     model = tmp_path / "tiny" / "models" / "one.sql"
     with running_cloud(tmp_path / "data", tiny_account) as cloud:
         model.write_text("select '{{ env_var('DBT_A') }}' as a, '{{ env_var('DBT_B') }}' as b")

@@ -1,14 +1,14 @@
-"""An account whose dbt project is as small as can be."""
+"""An account with a dbt project of three models."""
 
 from pathlib import Path
 
 import yaml
 
-QUICK, SLOW, FAILING, ELSEWHERE = 1, 2, 3, 4
+QUICK, SLOW, FAILING, OTHER_ENVIRONMENT = 1, 2, 3, 4
 
 
 def write_tiny_account(tmp_path: Path) -> Path:
-    """An account file with a job that is quick, one that never ends, one that fails, one in another place."""
+    """Write an account file: a quick job, an endless one, a failing one, and one in another environment."""
     project = tmp_path / "tiny"
     (project / "models").mkdir(parents=True)
     (project / "dbt_project.yml").write_text(
@@ -24,7 +24,7 @@ def write_tiny_account(tmp_path: Path) -> Path:
         QUICK: ("one", 1),
         SLOW: ("endless", 1),
         FAILING: ("broken", 1),
-        ELSEWHERE: ("endless", 2),
+        OTHER_ENVIRONMENT: ("endless", 2),
     }
     account = {
         "account": {"id": 1, "name": "Tests", "run_slots": 2},

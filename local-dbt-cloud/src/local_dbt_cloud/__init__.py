@@ -1,1 +1,1 @@
-"""A dbt Cloud that runs on this machine: its API over TLS, a queue, real dbt, pages. Never deployed."""
+"""A dbt Cloud emulator for development and tests: API over TLS, run queue, real dbt, web pages."""

@@ -1,4 +1,4 @@
-"""Makes the certificate that the API serves, and the bundle with which clients trust it."""
+"""Create the TLS certificate of the API, and the CA bundle with which clients trust it."""
 
 import datetime
 import os
@@ -10,37 +10,38 @@ from cryptography import x509
 
 from local_dbt_cloud.data_directory import DataDirectory
 
-# The last one is the service's name under Docker.
+# The last one is the service name under Docker.
 HOST_NAMES = ("localhost", "127.0.0.1", "::1", "local-dbt-cloud")
 RENEW_BEFORE_EXPIRY = datetime.timedelta(days=30)
 
 
 def prepare_certificates(data: DataDirectory) -> None:
-    """Make a certificate authority and a server certificate on first start, and write the CA bundle.
+    """Create the certificates if they are missing or expire soon, and write the CA bundle.
 
-    The bundle holds the public authorities too, so that a real dbt Cloud is trusted with the same settings.
-    The authority's private key is thrown away: nobody can make another certificate that users' bundles trust.
+    The bundle also contains the public certificate authorities, so that a real dbt Cloud is trusted with the
+    same settings. The private key of our authority is never stored: nobody can issue another certificate that
+    users' bundles trust.
     """
-    authority = data.root / "ca.pem"
-    if not (authority.is_file() and _is_valid(data.server_certificate)):
-        ca = trustme.CA(organization_name="local dbt Cloud of an Airflow starter")
-        certificate = ca.issue_cert(*HOST_NAMES)
-        server = certificate.private_key_pem.bytes() + b"".join(
-            blob.bytes() for blob in certificate.cert_chain_pems
-        )
-        # The authority first: after a kill in between, the server's missing or old certificate is made anew.
-        _write(authority, ca.cert_pem.bytes())
-        _write(data.server_certificate, server, mode=0o600)
-    bundle = [authority.read_bytes(), Path(certifi.where()).read_bytes()]
-    # Companies often have an authority of their own, named by these variables.
+    if not (data.ca_certificate.is_file() and _is_valid(data.server_certificate)):
+        authority = trustme.CA(organization_name="local dbt Cloud of an Airflow starter")
+        certificate = authority.issue_cert(*HOST_NAMES)
+        chain = [certificate.private_key_pem, *certificate.cert_chain_pems]
+        # The authority first: if the process is killed in between, the next start renews the server
+        # certificate.
+        _write_atomically(data.ca_certificate, authority.cert_pem.bytes())
+        _write_atomically(data.server_certificate, b"".join(blob.bytes() for blob in chain), mode=0o600)
+    own_authority = data.ca_certificate.read_bytes()
+    bundle = [own_authority, Path(certifi.where()).read_bytes()]
+    # Companies name their private authority in these variables.
     for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
         path = Path(os.environ.get(variable, ""))
         if path.is_file() and not path.samefile(certifi.where()):
             content = path.read_bytes()
-            # A bundle of ours, this one or another data directory's, holds what was copied here before.
-            if authority.read_bytes() not in content and content not in bundle:
+            # A bundle that this function wrote earlier already contains everything; adding it would duplicate
+            # it.
+            if own_authority not in content and content not in bundle:
                 bundle.append(content)
-    _write(data.ca_bundle, b"\n".join(bundle))
+    _write_atomically(data.ca_bundle, b"\n".join(bundle))
 
 
 def _is_valid(path: Path) -> bool:
@@ -52,8 +53,8 @@ def _is_valid(path: Path) -> bool:
     return expiry - datetime.datetime.now(datetime.UTC) > RENEW_BEFORE_EXPIRY
 
 
-def _write(path: Path, content: bytes, mode: int = 0o644) -> None:
-    # Another process may read the file at any moment: it sees the old content or the new, never half.
+def _write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
+    # Clients may read the bundle at any time.
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,51 +1,39 @@
-"""What the local dbt Cloud remembers, in one SQLite file: jobs, runs, their steps, environment variables."""
+"""The SQLite database with jobs, runs, steps and environment variables."""
 
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Dialect, ForeignKey, Index, create_engine, event, text
+from sqlalchemy import JSON, BigInteger, Connection, Dialect, ForeignKey, Index, create_engine, event, text
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
 from local_dbt_cloud.data_directory import DataDirectory
 from local_dbt_cloud.errors import UserError
+from local_dbt_cloud.run_status import RunStatus
 
 SCHEMA_VERSION = 2
-
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 
-class RunStatus(IntEnum):
-    """A run's or a step's status, as dbt Cloud numbers it."""
+class JobState(IntEnum):
+    """``state`` of a job in dbt Cloud's API."""
 
-    QUEUED = 1
-    STARTING = 2
-    RUNNING = 3
-    SUCCESS = 10
-    ERROR = 20
-    CANCELLED = 30
+    ACTIVE = 1
+    DELETED = 2
 
 
-ACTIVE = (RunStatus.QUEUED, RunStatus.STARTING, RunStatus.RUNNING)
-
-
-def humanized(status: int) -> str:
-    """Write a status as dbt Cloud does: Queued, Running, Success."""
-    return RunStatus(status).name.capitalize() if status in set(RunStatus) else "Unknown"
-
-
-def now() -> datetime:
-    """Return this moment, with its time zone."""
+def utc_now() -> datetime:
+    """Return the current time as an aware datetime."""
     return datetime.now(UTC)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment, stored as microseconds: SQLite has no type for it, and compares numbers faster than texts."""
+    """An aware datetime, stored in microseconds: SQLite has no such type, and compares integers fastest."""
 
     impl = BigInteger
     cache_ok = True
@@ -58,31 +46,32 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """The tables."""
+    """Base class of the tables."""
 
     type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON}
 
 
 class Job(Base):
-    """A job: ``definition`` is a JobDefinition, ``declared`` the one of account.yaml that it was last set to.
+    """A job.
 
-    ``state`` is 1 for an active job and 2 for a deleted one, as in dbt Cloud's API.
+    ``definition`` is a ``JobDefinition``; ``declared`` is the definition that account.yaml had when the job
+    was last updated from it, None for a job that a client created.
     """
 
     __tablename__ = "jobs"
-    # An id is never used twice.
+    # Never reuse an ID.
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    state: Mapped[int] = mapped_column(default=1)
+    state: Mapped[int] = mapped_column(default=JobState.ACTIVE)
     definition: Mapped[dict[str, Any]]
     declared: Mapped[dict[str, Any] | None]
-    created_at: Mapped[datetime] = mapped_column(default=now)
-    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 
 
 class EnvironmentVariable(Base):
-    """A value that an environment variable of dbt has in a project, an environment or a job."""
+    """The value of an environment variable for a project, an environment or a job."""
 
     __tablename__ = "environment_variables"
 
@@ -93,18 +82,21 @@ class EnvironmentVariable(Base):
     name: Mapped[str]
     type: Mapped[str]
     raw_value: Mapped[str]
-    created_at: Mapped[datetime] = mapped_column(default=now)
-    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 
 
-FILTERED = ("status", "job_definition_id", "project_id", "environment_id", "has_docs_generated",
-            "has_sources_generated", "dbt_version")  # fmt: skip
+FILTER_COLUMNS = (
+    "status", "job_definition_id", "project_id", "environment_id", "has_docs_generated",
+    "has_sources_generated", "dbt_version",
+)  # fmt: skip
 
 
 class Run(Base):
-    """One run of a job.
+    """A run of a job.
 
-    ``trigger`` holds the body of the request that started it, ``dbt_steps`` what it calls dbt for.
+    ``trigger`` is the body of the request that triggered it, a ``TriggerRequest``; ``dbt_steps`` is a list of
+    ``DbtStep``, set when the run starts.
     """
 
     __tablename__ = "runs"
@@ -112,13 +104,13 @@ class Run(Base):
         Index("runs_by_job", "job_definition_id", "id"),
         Index("runs_by_job_and_status", "job_definition_id", "status", "id"),
         Index("runs_by_status", "status", "id"),
-        # These hold all that a list filters by: to count and to find a page, no run itself is read.
-        Index("runs_filtered", *FILTERED, "created_at", "finished_at"),
-        Index("runs_by_creation", "created_at", "id", *FILTERED, "finished_at"),
-        Index("runs_by_end", "finished_at", "id", *FILTERED, "created_at"),
-        # An id is never used twice, also when the newest runs were deleted by hand.
+        # Covering indexes: counting runs and finding a page of a list reads no rows.
+        Index("runs_filtered", *FILTER_COLUMNS, "created_at", "finished_at"),
+        Index("runs_by_creation", "created_at", "id", *FILTER_COLUMNS, "finished_at"),
+        Index("runs_by_end", "finished_at", "id", *FILTER_COLUMNS, "created_at"),
+        # Never reuse an ID.
         {"sqlite_autoincrement": True},
-    )  # fmt: skip
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     job_definition_id: Mapped[int]
@@ -133,8 +125,8 @@ class Run(Base):
     dbt_version: Mapped[str]
     has_docs_generated: Mapped[bool] = mapped_column(default=False)
     has_sources_generated: Mapped[bool] = mapped_column(default=False)
-    created_at: Mapped[datetime] = mapped_column(default=now)
-    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
     dequeued_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -143,7 +135,7 @@ class Run(Base):
 
 
 class RunStep(Base):
-    """One step of a run; its log and artifacts are files, see ``files.py``."""
+    """A step of a run; its log and artifacts are files of the ``DataDirectory``."""
 
     __tablename__ = "run_steps"
     __table_args__ = (Index("run_steps_by_run", "run_id", "index"),)
@@ -153,66 +145,75 @@ class RunStep(Base):
     index: Mapped[int]
     name: Mapped[str]
     status: Mapped[int] = mapped_column(default=RunStatus.RUNNING)
-    created_at: Mapped[datetime] = mapped_column(default=now)
-    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
-    started_at: Mapped[datetime | None] = mapped_column(default=now)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+    started_at: Mapped[datetime | None] = mapped_column(default=utc_now)
     finished_at: Mapped[datetime | None]
 
 
-def open_store(data: DataDirectory) -> sessionmaker[Session]:
-    """Open the state file, made if there is none; answers what opens sessions on it.
+def open_database(data: DataDirectory) -> sessionmaker[Session]:
+    """Open the state file, creating it if it is missing, and return a factory of sessions.
 
-    :raises UserError: the file is not a state file, is damaged or is of another version, or it is missing
-        while the artifacts of its runs are there.
+    :raises UserError: The file is not SQLite, is damaged or has another schema version, or it is missing
+        although artifacts of its runs exist.
     """
-    path = data.state
+    path = data.state_file
     if not path.exists() and data.runs.exists():
         raise UserError(
-            f"The state file {path} is missing, but {data.runs} holds the artifacts of its runs: put a copy "
-            "of the file back, or move that folder away to begin with an empty history."
+            f"The state file {path} is missing, but {data.runs} contains artifacts of its runs. Restore the "
+            "file from a backup, or move that directory away to start with an empty history."
         )
-    # It may hold secrets: the values of environment variables.
+    # Values of environment variables may be secrets.
     path.touch(mode=0o600)
-    # Everything waits while SQLite waits for another program, so not for long.
+    # The timeout is short because all requests wait while SQLite waits for a lock.
     engine = create_engine(f"sqlite:///{path}", hide_parameters=True, connect_args={"timeout": 0.5})
 
     @event.listens_for(engine, "connect")
-    def _set_up(connection: Any, _: Any) -> None:
-        # A write-ahead log keeps readers and the serializer out of each other's way, and survives a kill.
+    def _configure(connection: Any, _: Any) -> None:
+        # With a write-ahead log, readers and the writer do not block each other.
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
 
     try:
         with engine.begin() as connection:
-            version = connection.scalar(text("PRAGMA user_version"))
-            if version == 0:
-                Base.metadata.create_all(connection)
-                connection.execute(text(f"PRAGMA user_version={SCHEMA_VERSION}"))
-            elif version != SCHEMA_VERSION:
-                raise UserError(
-                    f"The state file {path} is of version {version}, this program's is {SCHEMA_VERSION}: "
-                    "move its folder away to begin with an empty history."
-                )
-            damage = connection.scalar(text("PRAGMA quick_check(1)"))
-            if damage != "ok":
-                raise UserError(unusable(path, damage))
-    except (DatabaseError, UserError) as error:
+            _prepare_schema(connection, path)
+    except UserError:
         engine.dispose()
-        if isinstance(error, UserError):
-            raise
-        raise UserError(unusable(path, str(error.orig))) from error
+        raise
+    except DatabaseError as error:
+        engine.dispose()
+        raise UserError(database_error_message(path, str(error.orig))) from error
     return sessionmaker(engine, expire_on_commit=False)
 
 
-def unusable(path: Path, reason: str) -> str:
-    """Return the sentence for a state file that cannot be read or written."""
-    remedy = (
-        "free some space, then try again"
-        if "full" in reason or "I/O" in reason
-        else "another program holds it: close that, then try again"
-        if "locked" in reason
-        else "stop the local dbt Cloud and put a copy of the file back, or move its folder away to begin "
-        "with an empty history"
-    )
-    return f"The state file {path} cannot be used ({reason}): {remedy}."
+def _prepare_schema(connection: Connection, path: Path) -> None:
+    version = connection.scalar(text("PRAGMA user_version"))
+    if version == 0:
+        Base.metadata.create_all(connection)
+        connection.execute(text(f"PRAGMA user_version={SCHEMA_VERSION}"))
+    elif version != SCHEMA_VERSION:
+        raise UserError(
+            f"The state file {path} has schema version {version}, but this release needs {SCHEMA_VERSION}. "
+            "Move its directory away to start with an empty history."
+        )
+    damage = connection.scalar(text("PRAGMA quick_check(1)"))
+    if damage != "ok":
+        raise UserError(database_error_message(path, str(damage)))
+
+
+def database_error_message(path: Path, reason: str) -> str:
+    """Return a message for the user about a state file that cannot be read or written.
+
+    :param reason: SQLite's error message.
+    """
+    if "full" in reason or "I/O" in reason:
+        remedy = "Free some disk space and try again."
+    elif "locked" in reason:
+        remedy = "Another program has locked it. Close that program and try again."
+    else:
+        remedy = (
+            "Stop the local dbt Cloud and restore the file from a backup, or move its directory away to "
+            "start with an empty history."
+        )
+    return f"Cannot use the state file {path} ({reason}). {remedy}"

@@ -1,4 +1,4 @@
-"""Runs dbt as a process of its own, without a shell, and stops it when asked."""
+"""Run dbt as a subprocess, and stop it on cancellation."""
 
 import asyncio
 import contextlib
@@ -10,13 +10,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 PARENT_WATCHDOG = Path(__file__).with_name("parent_watchdog.py")
-SECONDS_TO_STOP = 5
+# Seconds between SIGINT and SIGKILL.
+STOP_TIMEOUT = 5
 
-# What dbt needs of our own environment. The rest stays out: it may hold secrets, and a dbt project can print.
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+# No other variable is inherited: it may be a secret, and a dbt project can print its environment.
+INHERITED_VARIABLES = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE",
+)  # fmt: skip
 
-# dbt asks its home for newer versions and reports its use, unless told otherwise; both need a network.
-QUIET = {
+# The first three avoid network requests for usage statistics and version checks.
+DBT_SETTINGS = {
     "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     "DO_NOT_TRACK": "1",
     "DBT_VERSION_CHECK": "false",
@@ -27,25 +30,25 @@ QUIET = {
 
 @cache
 def dbt_version() -> str:
-    """Return the version of dbt that is installed here."""
+    """Return the installed version of dbt Core."""
     return version("dbt-core")
 
 
 async def run_dbt(arguments: list[str], directory: Path, environment: dict[str, str], log: Path) -> int:
-    """Run one dbt command to its end and return its exit code.
+    """Run a dbt command and return its exit code.
 
-    :param arguments: what stands after "dbt".
-    :param directory: the dbt project.
-    :param environment: variables for dbt, beside the few it inherits.
-    :param log: the file that takes what dbt prints.
+    On cancellation of the awaiting task, stop dbt first, then propagate the cancellation.
 
-    When the awaiting task is cancelled, dbt is stopped before the cancellation goes on.
+    :param arguments: Arguments after ``dbt``.
+    :param directory: Directory of the dbt project.
+    :param environment: Variables for dbt, in addition to ``INHERITED_VARIABLES``.
+    :param log: File to append the output to.
     """
-    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    inherited = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", str(PARENT_WATCHDOG), *arguments,
-            cwd=directory, env=inherited | QUIET | environment,
+            cwd=directory, env=inherited | DBT_SETTINGS | environment,
             stdin=asyncio.subprocess.PIPE, stdout=output, stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
@@ -57,11 +60,11 @@ async def run_dbt(arguments: list[str], directory: Path, environment: dict[str, 
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    # An interrupt lets dbt cancel its queries.
+    # On SIGINT, dbt cancels its queries.
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGINT)
     try:
-        await asyncio.wait_for(process.wait(), SECONDS_TO_STOP)
+        await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
     except (TimeoutError, asyncio.CancelledError):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

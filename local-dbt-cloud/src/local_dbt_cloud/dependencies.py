@@ -1,4 +1,4 @@
-"""What the endpoints of the API and of the pages depend on alike: the service, and a session of its store."""
+"""FastAPI dependencies of both the API and the pages."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated

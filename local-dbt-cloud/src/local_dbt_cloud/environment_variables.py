@@ -1,42 +1,42 @@
-"""The environment variables that a project, an environment or a job gives to dbt."""
+"""Environment variables that dbt Cloud passes to dbt, with values per project, environment and job."""
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from local_dbt_cloud.database import EnvironmentVariable, Run
 
-# Where a variable may have a value, the weakest first:
+# In ascending precedence:
 # docs.getdbt.com/docs/build/environment-variables, "Setting and overriding environment variables".
 SCOPES = ("project", "environment", "job")
 SECRET_PREFIX = "DBT_ENV_SECRET"  # noqa: S105
 
 
-def variables_in_reach(
+def visible_variables(
     session: Session, project_id: int, environment_id: int, job_id: int
 ) -> list[EnvironmentVariable]:
-    """Return the values that a job's runs can see, the weakest scope first."""
-    variable = EnvironmentVariable
-    found = session.scalars(
-        select(variable)
+    """Return the values that runs of a job can see, in ascending precedence."""
+    variables = session.scalars(
+        select(EnvironmentVariable)
         .where(
-            variable.project_id == project_id,
+            EnvironmentVariable.project_id == project_id,
             or_(
-                variable.type == "project",
-                (variable.type == "environment") & (variable.environment_id == environment_id),
-                (variable.type == "job") & (variable.job_definition_id == job_id),
+                EnvironmentVariable.type == "project",
+                (EnvironmentVariable.type == "environment")
+                & (EnvironmentVariable.environment_id == environment_id),
+                (EnvironmentVariable.type == "job") & (EnvironmentVariable.job_definition_id == job_id),
             ),
         )
-        .order_by(variable.id)
+        .order_by(EnvironmentVariable.id)
     )
-    return sorted(found, key=lambda one: SCOPES.index(one.type))
+    return sorted(variables, key=lambda variable: SCOPES.index(variable.type))
 
 
-def variables_of_run(session: Session, run: Run) -> dict[str, str]:
-    """Return names and values as dbt is to see them."""
-    found = variables_in_reach(session, run.project_id, run.environment_id, run.job_definition_id)
-    return {variable.name: variable.raw_value for variable in found}
+def effective_variables(session: Session, run: Run) -> dict[str, str]:
+    """Return the variables of a run by name, each with its value of the highest precedence."""
+    variables = visible_variables(session, run.project_id, run.environment_id, run.job_definition_id)
+    return {variable.name: variable.raw_value for variable in variables}
 
 
 def display_value(variable: EnvironmentVariable) -> str:
-    """Return a value as dbt Cloud shows it: that of a secret stays hidden."""
+    """Return the value as dbt Cloud shows it, with secrets masked."""
     return "**********" if variable.name.startswith(SECRET_PREFIX) else variable.raw_value

@@ -1,5 +1,5 @@
-"""The one exception that carries a sentence for the person who runs the local dbt Cloud."""
+"""The exception for problems that the user can fix."""
 
 
 class UserError(Exception):
-    """Something that the person at the keyboard can mend; its text says what happened and what to do."""
+    """A problem that the user can fix. The message says what failed and what to do; no traceback is shown."""

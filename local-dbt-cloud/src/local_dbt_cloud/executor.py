@@ -1,4 +1,4 @@
-"""Carries out one run: its steps in order, until success, failure or the end of its time."""
+"""Execute a run: its steps in order, until it succeeds, fails, times out or is canceled."""
 
 import asyncio
 import shutil
@@ -14,14 +14,15 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from local_dbt_cloud.account import Environment, Project
 from local_dbt_cloud.data_directory import DataDirectory
-from local_dbt_cloud.database import Run, RunStatus, RunStep, now
+from local_dbt_cloud.database import Run, RunStep, utc_now
 from local_dbt_cloud.dbt_commands import dbt_arguments
 from local_dbt_cloud.dbt_process import run_dbt
 from local_dbt_cloud.job_definition import JobDefinition
 from local_dbt_cloud.run_plan import FIRST_DBT_STEP, DbtStep
+from local_dbt_cloud.run_status import RunStatus
 from local_dbt_cloud.trigger_request import TriggerRequest
 
-# What tools leave in a project's directory; a run begins without it, as after a git clone.
+# Files that a git clone of the project would not have.
 NOT_CLONED = shutil.ignore_patterns(
     ".git", ".venv", "node_modules", "target", "logs", "dbt_packages", "__pycache__", "*.duckdb",
     "*.duckdb.wal",
@@ -29,12 +30,12 @@ NOT_CLONED = shutil.ignore_patterns(
 
 
 class StepFailed(Exception):
-    """A step did not succeed; the text says which and how."""
+    """A step failed; the message becomes the run's ``status_message``."""
 
 
 @dataclass(frozen=True)
-class Execution:
-    """One run of a job on its way."""
+class RunExecution:
+    """The execution of a run in its own directory."""
 
     run: Run
     job: JobDefinition
@@ -45,39 +46,35 @@ class Execution:
     data: DataDirectory
 
     async def execute(self) -> None:
-        """Take the run from Starting to Success or Error, or to Cancelled when its time is up.
+        """Execute all steps, and set the final status of the run.
 
-        When the awaiting task is cancelled, dbt is stopped, and the run ends Cancelled with the text of the
-        cancellation.
+        The run ends as Cancelled if it exceeds the timeout of its job, or if the awaiting task is canceled:
+        dbt is stopped, and the message of the cancellation becomes the run's ``status_message``.
         """
-        seconds = self.request.timeout_seconds_override
-        limit = (self.job.execution.timeout_seconds if seconds is None else seconds) or None
-        begin = time.monotonic()
+        override = self.request.timeout_seconds_override
+        timeout = (self.job.execution.timeout_seconds if override is None else override) or None
+        started = time.monotonic()
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(timeout):
                 await self._run_steps()
-        except (TimeoutError, asyncio.CancelledError) as end:
-            # A cancellation without a text is the timeout's own, which another one overtook.
-            timed_out = f"This run timed out after running for {time.monotonic() - begin:.0f} seconds."
-            self._end(RunStatus.CANCELLED, str(end) or timed_out)
-        except StepFailed as failure:
-            self._end(RunStatus.ERROR, str(failure))
+        except (TimeoutError, asyncio.CancelledError) as error:
+            # Empty if a user cancels the run just when its timeout expires.
+            timed_out = f"This run timed out after running for {time.monotonic() - started:.0f} seconds."
+            self._finish(RunStatus.CANCELLED, str(error) or timed_out)
+        except StepFailed as error:
+            self._finish(RunStatus.ERROR, str(error))
         except Exception as error:
+            # SQLAlchemy's own message would contain the statement.
             reason = getattr(error, "orig", error)
-            self._end(RunStatus.ERROR, f"The local dbt Cloud could not carry out this run: {reason}")
+            self._finish(RunStatus.ERROR, f"The local dbt Cloud failed to execute this run: {reason}")
             raise
         else:
-            self._end(RunStatus.SUCCESS)
+            self._finish(RunStatus.SUCCESS)
 
     @property
     def request(self) -> TriggerRequest:
-        """What was asked of this run beside its job's settings."""
+        """The request that triggered this run, with its overrides."""
         return TriggerRequest.model_validate(self.run.trigger)
-
-    def _not_cloned(self, directory: str, names: list[str]) -> set[str]:
-        # The data directory may lie in the project: to copy it would copy the copy.
-        ours = {name for name in names if Path(directory, name).resolve() == self.data.root}
-        return ours | NOT_CLONED(directory, names)
 
     @property
     def _directory(self) -> Path:
@@ -90,13 +87,13 @@ class Execution:
     async def _run_steps(self) -> None:
         with self.sessions.begin() as session:
             run = session.get_one(Run, self.run.id)
-            run.status, run.started_at = RunStatus.RUNNING, now()
-        # Only a state file that was put back from a copy gives an id again; what lies there is of a lost run.
+            run.status, run.started_at = RunStatus.RUNNING, utc_now()
+        # After a state file was restored from a backup, IDs are reused, and the directory may exist.
         shutil.rmtree(self._directory, ignore_errors=True)
         with self._step(1, "Clone git repository") as log:
-            # In a thread: a project may be large.
+            # In a thread, because copying a large project would block the event loop.
             await asyncio.to_thread(
-                shutil.copytree, self.project.directory, self._project_copy, ignore=self._not_cloned
+                shutil.copytree, self.project.directory, self._project_copy, ignore=self._ignored_files
             )
             log.write_text(f"Copied {self.project.directory}.\n", encoding="utf-8")
         with self._step(2, "Create profile from connection DuckDB") as log:
@@ -106,27 +103,35 @@ class Execution:
         for index, entry in enumerate(self.run.dbt_steps, start=FIRST_DBT_STEP):
             step = DbtStep(*entry)
             try:
-                await self._call_dbt(index, step)
+                await self._invoke_dbt(index, step)
             except StepFailed:
-                if not step.may_fail:
+                if not step.continue_on_error:
                     raise
 
-    async def _call_dbt(self, index: int, step: DbtStep) -> None:
+    def _ignored_files(self, directory: str, names: list[str]) -> set[str]:
+        # The data directory may be inside the project; copying it would never end.
+        data_directory = {name for name in names if Path(directory, name).resolve() == self.data.root}
+        return data_directory | NOT_CLONED(directory, names)
+
+    async def _invoke_dbt(self, index: int, step: DbtStep) -> None:
         with self._step(index, f"Invoke dbt with `{step.command}`") as log:
             arguments = dbt_arguments(step.command)
-            if step.state:
-                arguments += ["--state", str(self.data.root / step.state)]
-            code = await run_dbt(arguments, self._project_copy, self._environment(index), log)
+            if step.state_dir:
+                arguments += ["--state", str(self.data.root / step.state_dir)]
+            exit_code = await run_dbt(arguments, self._project_copy, self._dbt_environment(index), log)
             artifacts = self.data.artifacts(self.run.id, index)
             with self.sessions.begin() as session:
                 run = session.get_one(Run, self.run.id)
                 run.has_docs_generated |= (artifacts / "catalog.json").is_file()
                 run.has_sources_generated |= (artifacts / "sources.json").is_file()
-            if code:
-                raise StepFailed(f"Step {index}, `{step.command}`, failed: dbt ended with exit code {code}.")
+            if exit_code:
+                raise StepFailed(
+                    f"Step {index}, `{step.command}`, failed: dbt ended with exit code {exit_code}."
+                )
 
     @contextmanager
     def _step(self, index: int, name: str) -> Iterator[Path]:
+        """Store a step; its final status depends on the outcome of the block. Yield its log file."""
         log = self.data.step_log(self.run.id, index)
         log.parent.mkdir(parents=True)
         log.touch()
@@ -145,19 +150,19 @@ class Execution:
         finally:
             with self.sessions.begin() as session:
                 step = session.get_one(RunStep, step.id)
-                step.status, step.finished_at = status, now()
+                step.status, step.finished_at = status, utc_now()
 
-    def _end(self, status: RunStatus, message: str | None = None) -> None:
+    def _finish(self, status: RunStatus, message: str | None = None) -> None:
         shutil.rmtree(self._project_copy, ignore_errors=True)
         with self.sessions.begin() as session:
             run = session.get_one(Run, self.run.id)
-            run.status, run.status_message, run.finished_at = status, message, now()
+            run.status, run.status_message, run.finished_at = status, message, utc_now()
 
     def _profile(self) -> dict[str, Any]:
-        declared = yaml.safe_load((self._project_copy / "dbt_project.yml").read_text(encoding="utf-8"))
-        if not isinstance(declared, dict) or not declared.get("profile"):
+        dbt_project = yaml.safe_load((self._project_copy / "dbt_project.yml").read_text(encoding="utf-8"))
+        if not isinstance(dbt_project, dict) or not dbt_project.get("profile"):
             raise StepFailed(
-                "The project's dbt_project.yml names no profile: add a line such as 'profile: shop'."
+                "The project's dbt_project.yml has no profile: add a line such as 'profile: shop'."
             )
         target = self.request.target_name_override or self.job.settings.target_name
         output = {
@@ -166,11 +171,11 @@ class Execution:
             "schema": self.request.schema_override or self.environment.default_schema,
             "threads": self.request.threads_override or self.job.settings.threads,
         }
-        return {declared["profile"]: {"target": target, "outputs": {target: output}}}
+        return {dbt_project["profile"]: {"target": target, "outputs": {target: output}}}
 
-    def _environment(self, index: int) -> dict[str, str]:
+    def _dbt_environment(self, index: int) -> dict[str, str]:
         # docs.getdbt.com/docs/build/environment-variables, "Special environment variables".
-        cloud = {
+        special = {
             "DBT_CLOUD_ACCOUNT_ID": str(self.job.account_id),
             "DBT_CLOUD_PROJECT_ID": str(self.project.id),
             "DBT_CLOUD_ENVIRONMENT_ID": str(self.environment.id),
@@ -180,10 +185,10 @@ class Execution:
             "DBT_CLOUD_RUN_REASON_CATEGORY": self.run.cause_category,
             "DBT_CLOUD_INVOCATION_CONTEXT": "prod",
         }
-        # dbt writes variables with this prefix into its artifacts, under metadata.env, without the prefix.
-        in_artifacts = {f"DBT_ENV_CUSTOM_ENV_{name}": value for name, value in cloud.items()}
-        # In this order, because a variable of the job must not lead dbt out of the run's own directory.
-        return self.variables | cloud | in_artifacts | {
+        # dbt copies variables with this prefix, without the prefix, into metadata.env of its artifacts.
+        in_artifacts = {f"DBT_ENV_CUSTOM_ENV_{name}": value for name, value in special.items()}
+        # The paths come last: a variable of the job must not direct dbt outside the directory of the run.
+        return self.variables | special | in_artifacts | {
             "DBT_PROFILES_DIR": str(self._directory),
             "DBT_TARGET_PATH": str(self.data.artifacts(self.run.id, index)),
             "DBT_LOG_PATH": str(self.data.step(self.run.id, index)),

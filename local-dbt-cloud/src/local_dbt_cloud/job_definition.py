@@ -1,31 +1,31 @@
-"""A job's definition, as account.yaml declares it and as clients create and update it."""
+"""The definition of a job, in account.yaml and in requests that create or update a job."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from local_dbt_cloud.dbt_commands import dbt_arguments
-from local_dbt_cloud.validation import Entry, Id, Name, Plain, Text
+from local_dbt_cloud.validation import Id, InputModel, ShortText, Text, TextWithoutJinja
 
 Threads = Annotated[int, Field(ge=1, le=128)]
 Seconds = Annotated[int, Field(ge=0, le=10**9)]
 
 
-class JobSettings(Entry):
-    """dbt's number of threads and the name of its target."""
+class JobSettings(InputModel):
+    """Number of threads and name of the target in dbt's profile."""
 
     threads: Threads = 4
-    target_name: Plain = "default"
+    target_name: TextWithoutJinja = "default"
 
 
-class JobExecution(Entry):
-    """``timeout_seconds`` ends a run that takes longer; 0 means no limit."""
+class JobExecution(InputModel):
+    """Limits of a run; a ``timeout_seconds`` of 0 means no limit."""
 
     timeout_seconds: Seconds = 0
 
 
-class JobTriggers(Entry):
-    """What starts the job in dbt Cloud; stored, and not acted on."""
+class JobTriggers(InputModel):
+    """Events that start the job in dbt Cloud; stored, without effect here."""
 
     github_webhook: bool = False
     git_provider_webhook: bool = False
@@ -34,57 +34,57 @@ class JobTriggers(Entry):
     custom_branch_only: bool = False
 
 
-class ScheduleDate(Entry):
-    """The days of a schedule."""
+class ScheduleDate(InputModel):
+    """Days of a schedule."""
 
     type: Literal["every_day", "days_of_week", "custom_cron", "interval_cron"] = "every_day"
     days: list[int] | None = None
     cron: Text | None = None
 
 
-class ScheduleTime(Entry):
-    """The hours of a schedule."""
+class ScheduleTime(InputModel):
+    """Hours of a schedule."""
 
     type: Literal["every_hour", "at_exact_hours"] = "every_hour"
     interval: int | None = None
     hours: list[int] | None = None
 
 
-class JobSchedule(Entry):
-    """When the job runs in dbt Cloud; stored, and not acted on."""
+class JobSchedule(InputModel):
+    """Schedule of the job in dbt Cloud; stored, without effect here."""
 
     cron: Text = "0 * * * *"
     date: ScheduleDate = ScheduleDate()
     time: ScheduleTime = ScheduleTime(interval=1)
 
 
-class CompletionCondition(Entry):
-    """The job and the ends of its runs that start this one in dbt Cloud."""
+class CompletionCondition(InputModel):
+    """Upstream job, and the statuses of its runs that start this job."""
 
     job_id: Id
     project_id: Id
     statuses: list[Literal[10, 20, 30]] = Field(default=[10, 20, 30])
 
 
-class JobCompletionTrigger(Entry):
-    """Starts the job after another one in dbt Cloud; stored, and not acted on."""
+class JobCompletionTrigger(InputModel):
+    """Upstream job that starts this one in dbt Cloud; stored, without effect here."""
 
     condition: CompletionCondition
 
 
-class JobDefinition(Entry):
-    """HumanReadableJobDefinitionRequest of dbt Cloud's OpenAPI file.
+class JobDefinition(InputModel):
+    """``HumanReadableJobDefinitionRequest`` of dbt Cloud's OpenAPI file.
 
-    A run takes its steps, settings, execution, ``generate_docs`` and ``run_generate_sources`` from it. All
-    else is stored for the clients that send it, and has no effect.
+    Runs use ``execute_steps``, ``settings``, ``execution``, ``generate_docs`` and ``run_generate_sources``.
+    The other fields are stored and returned, and have no effect.
     """
 
     account_id: Id | None = None
     project_id: Id | None = None
     environment_id: Id
-    name: Name
+    name: ShortText
     description: Text = ""
-    dbt_version: Name | None = None
+    dbt_version: ShortText | None = None
     execute_steps: list[Text] = Field(default=[])
     settings: JobSettings = JobSettings()
     execution: JobExecution = JobExecution()
@@ -109,7 +109,7 @@ class JobDefinition(Entry):
 
     @field_validator("execute_steps")
     @classmethod
-    def _are_dbt_commands(cls, steps: list[str]) -> list[str]:
+    def _check_steps(cls, steps: list[str]) -> list[str]:
         for step in steps:
             dbt_arguments(step)
         return steps

@@ -1,76 +1,77 @@
-"""The jobs in the store: those that account.yaml declares, and those that clients create."""
+"""Stored jobs: those that account.yaml declares, and those that clients create."""
 
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from local_dbt_cloud.account import Declaration
-from local_dbt_cloud.database import Job
+from local_dbt_cloud.account import AccountConfig
+from local_dbt_cloud.database import Job, JobState
 from local_dbt_cloud.job_definition import JobDefinition
 
-ACTIVE, DELETED = 1, 2
 
+class InvalidReference(Exception):
+    """A job definition refers to an account, project or environment that does not exist or does not match.
 
-class UnknownLocation(Exception):
-    """A definition names a place that is not in the account; ``field`` says which."""
+    :param field: Field of the definition that is invalid.
+    """
 
-    def __init__(self, field: str, sentence: str) -> None:
-        super().__init__(sentence)
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
         self.field = field
 
 
-def declare_jobs(session: Session, declaration: Declaration) -> None:
-    """Bring the jobs in the store in line with account.yaml.
+def sync_declared_jobs(session: Session, config: AccountConfig) -> None:
+    """Update the stored jobs from account.yaml.
 
-    What clients have changed since a job was declared stays, until its entry in the file changes. A job that
-    left the file, and one whose environment did, is deleted.
+    Changes by clients are kept until the job's entry in the file changes. Jobs that were removed from the
+    file, and jobs whose environment was removed, are deleted.
     """
-    declared = {job.id: job.model_dump(mode="json", exclude={"id"}) for job in declaration.jobs}
+    declared = {job.id: job.model_dump(mode="json", exclude={"id"}) for job in config.jobs}
     for job_id, definition in declared.items():
         job = session.get(Job, job_id) or Job(id=job_id)
         if job.declared != definition:
-            job.state, job.definition, job.declared = ACTIVE, definition, definition
+            job.state, job.definition, job.declared = JobState.ACTIVE, definition, definition
             session.add(job)
-    for job in session.scalars(select(Job).where(Job.state == ACTIVE)):
-        left = job.declared is not None and job.id not in declared
-        environment = declaration.environment(job.definition["environment_id"])
-        if left or environment is None:
-            job.state, job.declared = DELETED, None
+    for job in active_jobs(session):
+        was_removed = job.declared is not None and job.id not in declared
+        environment = config.environment(job.definition["environment_id"])
+        if was_removed or environment is None:
+            job.state, job.declared = JobState.DELETED, None
         else:
-            place = {"project_id": environment.project_id, "account_id": declaration.account.id}
-            job.definition = job.definition | place
+            parents = {"project_id": environment.project_id, "account_id": config.account.id}
+            job.definition = job.definition | parents
 
 
 def active_jobs(session: Session) -> list[Job]:
-    """Return the jobs that are not deleted, in the order of their ids."""
-    return list(session.scalars(select(Job).where(Job.state == ACTIVE).order_by(Job.id)))
+    """Return the jobs that are not deleted, ordered by ID."""
+    return list(session.scalars(select(Job).where(Job.state == JobState.ACTIVE).order_by(Job.id)))
 
 
 def active_job(session: Session, job_id: int) -> Job | None:
-    """Return a job, None if there is none or it is deleted."""
+    """Return a job, or None if it does not exist or is deleted."""
     job = session.get(Job, job_id)
-    return job if job and job.state == ACTIVE else None
+    return job if job and job.state == JobState.ACTIVE else None
 
 
-def definition_of(job: Job) -> JobDefinition:
-    """Return a stored job's definition."""
+def job_definition(job: Job) -> JobDefinition:
+    """Return the definition of a stored job."""
     return JobDefinition.model_validate(job.definition)
 
 
-def placed(declaration: Declaration, definition: JobDefinition) -> dict[str, Any]:
-    """Return a definition as it is stored, in the project of its environment.
+def resolve_references(config: AccountConfig, definition: JobDefinition) -> dict[str, Any]:
+    """Return a definition as it is stored, with the account and project of its environment.
 
-    :raises UnknownLocation: its account, project or environment does not exist, or they do not fit.
+    :raises InvalidReference: The account, project or environment does not exist, or they do not match.
     """
-    environment = declaration.environment(definition.environment_id)
+    environment = config.environment(definition.environment_id)
     if environment is None:
-        raise UnknownLocation("environment_id", f"Environment {definition.environment_id} does not exist.")
+        raise InvalidReference("environment_id", f"Environment {definition.environment_id} does not exist.")
     if definition.project_id not in (None, environment.project_id):
-        raise UnknownLocation(
+        raise InvalidReference(
             "project_id", f"Environment {environment.id} belongs to project {environment.project_id}."
         )
-    if definition.account_id not in (None, declaration.account.id):
-        raise UnknownLocation("account_id", f"This is account {declaration.account.id}.")
-    place = {"project_id": environment.project_id, "account_id": declaration.account.id}
-    return definition.model_copy(update=place).model_dump(mode="json")
+    if definition.account_id not in (None, config.account.id):
+        raise InvalidReference("account_id", f"The account of this API is {config.account.id}.")
+    parents = {"project_id": environment.project_id, "account_id": config.account.id}
+    return definition.model_copy(update=parents).model_dump(mode="json")

@@ -1,8 +1,7 @@
-"""Runs one dbt command, and ends with the local dbt Cloud that started it, even when that was killed.
+"""Run a dbt command, and kill it when the local dbt Cloud exits, even by SIGKILL.
 
-A dbt that outlived its dbt Cloud would go on writing to the database, and hold it locked for the next run.
-Its standard input is a pipe from the local dbt Cloud: the system closes it when that process ends, however
-it ends.
+An orphaned dbt would keep writing to the DuckDB file and keep it locked for the next run. Standard input is a
+pipe from the local dbt Cloud, which the operating system closes when that process exits.
 """
 
 import atexit
@@ -12,20 +11,20 @@ import sys
 import threading
 
 
-def _say_no_more() -> None:
-    # DuckDB's bindings report what they leak when Python ends: dozens of lines below dbt's own last one.
+def _silence_stderr() -> None:
+    # At interpreter exit, DuckDB's bindings report leaks: dozens of lines after dbt's last one.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def _end_with_parent() -> None:
+def _kill_on_parent_exit() -> None:
     os.read(sys.stdin.fileno(), 1)
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    # What is registered first is called last.
-    atexit.register(_say_no_more)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # Registered before dbt is imported, so that it runs after dbt's own exit handlers.
+    atexit.register(_silence_stderr)
+    threading.Thread(target=_kill_on_parent_exit, daemon=True).start()
     sys.argv[0] = "dbt"
     from dbt.cli.main import cli
 

@@ -1,4 +1,4 @@
-"""Pytest fixtures: a local dbt Cloud for your tests. Pytest loads them once the package is installed."""
+"""Pytest fixtures that run a local dbt Cloud. Pytest loads this module if the package is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def local_dbt_cloud_account() -> Path | None:
-    """Account file of the session's local dbt Cloud; override it to serve yours, None serves the demo."""
+    """Account file of the local dbt Cloud. Override it to serve yours; None serves the demo account."""
     return None
 
 
@@ -22,8 +22,8 @@ def local_dbt_cloud_account() -> Path | None:
 def local_dbt_cloud_server(
     tmp_path_factory: pytest.TempPathFactory, local_dbt_cloud_account: Path | None
 ) -> Iterator[LocalDbtCloud]:
-    """A local dbt Cloud for the whole session, on free ports with temporary data."""
-    # Every pytest run in this environment loads this module: what it needs is imported when it is used.
+    """A local dbt Cloud for the session, on free ports and with a temporary data directory."""
+    # Imported here, because every pytest run in this environment loads the plugin.
     from local_dbt_cloud.testing import serve
 
     with serve(tmp_path_factory.mktemp("local_dbt_cloud") / "data", local_dbt_cloud_account) as cloud:

@@ -1,16 +1,15 @@
-"""Remember the newest requests to the API, for tests that ask what a client sent."""
+"""Record the newest requests to the API, so that tests can assert what a client sent."""
 
 from collections import deque
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 MAX_REQUESTS = 20_000
 
 
 @dataclass(frozen=True)
-class LoggedRequest:
-    """One request: never its headers, which hold the token."""
+class RecordedRequest:
+    """A request without its headers, which contain the token."""
 
     method: str
     path: str
@@ -22,16 +21,16 @@ class RequestLog:
     """The newest ``MAX_REQUESTS`` requests, oldest first."""
 
     def __init__(self) -> None:
-        self._requests: deque[LoggedRequest] = deque(maxlen=MAX_REQUESTS)
+        self._requests: deque[RecordedRequest] = deque(maxlen=MAX_REQUESTS)
 
     def add(self, method: str, path: str, query: str) -> None:
-        """Append a request that arrived now."""
-        self._requests.append(LoggedRequest(method, path, query, datetime.now(UTC).isoformat()))
+        """Append a request with the current time."""
+        self._requests.append(RecordedRequest(method, path, query, datetime.now(UTC).isoformat()))
 
-    def all(self) -> list[dict[str, Any]]:
+    def all(self) -> list[dict[str, str]]:
         """Return ``method``, ``path``, ``query`` and ``received_at`` of each request."""
         return [asdict(request) for request in self._requests]
 
     def clear(self) -> None:
-        """Forget all requests."""
+        """Remove all requests."""
         self._requests.clear()

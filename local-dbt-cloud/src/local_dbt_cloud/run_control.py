@@ -1,4 +1,4 @@
-"""Decide a run's course from outside, for tests: create it, hold it in a status, end it."""
+"""Create runs and set their status on behalf of tests, without running dbt."""
 
 import json
 from datetime import datetime
@@ -9,17 +9,18 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from sqlalchemy.orm import Session
 
 from local_dbt_cloud.data_directory import DataDirectory
-from local_dbt_cloud.database import ACTIVE, Job, Run, RunStatus, RunStep, now
+from local_dbt_cloud.database import Job, Run, RunStep, utc_now
 from local_dbt_cloud.dbt_commands import dbt_arguments
 from local_dbt_cloud.dbt_process import dbt_version
-from local_dbt_cloud.job_store import definition_of
-from local_dbt_cloud.run_plan import FIRST_DBT_STEP, DbtStep, steps_of_job
+from local_dbt_cloud.job_store import job_definition
+from local_dbt_cloud.run_plan import FIRST_DBT_STEP, DbtStep, plan_run
+from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus
 from local_dbt_cloud.trigger_request import TriggerRequest
-from local_dbt_cloud.validation import Id, Name, Text
+from local_dbt_cloud.validation import Id, ShortText, Text
 
 
-class ControlledStep(BaseModel):
-    """A finished step that called dbt, with the artifacts that it left: JSON by path."""
+class FinishedStep(BaseModel):
+    """A finished dbt step; ``artifacts`` maps paths to JSON."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,13 +30,13 @@ class ControlledStep(BaseModel):
 
     @field_validator("command")
     @classmethod
-    def _is_dbt_command(cls, command: str) -> str:
+    def _check_command(cls, command: str) -> str:
         dbt_arguments(command)
         return command
 
     @field_validator("artifacts")
     @classmethod
-    def _are_relative_paths(cls, artifacts: dict[str, Any]) -> dict[str, Any]:
+    def _check_paths(cls, artifacts: dict[str, Any]) -> dict[str, Any]:
         for path in artifacts:
             pure = PurePosixPath(path)
             if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\x00" in path:
@@ -43,75 +44,72 @@ class ControlledStep(BaseModel):
         return artifacts
 
 
-class RunChange(BaseModel):
-    """What becomes of a run: ``steps`` are appended to those it has."""
+class RunStatusRequest(BaseModel):
+    """A status for a run, and finished steps to append to it."""
 
     model_config = ConfigDict(extra="forbid")
 
     status: RunStatus
     status_message: Text | None = None
-    steps: list[ControlledStep] = []
+    steps: list[FinishedStep] = []
 
 
-class ExistingRunChange(RunChange):
-    """What becomes of an existing run; with ``only_if_active`` one that has ended stays as it is."""
+class UpdateRunRequest(RunStatusRequest):
+    """Set the status of an existing run; with ``only_if_active``, a run that has ended is not changed."""
 
     only_if_active: bool = False
 
 
-class NewRun(RunChange):
-    """A run that dbt never executes."""
+class CreateRunRequest(RunStatusRequest):
+    """Create a run that dbt never executes."""
 
     status: RunStatus = RunStatus.SUCCESS
     job_id: Id
-    cause: Name = "Created through /local/runs"
-    dbt_version: Name | None = None
+    cause: ShortText = "Created through /local/runs"
+    dbt_version: ShortText | None = None
     created_at: datetime | None = None
 
 
-def create_run(session: Session, data: DataDirectory, job: Job, new: NewRun) -> Run:
-    """Store a run that nothing executes, in the status that ``new`` gives it."""
-    definition = definition_of(job)
+def create_run(session: Session, data: DataDirectory, job: Job, request: CreateRunRequest) -> Run:
+    """Store a run of a job with the requested status and steps."""
+    definition = job_definition(job)
     run = Run(
         job_definition_id=job.id,
         project_id=definition.project_id,
         environment_id=definition.environment_id,
-        trigger=TriggerRequest(cause=new.cause).model_dump(),
-        dbt_version=new.dbt_version or dbt_version(),
-        created_at=new.created_at or now(),
+        trigger=TriggerRequest(cause=request.cause).model_dump(),
+        dbt_version=request.dbt_version or dbt_version(),
+        created_at=request.created_at or utc_now(),
         dbt_steps=[],
     )
     session.add(run)
     session.flush()
-    change_run(session, data, run, new)
+    set_run_status(session, data, run, request)
     return run
 
 
-def change_run(session: Session, data: DataDirectory, run: Run, change: RunChange) -> None:
-    """Set a run's status, with the times and steps that a run in that status has."""
-    moment = now()
-    run.status, run.status_message = change.status, change.status_message
-    if change.status not in (RunStatus.QUEUED, RunStatus.CANCELLED):
-        run.dequeued_at = run.dequeued_at or moment
-    if change.status in (RunStatus.RUNNING, RunStatus.SUCCESS, RunStatus.ERROR):
-        run.started_at = run.started_at or moment
-    run.finished_at = None if change.status in ACTIVE else run.finished_at or moment
-    if change.steps:
-        first = len(run.dbt_steps) or 1
-        run.dbt_steps = [
-            *(run.dbt_steps or [DbtStep("dbt deps")]),
-            *(DbtStep(step.command) for step in change.steps),
-        ]
-        for index, step in enumerate(change.steps, start=FIRST_DBT_STEP + first):
+def set_run_status(session: Session, data: DataDirectory, run: Run, request: RunStatusRequest) -> None:
+    """Set the status of a run, with the timestamps and steps that a real run in this status has."""
+    now = utc_now()
+    run.status, run.status_message = request.status, request.status_message
+    if request.status not in (RunStatus.QUEUED, RunStatus.CANCELLED):
+        run.dequeued_at = run.dequeued_at or now
+    if request.status in (RunStatus.RUNNING, RunStatus.SUCCESS, RunStatus.ERROR):
+        run.started_at = run.started_at or now
+    run.finished_at = None if request.status in ACTIVE_STATUSES else run.finished_at or now
+    if request.steps:
+        earlier_steps = run.dbt_steps or [DbtStep("dbt deps")]
+        run.dbt_steps = [*earlier_steps, *(DbtStep(step.command) for step in request.steps)]
+        for index, step in enumerate(request.steps, start=FIRST_DBT_STEP + len(earlier_steps)):
             _add_step(session, data, run.id, index, step)
     elif run.started_at and not run.dbt_steps:
-        job = definition_of(session.get_one(Job, run.job_definition_id))
-        run.dbt_steps = steps_of_job(job, TriggerRequest.model_validate(run.trigger))
+        job = job_definition(session.get_one(Job, run.job_definition_id))
+        run.dbt_steps = plan_run(job, TriggerRequest.model_validate(run.trigger))
 
 
-def _add_step(session: Session, data: DataDirectory, run_id: int, index: int, step: ControlledStep) -> None:
+def _add_step(session: Session, data: DataDirectory, run_id: int, index: int, step: FinishedStep) -> None:
     name = f"Invoke dbt with `{step.command}`"
-    session.add(RunStep(run_id=run_id, index=index, name=name, status=step.status, finished_at=now()))
+    session.add(RunStep(run_id=run_id, index=index, name=name, status=step.status, finished_at=utc_now()))
     for path, content in step.artifacts.items():
         file = data.artifacts(run_id, index) / path
         file.parent.mkdir(parents=True, exist_ok=True)

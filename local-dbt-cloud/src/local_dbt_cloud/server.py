@@ -1,4 +1,4 @@
-"""Serves the API over TLS and the pages over plain HTTP, both on one event loop, until told to stop."""
+"""Serve the API over TLS and the pages over plain HTTP, on one event loop."""
 
 import asyncio
 import socket
@@ -7,28 +7,36 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from local_dbt_cloud.api import create_api
 from local_dbt_cloud.service import Service
 from local_dbt_cloud.web import create_pages
 
+# Seconds. A client with an idle connection must not delay the shutdown.
+SHUTDOWN_TIMEOUT = 1
+# Seconds. Longer than clients pause between two polls, so that they need no new TLS handshake.
+KEEP_ALIVE_TIMEOUT = 75
 
-class Server(uvicorn.Server):
-    """A server that leaves the signals alone: two of them share a process, which decides when to stop."""
+
+class ServerWithoutSignals(uvicorn.Server):
+    """A server that installs no signal handlers: two of them share a process, and the command stops both."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Install no signal handlers."""
         yield
 
 
-class Protocol(AutoHTTPProtocol):
-    """Hands each request its connection, so that a fault can drop it."""
+class ProtocolWithTransport(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # uvicorn picks the class at import
+    """A protocol that puts the transport into the ASGI scope, so that a fault can drop the connection."""
+
+    app: ASGIApp
 
     def connection_made(self, transport: Any) -> None:
-        """Put the connection into the scope of the requests that come over it."""
+        """Wrap the app of this connection."""
         super().connection_made(transport)
         app = self.app
 
@@ -42,27 +50,32 @@ class Protocol(AutoHTTPProtocol):
 async def serve(
     service: Service, api_socket: socket.socket, pages_socket: socket.socket, stop: asyncio.Event
 ) -> None:
-    """Serve on two listening sockets until ``stop`` is set; then end every run and return."""
+    """Serve on two listening sockets until ``stop`` is set, then cancel all active runs and return."""
     for listener in (api_socket, pages_socket):
-        # asyncio sets it only on sockets that say they are TCP, which create_server's do not: without it
-        # every small answer waits 40 ms for the client's acknowledgement of its headers.
+        # asyncio sets this option only on sockets with an explicit protocol number, which create_server()
+        # does not set. Without it, each small response waits 40 ms for an acknowledgment.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    quiet = {"log_level": "critical", "lifespan": "off", "server_header": False}
-    # A client that keeps its connection open would hold up the end for as long as it likes.
-    quiet["timeout_graceful_shutdown"] = 1
-    # Longer than clients pause between two rounds of requests, for whom a connection costs a handshake.
-    quiet["timeout_keep_alive"] = 75
     certificate = str(service.data.server_certificate)
-    servers = [
-        Server(uvicorn.Config(create_api(service), http=Protocol, ssl_certfile=certificate, **quiet)),
-        Server(uvicorn.Config(create_pages(service), **quiet)),
-    ]
+    api_server = _server(create_api(service), http=ProtocolWithTransport, ssl_certfile=certificate)
+    pages_server = _server(create_pages(service))
 
-    async def stop_when_told() -> None:
+    async def wait_for_stop() -> None:
         await stop.wait()
-        # First the runs: a request that waits for the end of one gets its answer.
+        # Before the servers, so that a request that waits for the end of a run gets its response.
         await service.scheduler.stop()
-        for server in servers:
-            server.should_exit = True
+        api_server.should_exit = pages_server.should_exit = True
 
-    await asyncio.gather(servers[0].serve([api_socket]), servers[1].serve([pages_socket]), stop_when_told())
+    await asyncio.gather(api_server.serve([api_socket]), pages_server.serve([pages_socket]), wait_for_stop())
+
+
+def _server(app: FastAPI, **options: Any) -> ServerWithoutSignals:
+    config = uvicorn.Config(
+        app,
+        log_level="critical",
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
+        timeout_keep_alive=KEEP_ALIVE_TIMEOUT,
+        **options,
+    )
+    return ServerWithoutSignals(config)

@@ -1,4 +1,4 @@
-"""Run a local dbt Cloud from tests, and control the course of its runs. Needs the extra ``pytest``."""
+"""Run a local dbt Cloud in tests, and control its runs. Needs the extra ``pytest``."""
 
 import atexit
 import json
@@ -20,26 +20,20 @@ import httpx
 
 from local_dbt_cloud.certificates import prepare_certificates
 from local_dbt_cloud.data_directory import DataDirectory
+from local_dbt_cloud.run_status import RunStatus
 
 Status = Literal["queued", "starting", "running", "success", "error", "cancelled"]
-STATUSES: dict[str, int] = {
-    "queued": 1,
-    "starting": 2,
-    "running": 3,
-    "success": 10,
-    "error": 20,
-    "cancelled": 30,
-}
 TOKEN = "local-token"  # noqa: S105 - the public default of the emulator
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 TRUSTED_BEFORE = "CA_BEFORE_LOCAL_DBT_CLOUD"
-SECONDS_TO_START = 60
-SECONDS_TO_STOP = 15
+# Seconds.
+START_TIMEOUT = 60
+STOP_TIMEOUT = 15
 
 
 @cache
 def certificates() -> Path:
-    """Return the directory with the certificates of this process, made on first use and removed at exit."""
+    """Return a directory with certificates for this process, created on first use and deleted at exit."""
     directory = Path(tempfile.mkdtemp(prefix="local-dbt-cloud-certificates-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     prepare_certificates(DataDirectory(directory))
@@ -49,13 +43,13 @@ def certificates() -> Path:
 def trust_ca() -> None:
     """Make this process and its children trust the local dbt Cloud over TLS, and nothing else.
 
-    Call it in ``pytest_configure`` of your ``conftest.py``: aiohttp reads ``SSL_CERT_FILE`` when it is
-    imported. Public authorities are left out, so that no test can reach a real dbt Cloud.
+    Call it in ``pytest_configure`` of your ``conftest.py``, because aiohttp reads ``SSL_CERT_FILE`` when it
+    is imported. Public certificate authorities are not trusted, so that no test can reach a real dbt Cloud.
     """
     # A child of this process that calls it too keeps what was trusted first.
     os.environ.setdefault(TRUSTED_BEFORE, json.dumps({name: os.environ.get(name) for name in CA_VARIABLES}))
     for name in CA_VARIABLES:
-        os.environ[name] = str(certificates() / "ca.pem")
+        os.environ[name] = str(DataDirectory(certificates()).ca_certificate)
 
 
 def environment_before_trust_ca() -> dict[str, str]:
@@ -72,11 +66,11 @@ def environment_before_trust_ca() -> dict[str, str]:
 
 
 class LocalDbtCloud:
-    """A running local dbt Cloud: its addresses, a client of its account, control over its runs.
+    """A client of a running local dbt Cloud, for its Administrative API and its control API.
 
     :param url: Address of the API, such as ``https://localhost:8580``.
     :param pages_url: Address of the pages.
-    :param data_dir: Directory that holds its certificates, runs and database.
+    :param data_dir: Data directory, with its certificates.
     :param token: API token.
     """
 
@@ -88,20 +82,20 @@ class LocalDbtCloud:
         self._http = httpx.Client(
             base_url=url,
             headers={"Authorization": f"Token {token}"},
-            verify=ssl.create_default_context(cafile=str(data_dir / "ca.pem")),
+            verify=ssl.create_default_context(cafile=str(DataDirectory(data_dir).ca_certificate)),
             trust_env=False,
             timeout=30,
         )
 
     @property
     def host(self) -> str:
-        """Host and port of the API, as an Airflow connection's ``host`` takes it."""
+        """Host and port of the API, for the ``host`` of an Airflow connection."""
         return self.url.removeprefix("https://")
 
     @property
     def ca_bundle(self) -> Path:
         """PEM file with its certificate authority and the public ones."""
-        return self.data_dir / "ca-bundle.pem"
+        return DataDirectory(self.data_dir).ca_bundle
 
     @property
     def connection(self) -> str:
@@ -111,12 +105,12 @@ class LocalDbtCloud:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables with which a child process trusts its certificate."""
+        """Environment variables that make a child process trust its certificate."""
         return {"SSL_CERT_FILE": str(self.ca_bundle), "REQUESTS_CA_BUNDLE": str(self.ca_bundle)}
 
     @cached_property
     def account_id(self) -> int:
-        """ID of its account."""
+        """ID of the account."""
         return self._data(self._http.get("/api/v2/accounts/"))[0]["id"]
 
     @cached_property
@@ -125,7 +119,7 @@ class LocalDbtCloud:
         self._http.base_url = httpx.URL(f"{self.url}/api/v2/accounts/{self.account_id}/")
         return self._http
 
-    # The Administrative API, as dbt Cloud has it: faults apply.
+    # The Administrative API: faults apply, and requests are recorded.
 
     def get(self, path: str, **params: Any) -> Any:
         """GET a path of the account and return ``data``; raise ``httpx.HTTPStatusError`` on an error."""
@@ -149,10 +143,12 @@ class LocalDbtCloud:
         until: Callable[[dict[str, Any]], bool] = lambda run: run["is_complete"],
         timeout: float = 120,
     ) -> dict[str, Any]:
-        """Wait until a run fulfills a condition, by default until it has ended; return it with its steps.
+        """Wait until a run meets a condition, by default until it has ended, and return it with its steps.
 
-        :param timeout: Seconds after which ``TimeoutError`` is raised.
-        :raises RuntimeError: The run ended and does not fulfill the condition.
+        :param until: Condition on the run as the API returns it.
+        :param timeout: Seconds to wait.
+        :raises RuntimeError: The run ended and does not meet the condition.
+        :raises TimeoutError: The condition is not met in time.
         """
         deadline = time.monotonic() + timeout
         while not until(run := self.get(f"runs/{run_id}/", include_related="run_steps,trigger,debug_logs")):
@@ -165,14 +161,14 @@ class LocalDbtCloud:
             time.sleep(0.1)
         return run
 
-    # The control API: faults do not apply, and its requests are not recorded.
+    # The control API: faults do not apply, and requests are not recorded.
 
     def pause(self) -> None:
-        """Keep triggered runs in the queue: ``set_run`` and ``end_run`` decide their course."""
+        """Keep triggered runs queued, so that tests can set their status with ``set_run``."""
         self._control("POST", "scheduler", {"paused": True})
 
     def resume(self) -> None:
-        """Let dbt execute queued runs again."""
+        """Execute queued runs again."""
         self._control("POST", "scheduler", {"paused": False})
 
     def create_run(self, status: Status = "success", *, job_id: int = 101, **fields: Any) -> int:
@@ -181,7 +177,7 @@ class LocalDbtCloud:
         :param fields: ``status_message``, ``cause``, ``created_at``, ``dbt_version``, and ``steps``, each
             ``{"command": "dbt build", "artifacts": {"run_results.json": {...}}}``.
         """
-        body = {"status": STATUSES[status], "job_id": job_id, **fields}
+        body = {"status": RunStatus[status.upper()], "job_id": job_id, **fields}
         return self._control("POST", "runs", body)["id"]
 
     def set_run(
@@ -193,19 +189,21 @@ class LocalDbtCloud:
         *,
         only_if_active: bool = False,
     ) -> None:
-        """Hold a run in a status or end it; dbt never executes it from now on.
+        """Set the status of a run. dbt never executes it afterwards.
 
+        :param message: ``status_message`` of the run.
         :param steps: Finished steps with their artifacts, as in ``create_run``.
-        :param only_if_active: Leave a run that has ended, such as by a cancel just now, as it is.
+        :param only_if_active: Do not change the run if it has ended, for example because it was just
+            canceled.
         """
-        body = {"status": STATUSES[status], "status_message": message, "steps": steps or []}
+        body = {"status": RunStatus[status.upper()], "status_message": message, "steps": steps or []}
         self._control("POST", f"runs/{run_id}", body | {"only_if_active": only_if_active})
 
     def end_active_runs(self, status: Status = "success", message: str | None = None, **more: Any) -> None:
         """End every run that is queued, starting or running."""
         for run in self.runs():
             if run["in_progress"]:
-                # It may end by itself, or be canceled, between the two requests.
+                # Its status may change between the two requests.
                 self.set_run(run["id"], status, message, **more, only_if_active=True)
 
     def runs(self, job_id: int | None = None) -> list[dict[str, Any]]:
@@ -233,15 +231,15 @@ class LocalDbtCloud:
         return self._control("GET", "requests")
 
     def clear_requests(self) -> None:
-        """Forget the recorded requests."""
+        """Delete the recorded requests."""
         self._control("DELETE", "requests")
 
     def reset(self) -> None:
-        """Forget runs, faults and requests, and declare the account's jobs again."""
+        """Delete runs, faults and recorded requests, and restore the declared jobs."""
         self._control("POST", "reset")
 
     def close(self) -> None:
-        """Close the client's connections; the local dbt Cloud goes on."""
+        """Close the client's connections. The local dbt Cloud keeps running."""
         self._http.close()
 
     def _control(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -250,9 +248,7 @@ class LocalDbtCloud:
     @staticmethod
     def _data(response: httpx.Response) -> Any:
         if response.is_error:
-            message = (
-                f"{response.request.method} {response.url} answered {response.status_code}: {response.text}"
-            )
+            message = f"{response.request.method} {response.url}: {response.status_code} {response.text}"
             raise httpx.HTTPStatusError(message, request=response.request, response=response)
         return response.json()["data"]
 
@@ -261,47 +257,59 @@ class LocalDbtCloud:
 def serve(
     data_dir: Path, account: Path | None = None, *, token: str = TOKEN, history: int = 0
 ) -> Iterator[LocalDbtCloud]:
-    """Run a local dbt Cloud in a process of its own on free ports while the block runs.
+    """Run a local dbt Cloud in a subprocess on free ports while the block runs.
 
-    :param data_dir: Directory that it writes to, created if missing.
+    :param data_dir: Data directory, created if it is missing.
     :param account: Account file; the demo account if omitted.
-    :param history: Number of finished runs to create first.
-    :raises RuntimeError: It did not start; the message is what it printed.
+    :param token: API token that it accepts.
+    :param history: Number of finished runs to generate first.
+    :raises RuntimeError: It failed to start; the message contains its output.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
-    # A data directory that was used before brings its own certificates.
-    if not (data_dir / "ca.pem").exists():
+    # A data directory of an earlier process has its own certificates.
+    if not DataDirectory(data_dir).ca_certificate.exists():
         shutil.copytree(certificates(), data_dir, dirs_exist_ok=True)
     command = [sys.executable, "-m", "local_dbt_cloud", "--api-port", "0", "--pages-port", "0"]
     command += ["--data-dir", str(data_dir), "--history", str(history)]
     command += ["--account", str(account.resolve())] if account else []
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOCAL_DBT_CLOUD_")}
     log = data_dir / "local_dbt_cloud.log"
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
+    with (
+        log.open("wb") as stderr,
+        subprocess.Popen(
             command, cwd=data_dir, env=inherited | {"LOCAL_DBT_CLOUD_TOKEN": token}, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
-        )  # fmt: skip
-    try:
-        assert process.stdout
-        # Its sockets listen before it prints the line; it ends the pipe when it fails.
-        line = process.stdout.readline()
-        addresses = re.search(r"API (\S+), pages (\S+), data", line)
-        if addresses is None:
-            process.wait(SECONDS_TO_START)
-            raise RuntimeError(f"The local dbt Cloud did not start: {log.read_text().strip() or line}")
-        cloud = LocalDbtCloud(addresses[1], addresses[2], data_dir, token)
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
+        ) as process,
+    ):  # fmt: skip
         try:
-            # The first request asks for the account; later none is recorded that a test did not send.
-            cloud.clear_requests()
-            yield cloud
+            url, pages_url = _read_addresses(process, log)
+            cloud = LocalDbtCloud(url, pages_url, data_dir, token)
+            try:
+                # Creating the client requests the account. Tests must see only their own requests.
+                cloud.clear_requests()
+                yield cloud
+            finally:
+                cloud.close()
         finally:
-            cloud.close()
-    finally:
-        process.terminate()
-        try:
-            process.wait(SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+            _stop(process)
+
+
+def _read_addresses(process: subprocess.Popen[str], log: Path) -> tuple[str, str]:
+    """Wait until the command prints its addresses, and return those of the API and of the pages."""
+    assert process.stdout is not None
+    # Empty if the process exits first.
+    line = process.stdout.readline()
+    addresses = re.search(r"API (\S+), pages (\S+), data", line)
+    if addresses is None:
+        process.wait(START_TIMEOUT)
+        raise RuntimeError(f"The local dbt Cloud did not start: {log.read_text().strip() or line}")
+    return addresses[1], addresses[2]
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,4 +1,4 @@
-"""What every request passes before the endpoints see it."""
+"""ASGI middleware of the API: trailing slashes, recorded requests, the size limit of bodies."""
 
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -6,55 +6,55 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from local_dbt_cloud.request_log import RequestLog
 
 MAX_BODY_BYTES = 1_000_000
-# A request to the control API may hold the artifacts of a run.
+# Requests to the control API may contain artifacts.
 MAX_CONTROL_BODY_BYTES = 10_000_000
 
 
-class IgnoreTrailingSlash:
-    """Lets every path work with and without a trailing slash, without a redirect, as dbt Cloud does."""
+class TrailingSlashMiddleware:
+    """Remove trailing slashes: like dbt Cloud, serve each path with and without one, and never redirect."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, its path without a trailing slash."""
+        """Process a request."""
         if scope["type"] == "http":
             scope["path"] = scope["path"].rstrip("/") or "/"
         await self.app(scope, receive, send)
 
 
-class RecordRequests:
-    """Records every request but those to the control API under ``/local/``."""
+class RequestLogMiddleware:
+    """Record all requests except those to the control API below ``/local/``."""
 
     def __init__(self, app: ASGIApp, requests: RequestLog) -> None:
         self.app = app
         self.requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Record a request and pass it on."""
+        """Process a request."""
         if scope["type"] == "http" and not scope["path"].startswith("/local/"):
             self.requests.add(scope["method"], scope["path"], scope["query_string"].decode("latin-1"))
         await self.app(scope, receive, send)
 
 
-class LimitBody:
-    """Stops reading a body that is larger than any that a client of dbt Cloud sends, and answers 413."""
+class BodySizeLimitMiddleware:
+    """Respond with 413 to a body that exceeds the limit, without reading the rest of it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, its body counted while it is read."""
-        read = 0
-        control = scope["type"] == "http" and scope["path"].startswith("/local/")
-        limit = MAX_CONTROL_BODY_BYTES if control else MAX_BODY_BYTES
+        """Process a request."""
+        bytes_read = 0
+        is_control = scope["type"] == "http" and scope["path"].startswith("/local/")
+        limit = MAX_CONTROL_BODY_BYTES if is_control else MAX_BODY_BYTES
 
-        async def counted() -> Message:
-            nonlocal read
+        async def receive_within_limit() -> Message:
+            nonlocal bytes_read
             message = await receive()
-            read += len(message.get("body", b""))
-            if read > limit:
-                raise HTTPException(413, f"The body is larger than {limit} bytes.")
+            bytes_read += len(message.get("body", b""))
+            if bytes_read > limit:
+                raise HTTPException(413, f"The request body exceeds {limit} bytes.")
             return message
 
-        await self.app(scope, counted, send)
+        await self.app(scope, receive_within_limit, send)

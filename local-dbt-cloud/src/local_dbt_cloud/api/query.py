@@ -1,4 +1,4 @@
-"""Reads the query of a list as dbt Cloud's clients write it: pages, orders, filters, related objects."""
+"""Query parameters of list endpoints: pagination, ordering, filters, related objects."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal
@@ -7,44 +7,52 @@ from fastapi import Query
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from sqlalchemy import ColumnElement, false, func
 
-from local_dbt_cloud.database import Run
+from local_dbt_cloud.database import JobState, Run
 from local_dbt_cloud.validation import MAX_ID
 
 
-def split(values: list[str] | str) -> list[str]:
+def split_list(values: list[str] | str) -> list[str]:
     """Split a list as clients write it: ``[1, 2]``, ``1,2``, ``["a",,"b"]``, ``['a']``, repeated keys."""
-    given = [values] if isinstance(values, str) else values
-    parts = [part.strip(" \t\r\n[]\"'") for value in given for part in value.split(",")]
-    return [part for part in parts if part]
+    items = [item for value in ([values] if isinstance(values, str) else values) for item in value.split(",")]
+    return [stripped for item in items if (stripped := item.strip(" \t\r\n[]\"'"))]
 
 
-def _in_utc(moment: datetime) -> datetime:
+def _as_utc(value: datetime) -> datetime:
     try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError as error:
-        raise ValueError("the moment is out of range") from error
+        raise ValueError("the time is out of range") from error
 
 
 Integer = Annotated[int, Field(ge=-MAX_ID, le=MAX_ID)]
-# The None stands inside, or FastAPI would not see a list and take the last of repeated keys alone.
-Integers = Annotated[list[Integer] | None, BeforeValidator(split), Field(max_length=1000)]
-Strings = Annotated[list[str] | None, BeforeValidator(split), Field(max_length=1000)]
-Moment = Annotated[datetime, AfterValidator(_in_utc)]
-Range = Annotated[list[Moment] | None, BeforeValidator(split), Field(min_length=2, max_length=2)]
+# None is part of the annotated type, because FastAPI otherwise reads only the last of repeated keys.
+Integers = Annotated[list[Integer] | None, BeforeValidator(split_list), Field(max_length=1000)]
+Strings = Annotated[list[str] | None, BeforeValidator(split_list), Field(max_length=1000)]
+Range = Annotated[
+    list[Annotated[datetime, AfterValidator(_as_utc)]] | None,
+    BeforeValidator(split_list),
+    Field(min_length=2, max_length=2),
+]
 State = Literal["active", "deleted", "all", "1", "2"]
 
-# "active" and 1 are one state to dbt Cloud, as are "deleted" and 2.
-STATES = {"active": [1], "1": [1], "deleted": [2], "2": [2], "all": [1, 2]}
+# dbt Cloud accepts names and numbers.
+STATES = {
+    "active": [JobState.ACTIVE],
+    "1": [JobState.ACTIVE],
+    "deleted": [JobState.DELETED],
+    "2": [JobState.DELETED],
+    "all": [JobState.ACTIVE, JobState.DELETED],
+}
 
 
 class ListQuery(BaseModel):
-    """Which part of a list, in which order; all filters that are given must hold.
+    """Pagination, ordering and filters of a list; an item must match all filters.
 
-    A filter is the name of a field, or that name with ``__in``, ``__gt``, ``__range`` (with both ends)
-    or ``__icontains``; ``pk`` is the id. What is not a filter is ignored.
+    A filter is the name of a field, or that name followed by ``__in``, ``__gt``, ``__range`` (inclusive) or
+    ``__icontains``; ``pk`` is the ID. Unknown parameters are ignored.
     """
 
-    no_filters: ClassVar = {"limit", "offset", "order_by", "state"}
+    not_field_filters: ClassVar = {"limit", "offset", "order_by", "state"}
 
     limit: int = Field(default=100, ge=1, le=100)
     offset: int = Field(default=0, ge=0, le=MAX_ID)
@@ -54,25 +62,27 @@ class ListQuery(BaseModel):
     pk__in: Integers = None
 
     def filters(self) -> list[tuple[str, str, Any]]:
-        """Return the filters that were given, each as a field, a comparison and a value."""
-        given = self.model_dump(exclude=self.no_filters, exclude_none=True)
-        split_names = [(*name.partition("__")[::2], value) for name, value in given.items()]
-        return [("id" if field == "pk" else field, how, value) for field, how, value in split_names]
+        """Return the field filters, each as a field, an operator (empty for equality) and a value."""
+        filters = []
+        for name, value in self.model_dump(exclude=self.not_field_filters, exclude_none=True).items():
+            field, _, operator = name.partition("__")
+            filters.append(("id" if field == "pk" else field, operator, value))
+        return filters
 
-    def echo(self) -> dict[str, Any]:
-        """Return the query as an answer repeats it."""
+    def as_response_filters(self) -> dict[str, Any]:
+        """Return the query as ``extra.filters`` of the response repeats it."""
         return self.model_dump(mode="json", exclude={"order_by"}, exclude_none=True)
 
     def select(self, items: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-        """Return the part of the items that is asked for, and how many the filters leave."""
-        found = [item for item in items if self._accepts(item)]
+        """Filter, sort and paginate serialized items; return the page and the total number of items."""
+        matching = [item for item in items if self._matches(item)]
         key = self.order_by.removeprefix("-")
-        found.sort(key=lambda item: (item[key], item["id"]), reverse=self.order_by.startswith("-"))
-        return found[self.offset : self.offset + self.limit], len(found)
+        matching.sort(key=lambda item: (item[key], item["id"]), reverse=self.order_by.startswith("-"))
+        return matching[self.offset : self.offset + self.limit], len(matching)
 
-    def _accepts(self, item: dict[str, Any]) -> bool:
-        def holds(actual: Any, how: str, value: Any) -> bool:
-            match how:
+    def _matches(self, item: dict[str, Any]) -> bool:
+        def matches(actual: Any, operator: str, value: Any) -> bool:
+            match operator:
                 case "in":
                     return actual in value
                 case "gt":
@@ -82,12 +92,12 @@ class ListQuery(BaseModel):
             return actual == value
 
         return item["state"] in STATES[self.state] and all(
-            holds(item[field], how, value) for field, how, value in self.filters()
+            matches(item[field], operator, value) for field, operator, value in self.filters()
         )
 
 
 class NamedQuery(ListQuery):
-    """What the queries of projects, environments and jobs share."""
+    """Parameters of the lists of projects, environments and jobs."""
 
     order_by: Literal[
         "id", "-id", "name", "-name", "created_at", "-created_at", "updated_at", "-updated_at"
@@ -96,13 +106,13 @@ class NamedQuery(ListQuery):
 
 
 class ProjectQuery(NamedQuery):
-    """The query of a list of projects."""
+    """Parameters of the list of projects."""
 
     pk__gt: Integer | None = None
 
 
 class EnvironmentQuery(NamedQuery):
-    """The query of a list of environments."""
+    """Parameters of the list of environments."""
 
     name: str | None = None
     id__gt: Integer | None = None
@@ -117,7 +127,7 @@ class EnvironmentQuery(NamedQuery):
 
 
 class JobQuery(NamedQuery):
-    """The query of a list of jobs."""
+    """Parameters of the list of jobs."""
 
     project_id: Integer | None = None
     project_id__in: Integers = None
@@ -127,13 +137,13 @@ class JobQuery(NamedQuery):
     is_system: bool | None = None
     is_fusion_ready: bool | None = None
 
-    def _accepts(self, item: dict[str, Any]) -> bool:
+    def _matches(self, item: dict[str, Any]) -> bool:
         schedule = item["triggers"]["schedule"]
-        return super()._accepts(item | {"triggers_schedule": schedule, "is_fusion_ready": False})
+        return super()._matches(item | {"triggers_schedule": schedule, "is_fusion_ready": False})
 
 
 class RunQuery(ListQuery):
-    """The query of a list of runs."""
+    """Parameters of the list of runs."""
 
     order_by: Literal["id", "-id", "created_at", "-created_at", "finished_at", "-finished_at"] = "id"
     # Runs are never deleted.
@@ -154,36 +164,39 @@ class RunQuery(ListQuery):
     finished_at__range: Range = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the filters as conditions on stored runs."""
-        conditions = [] if 1 in STATES[self.state] else [false()]
-        for field, how, value in self.filters():
-            # No run defers to another here.
-            column = getattr(Run, field, None)
-            match how:
-                case _ if column is None:
-                    conditions.append(false())
-                case "in":
-                    conditions.append(column.in_(value))
-                case "gt":
-                    conditions.append(column > value)
-                case "range":
-                    # By its index SQLite finds a range quickly, and then sorts all of it. To walk in the
-                    # wanted order is quicker; an expression has no index.
-                    ordered = self.order_by.removeprefix("-") == field
-                    bound = column if ordered else func.coalesce(column, column)
-                    conditions.append(bound.between(*value))
-                case _:
-                    conditions.append(column == value)
-        return conditions
+        """Return the filters as SQL conditions on stored runs."""
+        conditions: list[ColumnElement[bool]] = [] if JobState.ACTIVE in STATES[self.state] else [false()]
+        return conditions + [self._condition(*field_filter) for field_filter in self.filters()]
 
-    def ordering(self, backwards: bool = False) -> list[ColumnElement[Any]]:
-        """Return the order; runs that are alike in it stand in the order of their ids."""
+    def _condition(self, field: str, operator: str, value: Any) -> ColumnElement[bool]:
+        if field == "deferring_run_id":
+            # No run defers to another one here.
+            return false()
+        column = getattr(Run, field)
+        match operator:
+            case "in":
+                return column.in_(value)
+            case "gt":
+                return column > value
+            case "range":
+                # For a range, SQLite would use the index of this column and then sort the result, which takes
+                # longer than a scan in the requested order. An expression hides the column from the query
+                # planner.
+                is_order = self.order_by.removeprefix("-") == field
+                return (column if is_order else func.coalesce(column, column)).between(*value)
+        return column == value
+
+    def ordering(self, reverse: bool = False) -> list[ColumnElement[Any]]:
+        """Return the ORDER BY expressions; the ID decides between equal values.
+
+        :param reverse: Reverse the requested order.
+        """
         column = getattr(Run, self.order_by.removeprefix("-"))
-        if self.order_by.startswith("-") != backwards:
+        if self.order_by.startswith("-") != reverse:
             return [column.desc(), Run.id.desc()]
         return [column.asc(), Run.id.asc()]
 
 
-async def related(include_related: Annotated[list[str], Query()] = []) -> set[str]:  # noqa: B006
-    """Read the names in include_related, a dependency of the endpoints that take it."""
-    return set(split(include_related))
+async def include_related(include_related: Annotated[list[str], Query()] = []) -> set[str]:  # noqa: B006
+    """Return the names in ``include_related``; a dependency of the endpoints that support it."""
+    return set(split_list(include_related))

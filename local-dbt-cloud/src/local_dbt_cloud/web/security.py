@@ -1,4 +1,4 @@
-"""What the pages' views and actions share: the service, the run in an address, who may press a button."""
+"""Checks of requests to the pages: the account and run of the path, the origin of a form."""
 
 from typing import Annotated
 
@@ -9,17 +9,20 @@ from local_dbt_cloud.dependencies import ServiceDependency, SessionDependency
 from local_dbt_cloud.validation import MAX_ID
 
 
-class Refused(Exception):
-    """A button did nothing; the text says why."""
+class ActionRejected(Exception):
+    """An action was not performed; the message tells the user why.
 
-    def __init__(self, sentence: str, code: int = 400) -> None:
-        super().__init__(sentence)
+    :param code: HTTP status of the response.
+    """
+
+    def __init__(self, message: str, code: int = 400) -> None:
+        super().__init__(message)
         self.code = code
 
 
 async def check_account(service: ServiceDependency, account_id: int) -> None:
-    """Know no account but ours."""
-    if account_id != service.declaration.account.id:
+    """Respond with 404 if the path names another account."""
+    if account_id != service.config.account.id:
         raise HTTPException(404)
 
 
@@ -36,11 +39,13 @@ RunDependency = Annotated[Run, Depends(_run)]
 async def check_same_origin(
     request: Request, sec_fetch_site: Annotated[str, Header()] = "", origin: Annotated[str, Header()] = ""
 ) -> None:
-    """Refuse what a page of another site sends through the browser of somebody who can reach us.
+    """Reject requests that another site sends through a user's browser.
 
-    The rules are those of Go's http.CrossOriginProtection: every browser sends at least one of these headers
-    with a request that may change something.
+    The rules are those of Go's ``http.CrossOriginProtection``: every browser sends at least one of the two
+    headers with a POST request.
     """
-    ours = not origin or origin.partition("://")[2] == request.headers["host"]
-    if sec_fetch_site not in ("", "same-origin", "none") or (not sec_fetch_site and not ours):
-        raise Refused("Another site asked for it: press the button on a page of the local dbt Cloud.", 403)
+    has_our_origin = not origin or origin.partition("://")[2] == request.headers["host"]
+    if sec_fetch_site not in ("", "same-origin", "none") or (not sec_fetch_site and not has_our_origin):
+        raise ActionRejected(
+            "The request came from another site. Use the buttons on the pages of the local dbt Cloud.", 403
+        )

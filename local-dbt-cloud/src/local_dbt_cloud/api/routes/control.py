@@ -1,6 +1,6 @@
-"""The control API under ``/local/``, for tests: faults, runs, the queue, recorded requests.
+"""The control API below ``/local/`` for tests: faults, runs, the queue, recorded requests.
 
-No fault applies to it, and none of its requests is recorded.
+Faults do not apply to it, and its requests are not recorded.
 """
 
 from fastapi import APIRouter
@@ -9,20 +9,26 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
-from local_dbt_cloud.api.authentication import Id, RunDependency
-from local_dbt_cloud.api.envelope import envelope, refusal
+from local_dbt_cloud.api.envelope import api_error, envelope
+from local_dbt_cloud.api.parameters import PathId, RunDependency
 from local_dbt_cloud.api.serializers import Serializer
-from local_dbt_cloud.database import ACTIVE, Run
+from local_dbt_cloud.database import Run
 from local_dbt_cloud.dependencies import ServiceDependency, SessionDependency
 from local_dbt_cloud.fault_injection import Fault
 from local_dbt_cloud.job_store import active_job
-from local_dbt_cloud.run_control import ExistingRunChange, NewRun, change_run, create_run
+from local_dbt_cloud.run_control import (
+    CreateRunRequest,
+    UpdateRunRequest,
+    create_run,
+    set_run_status,
+)
+from local_dbt_cloud.run_status import ACTIVE_STATUSES
 
 router = APIRouter(prefix="/local")
 
 
 class SchedulerState(BaseModel):
-    """Whether queued runs stay in the queue."""
+    """State of the scheduler; while paused, runs stay queued."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -43,16 +49,16 @@ async def add_fault(service: ServiceDependency, fault: Fault) -> JSONResponse:
 
 @router.delete("/faults")
 async def clear_faults(service: ServiceDependency) -> JSONResponse:
-    """Clear all faults."""
+    """Remove all faults."""
     service.faults.clear()
     return envelope([])
 
 
 @router.delete("/faults/{fault_id}")
-async def clear_fault(service: ServiceDependency, fault_id: Id) -> JSONResponse:
-    """Clear a fault."""
-    if not service.faults.clear(fault_id):
-        raise refusal(404)
+async def remove_fault(service: ServiceDependency, fault_id: PathId) -> JSONResponse:
+    """Remove a fault."""
+    if not service.faults.remove(fault_id):
+        raise api_error(404)
     return envelope(service.faults.all())
 
 
@@ -64,27 +70,27 @@ async def list_requests(service: ServiceDependency) -> JSONResponse:
 
 @router.delete("/requests")
 async def clear_requests(service: ServiceDependency) -> JSONResponse:
-    """Forget the recorded requests."""
+    """Delete the recorded requests."""
     service.requests.clear()
     return envelope([])
 
 
 @router.get("/scheduler")
 async def get_scheduler(service: ServiceDependency) -> JSONResponse:
-    """Return whether queued runs stay in the queue."""
+    """Get the state of the scheduler."""
     return envelope({"paused": service.scheduler.paused})
 
 
 @router.post("/scheduler")
 async def set_scheduler(service: ServiceDependency, state: SchedulerState) -> JSONResponse:
-    """Pause or resume the dispatch of queued runs."""
+    """Pause or resume the scheduler."""
     service.scheduler.paused = state.paused
     return envelope({"paused": service.scheduler.paused})
 
 
 @router.get("/runs")
 async def list_runs(
-    service: ServiceDependency, session: SessionDependency, job_id: Id | None = None
+    service: ServiceDependency, session: SessionDependency, job_id: PathId | None = None
 ) -> JSONResponse:
     """List all runs with their triggers and steps, oldest first."""
     runs = select(Run).order_by(Run.id).options(selectinload(Run.run_steps))
@@ -95,28 +101,30 @@ async def list_runs(
 
 
 @router.post("/runs")
-async def new_run(service: ServiceDependency, session: SessionDependency, new: NewRun) -> JSONResponse:
+async def post_run(
+    service: ServiceDependency, session: SessionDependency, request: CreateRunRequest
+) -> JSONResponse:
     """Create a run that dbt never executes, in any status."""
-    job = active_job(session, new.job_id)
+    job = active_job(session, request.job_id)
     if job is None:
-        raise refusal(404)
-    run = create_run(session, service.data, job, new)
+        raise api_error(404)
+    run = create_run(session, service.data, job, request)
     service.scheduler.take_control(run.id)
     session.commit()
     return envelope(Serializer(service, session, {"trigger", "run_steps"}).run(run))
 
 
 @router.post("/runs/{run_id}")
-async def set_run(
-    service: ServiceDependency, session: SessionDependency, run: RunDependency, change: ExistingRunChange
+async def update_run(
+    service: ServiceDependency, session: SessionDependency, run: RunDependency, request: UpdateRunRequest
 ) -> JSONResponse:
-    """Hold a run in a status, or end it; dbt never executes it from now on."""
-    if run.status in ACTIVE or not change.only_if_active:
+    """Set the status of a run. dbt never executes it afterwards."""
+    if run.status in ACTIVE_STATUSES or not request.only_if_active:
         try:
             service.scheduler.take_control(run.id)
         except ValueError as error:
-            raise refusal(400, {"run_id": f"{error}."}) from error
-        change_run(session, service.data, run, change)
+            raise api_error(400, {"run_id": f"{error}."}) from error
+        set_run_status(session, service.data, run, request)
         session.commit()
         session.expire(run)
     return envelope(Serializer(service, session, {"trigger", "run_steps"}).run(run))
@@ -124,6 +132,6 @@ async def set_run(
 
 @router.post("/reset")
 async def reset(service: ServiceDependency) -> JSONResponse:
-    """Return to the state of a first start."""
+    """Restore the state of a first start."""
     await service.reset()
     return envelope({})

@@ -8,16 +8,16 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from local_dbt_cloud.api.authentication import JobDependency, SerializerDependency
-from local_dbt_cloud.api.envelope import envelope, page, refusal
+from local_dbt_cloud.api.envelope import api_error, envelope, list_envelope
+from local_dbt_cloud.api.parameters import JobDependency, SerializerDependency
 from local_dbt_cloud.api.query import JobQuery
-from local_dbt_cloud.api.routes.runs import triggered
+from local_dbt_cloud.api.routes.runs import new_run_response
 from local_dbt_cloud.api.serializers import Serializer
-from local_dbt_cloud.database import ACTIVE, Job, Run
+from local_dbt_cloud.database import Job, JobState, Run
 from local_dbt_cloud.dependencies import ServiceDependency
 from local_dbt_cloud.job_definition import JobDefinition
-from local_dbt_cloud.job_store import DELETED, UnknownLocation, placed
-from local_dbt_cloud.run_plan import newest_run_id
+from local_dbt_cloud.job_store import InvalidReference, resolve_references
+from local_dbt_cloud.run_plan import active_run_ids, newest_run_id
 from local_dbt_cloud.trigger_request import TriggerRequest
 
 router = APIRouter()
@@ -27,9 +27,11 @@ router = APIRouter()
 async def list_jobs(serializer: SerializerDependency, query: Annotated[JobQuery, Query()]) -> JSONResponse:
     """List jobs."""
     jobs = {job.id: job for job in serializer.session.scalars(select(Job))}
-    plain = Serializer(serializer.service, serializer.session)
-    chosen, total = query.select([plain.job(job) for job in jobs.values()])
-    return page(serializer.service, [serializer.job(jobs[job["id"]]) for job in chosen], total, query)
+    # Related objects are serialized only for the jobs of the page.
+    without_related = Serializer(serializer.service, serializer.session)
+    page, total = query.select([without_related.job(job) for job in jobs.values()])
+    items = [serializer.job(jobs[item["id"]]) for item in page]
+    return list_envelope(serializer.service, items, total, query)
 
 
 @router.post("/jobs")
@@ -56,11 +58,11 @@ async def update_job(
     job: JobDependency,
     body: Annotated[dict[str, Any], Body()],
 ) -> JSONResponse:
-    """Change the fields of a job that the body names, or delete it if its state is to be 2."""
+    """Update the fields of a job that the body contains; ``state`` 2 deletes it."""
     if body.get("id") != job.id:
-        raise refusal(400, {"id": "The provided id does not match."})
-    # As terraform does, which has no other word for it.
-    if body.get("state") == DELETED:
+        raise api_error(400, {"id": "The provided id does not match."})
+    # The Terraform provider deletes jobs this way.
+    if body.get("state") == JobState.DELETED:
         return await delete_job(service, serializer, job)
     job.definition = _definition(serializer, _merged(job.definition, body))
     serializer.session.commit()
@@ -71,11 +73,10 @@ async def update_job(
 async def delete_job(
     service: ServiceDependency, serializer: SerializerDependency, job: JobDependency
 ) -> JSONResponse:
-    """Delete a job, and cancel its active runs, as dbt Cloud does."""
-    job.state = DELETED
+    """Delete a job and cancel its active runs."""
+    job.state = JobState.DELETED
     serializer.session.commit()
-    active = select(Run.id).where(Run.job_definition_id == job.id, Run.status.in_(ACTIVE))
-    for run_id in serializer.session.scalars(active).all():
+    for run_id in active_run_ids(serializer.session, job.id):
         await service.scheduler.cancel(run_id)
     return envelope(serializer.job(job))
 
@@ -84,34 +85,37 @@ async def delete_job(
 async def trigger_run(
     service: ServiceDependency, serializer: SerializerDependency, job: JobDependency, request: TriggerRequest
 ) -> JSONResponse:
-    """Trigger a run of a job; it is queued while another run of the job is active."""
-    return triggered(serializer, service.scheduler.trigger(job.id, request))
+    """Trigger a run of a job."""
+    return new_run_response(serializer, service.scheduler.trigger(job.id, request))
 
 
 @router.post("/jobs/{job_id}/rerun")
 async def rerun_job(
     service: ServiceDependency, serializer: SerializerDependency, job: JobDependency
 ) -> JSONResponse:
-    """Go on from where the job's newest run failed, or trigger a new run."""
+    """Retry the newest run of a job from the point of failure if possible; otherwise trigger a new run."""
     newest = serializer.session.get(Run, newest_run_id(serializer.session, job.id) or 0)
-    if newest and serializer.retry_refusal(newest) is None:
-        return triggered(serializer, service.scheduler.retry(newest.id))
+    if newest and serializer.retry_not_supported_reason(newest) is None:
+        return new_run_response(serializer, service.scheduler.retry(newest.id))
     request = TriggerRequest(cause=f"Rerun of job {job.id}")
-    return triggered(serializer, service.scheduler.trigger(job.id, request, cause_category="rerun"))
+    return new_run_response(serializer, service.scheduler.trigger(job.id, request, cause_category="rerun"))
 
 
 def _merged(stored: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    def both(old: Any, new: Any) -> Any:
+    """Return a stored definition with the given fields; nested objects are merged, not replaced."""
+
+    def merged(old: Any, new: Any) -> Any:
         return old | new if isinstance(old, dict) and isinstance(new, dict) else new
 
-    return stored | {field: both(stored.get(field), value) for field, value in given.items()}
+    return stored | {field: merged(stored.get(field), value) for field, value in given.items()}
 
 
 def _definition(serializer: SerializerDependency, body: dict[str, Any]) -> dict[str, Any]:
+    """Return a valid definition from a request body, or raise the exception for a response with 400."""
     try:
-        return placed(serializer.service.declaration, JobDefinition.model_validate(body))
+        return resolve_references(serializer.service.config, JobDefinition.model_validate(body))
     except ValidationError as error:
-        wrong = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
-        raise RequestValidationError(wrong) from error
-    except UnknownLocation as error:
-        raise refusal(400, {error.field: str(error)}) from error
+        errors = [{**detail, "loc": ("body", *detail["loc"])} for detail in error.errors()]
+        raise RequestValidationError(errors) from error
+    except InvalidReference as error:
+        raise api_error(400, {error.field: str(error)}) from error

@@ -1,7 +1,7 @@
-"""Write the made-up data of the jaffle shop: five seeds and one file of sales targets.
+"""Generate the fictional data of the jaffle shop: five seeds and a file of sales targets.
 
-Run ``python include/jaffle_shop/make_seeds.py``. The random seed is fixed, so every run writes
-the same bytes; change the numbers below to tell another story. Money is in whole cents.
+Run this script with Python. The random seed is fixed, so the output is the same each time; change the
+constants below for other data. Money is in whole cents.
 """
 
 import csv
@@ -19,7 +19,7 @@ FIRST_DAY = date(2024, 7, 1)
 LAST_DAY = date(2025, 12, 31)
 CUSTOMERS = 250
 
-# Older orders keep the older price, which is why every order item carries its own.
+# Prices rise on this day; each order item stores the price that was charged.
 PRICE_RISE = date(2025, 4, 1)
 PERCENT_OF_PRICE_BEFORE = 94
 
@@ -28,7 +28,7 @@ WEEKDAY_WEIGHTS = (0.7, 0.75, 0.85, 0.9, 1.2, 1.7, 1.45)
 # Two rushes: breakfast and lunch.
 HOUR_WEIGHTS = {7: 4, 8: 9, 9: 8, 10: 5, 11: 7, 12: 11, 13: 9, 14: 5, 15: 4, 16: 2}
 
-# How often something happens, from 0 (never) to 1 (always).
+# Probabilities.
 AWAY_FROM_HOME_STORE = 0.12
 PANTRY_ONLY = 0.1
 SECOND_JAFFLE = 0.3
@@ -39,7 +39,7 @@ REFUNDED = 0.03
 
 
 class Store(NamedTuple):
-    """A store. Basis points keep the tax in whole numbers."""
+    """A store. Tax is in basis points, to calculate with integers."""
 
     store_id: int
     name: str
@@ -48,7 +48,7 @@ class Store(NamedTuple):
 
 
 class Product(NamedTuple):
-    """A product. Popularity counts against the other products of its category."""
+    """A product. Popularity is a weight among the products of a category."""
 
     sku: str
     name: str
@@ -59,7 +59,7 @@ class Product(NamedTuple):
 
 
 class Habit(NamedTuple):
-    """How often a kind of customer comes back, and how soon such a customer drifts away."""
+    """How often a type of customer orders, and how likely they stop."""
 
     share: float
     orders_per_day: float
@@ -67,7 +67,7 @@ class Habit(NamedTuple):
 
 
 class Customer(NamedTuple):
-    """A customer: the columns of the seed."""
+    """A row of the customers seed."""
 
     customer_id: int
     first_name: str
@@ -76,7 +76,7 @@ class Customer(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One line of an order."""
+    """A line of an order."""
 
     sku: str
     quantity: int
@@ -84,7 +84,7 @@ class Item(NamedTuple):
 
 
 class Order(NamedTuple):
-    """One order: the columns of the seed, then its lines."""
+    """A row of the orders seed, with its lines."""
 
     customer_id: int
     store_id: int
@@ -147,7 +147,7 @@ def days(first: date, last: date) -> Iterable[date]:
 
 
 def pick_joined_on(rng: random.Random) -> date:
-    """A day to join: three times as likely at the end as at the start, and likelier on weekends."""
+    """Return a random joining date: later dates and weekends are more likely."""
     span = (LAST_DAY - FIRST_DAY).days + 1
     while True:
         u = rng.random()
@@ -157,7 +157,7 @@ def pick_joined_on(rng: random.Random) -> date:
 
 
 def make_customers(rng: random.Random) -> list[Customer]:
-    """Customers in the order in which they joined, no two of the same name."""
+    """Return customers with unique names, ordered by joining date."""
     names = [(first, last) for first in FIRST_NAMES for last in LAST_NAMES]
     rng.shuffle(names)
     joined = sorted(pick_joined_on(rng) for _ in range(CUSTOMERS))
@@ -165,7 +165,7 @@ def make_customers(rng: random.Random) -> list[Customer]:
 
 
 def pick_products(rng: random.Random, category: str, count: int) -> list[Product]:
-    """Different products of one category, popular ones more often."""
+    """Return different products of a category, weighted by popularity."""
     left = [product for product in PRODUCTS if product.category == category]
     picked = []
     for _ in range(count):
@@ -176,7 +176,7 @@ def pick_products(rng: random.Random, category: str, count: int) -> list[Product
 
 
 def make_item(rng: random.Random, product: Product, day: date) -> Item:
-    """One line of an order, at the price of that day (to ten cents)."""
+    """Return a line of an order with the price of that day, rounded to ten cents."""
     price = product.price
     if day < PRICE_RISE:
         price = price * PERCENT_OF_PRICE_BEFORE // 1000 * 10
@@ -184,8 +184,8 @@ def make_item(rng: random.Random, product: Product, day: date) -> Item:
 
 
 def make_order(rng: random.Random, customer_id: int, store: Store, day: date) -> Order:
-    """One order: a meal, or goods for the pantry at home."""
-    # Goods come back to the shelf unopened; a meal can only be refunded.
+    """Return an order: a meal, or pantry goods."""
+    # Pantry goods can be returned, meals can only be refunded.
     status = "completed"
     if rng.random() < PANTRY_ONLY:
         products = pick_products(rng, "pantry", 1)
@@ -209,7 +209,7 @@ def make_order(rng: random.Random, customer_id: int, store: Store, day: date) ->
 
 
 def make_orders(rng: random.Random, customers: Sequence[Customer]) -> list[Order]:
-    """All orders by time: each customer's first on the day of joining, the rest by habit."""
+    """Return all orders by time: the first of each customer on the joining date, the rest by habit."""
     orders = []
     for customer in customers:
         home = rng.choice([store for store in STORES if store.opened_on <= customer.joined_on])
@@ -227,7 +227,7 @@ def make_orders(rng: random.Random, customers: Sequence[Customer]) -> list[Order
 
 
 def make_targets(orders: Sequence[Order]) -> Iterable[Sequence[object]]:
-    """A target in dollars for every store and month: five percent over the month before."""
+    """Return a target in dollars per store and month: five percent above the previous month."""
     revenue: defaultdict[tuple[int, date], int] = defaultdict(int)
     for order in orders:
         if order.status == "completed":
@@ -241,7 +241,7 @@ def make_targets(orders: Sequence[Order]) -> Iterable[Sequence[object]]:
 
 
 def write_csv(name: str, columns: str, rows: Iterable[Sequence[object]]) -> None:
-    """Write one file beside this script, with the same line ends on every system."""
+    """Write a file beside this script, with the same line endings on all systems."""
     with (HERE / name).open("w", encoding="utf-8", newline="") as file:
         serializer = csv.serializer(file, lineterminator="\n")
         serializer.writerow(columns.split())
@@ -249,8 +249,8 @@ def write_csv(name: str, columns: str, rows: Iterable[Sequence[object]]) -> None
 
 
 def main() -> None:
-    """Make everything from one random seed."""
-    rng = random.Random(RANDOM_SEED)  # noqa: S311 (made-up sandwiches, no secrets)
+    """Generate and write all files."""
+    rng = random.Random(RANDOM_SEED)  # noqa: S311 - fictional data, no secrets
     customers = make_customers(rng)
     orders = make_orders(rng, customers)
     items = [(n, *item) for n, order in enumerate(orders, start=1) for item in order.items]

@@ -19,7 +19,7 @@ last_day as (
 
 ),
 
--- A day without orders has a row too, or averages over days would come out too high.
+-- Days without orders are included; averages over days would otherwise be too high.
 open_days as (
 
     select

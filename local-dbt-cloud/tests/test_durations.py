@@ -1,10 +1,10 @@
-"""Durations, against what dbt Cloud was seen to write."""
+"""Formats of durations, as captured from dbt Cloud."""
 
 from datetime import timedelta
 
 import pytest
 
-from local_dbt_cloud.durations import clock, words
+from local_dbt_cloud.durations import format_clock, format_words
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,8 @@ from local_dbt_cloud.durations import clock, words
         (timedelta(days=17, hours=5), "413:00:00", "2 weeks, 3 days"),
     ],
 )
-def test_durations_are_written_as_dbt_cloud_writes_them(
+def test_durations_are_formatted_like_dbt_cloud(
     duration: timedelta, expected_clock: str, expected_words: str
 ) -> None:
-    assert clock(duration) == expected_clock
-    assert words(duration) == expected_words
+    assert format_clock(duration) == expected_clock
+    assert format_words(duration) == expected_words

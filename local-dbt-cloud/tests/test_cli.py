@@ -1,4 +1,4 @@
-"""The command `python -m local_dbt_cloud`: how it starts, is killed, and says what is wrong."""
+"""The command `python -m local_dbt_cloud`: start, stop, kill, and error messages."""
 
 import contextlib
 import os
@@ -25,8 +25,8 @@ import pytest
 from tiny_account import QUICK, SLOW
 
 pytestmark = pytest.mark.end_to_end
-needs_limits = pytest.mark.skipif(
-    not hasattr(psutil, "RLIMIT_FSIZE"), reason="only Linux limits the files of a process that runs"
+needs_rlimit = pytest.mark.skipif(
+    not hasattr(psutil, "RLIMIT_FSIZE"), reason="needs Linux, to limit the file size of a running process"
 )
 
 
@@ -68,8 +68,8 @@ def started(data_dir: Path, *more: str, **environment: str) -> Iterator[Command]
         process.wait()
 
 
-def refusal(data_dir: Path, *more: str, **environment: str) -> str:
-    """Run the command, which must end at once; return what it says."""
+def error_output(data_dir: Path, *more: str, **environment: str) -> str:
+    """Run the command, which must fail; return its error output."""
     done = subprocess.run(
         arguments(data_dir, *more), cwd=tempfile.gettempdir(), env=os.environ | environment,
         capture_output=True, text=True, timeout=60, check=False,
@@ -89,11 +89,11 @@ def wait_for(client: httpx.Client, run_id: int, statuses: set[int]) -> dict[str,
         time.sleep(0.1)
 
 
-def dbt_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def dbt_processes(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def test_it_stops_when_told(tmp_path: Path) -> None:
+def test_sigint_and_sigterm_stop_it(tmp_path: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with started(tmp_path / "data") as command:
             assert command.client.get("").status_code == 200
@@ -101,13 +101,13 @@ def test_it_stops_when_told(tmp_path: Path) -> None:
             assert command.process.wait(timeout=30) == 0
 
 
-def test_it_listens_on_this_machine_alone(tmp_path: Path) -> None:
+def test_it_listens_on_localhost_only(tmp_path: Path) -> None:
     with started(tmp_path / "data") as command:
         listening = psutil.Process(command.process.pid).net_connections("inet")
         assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
 
 
-def test_the_token_is_the_one_of_the_environment_and_is_not_printed(tmp_path: Path) -> None:
+def test_token_comes_from_environment_and_is_never_written(tmp_path: Path) -> None:
     with started(tmp_path / "data", LOCAL_DBT_CLOUD_TOKEN="another-token") as command:
         assert command.client.get("").status_code == 200
         wrong = {"Authorization": "Token local-token"}
@@ -119,58 +119,59 @@ def test_the_token_is_the_one_of_the_environment_and_is_not_printed(tmp_path: Pa
         assert not path.is_file() or b"another-token" not in path.read_bytes(), path
 
 
-def test_a_taken_port_is_a_sentence_that_names_the_variable(tmp_path: Path) -> None:
+def test_port_in_use_is_reported_with_its_variable(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert "set LOCAL_DBT_CLOUD_API_PORT to" in refusal(tmp_path / "data", "--api-port", port)
-        assert "set LOCAL_DBT_CLOUD_PAGES_PORT to" in refusal(tmp_path / "data", "--pages-port", port)
-    assert "Cannot listen on port 70000" in refusal(tmp_path / "data", "--api-port", "70000")
+        assert "set LOCAL_DBT_CLOUD_API_PORT to" in error_output(tmp_path / "data", "--api-port", port)
+        assert "set LOCAL_DBT_CLOUD_PAGES_PORT to" in error_output(tmp_path / "data", "--pages-port", port)
+    assert "Cannot listen on port 70000" in error_output(tmp_path / "data", "--api-port", "70000")
 
 
-def test_a_second_one_in_the_same_directory_is_refused(tmp_path: Path) -> None:
+def test_second_process_in_a_data_directory_is_rejected(tmp_path: Path) -> None:
     with started(tmp_path / "data") as command:
-        assert "Another local dbt Cloud uses" in refusal(tmp_path / "data")
+        assert "Another local dbt Cloud uses" in error_output(tmp_path / "data")
         assert command.client.get("").status_code == 200
 
 
-def test_a_state_file_that_is_none_is_left_as_it_is(tmp_path: Path) -> None:
+def test_non_sqlite_state_file_is_reported_and_kept(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     (data / "state.sqlite").write_bytes(b"this is not a database" * 100)
-    assert "(file is not a database): stop the local dbt Cloud and put a copy of the file back" in refusal(
-        data
+    assert (
+        "(file is not a database). Stop the local dbt Cloud and restore the file from a backup"
+        in error_output(data)
     )
     assert (data / "state.sqlite").read_bytes() == b"this is not a database" * 100
 
 
-def test_a_directory_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+def test_unwritable_data_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "set LOCAL_DBT_CLOUD_DATA_DIR to a directory of yours" in refusal(tmp_path / "file" / "data")
+    assert "set LOCAL_DBT_CLOUD_DATA_DIR to a writable directory" in error_output(tmp_path / "file" / "data")
 
 
-def test_a_damaged_state_file_is_left_as_it_is(tmp_path: Path) -> None:
+def test_damaged_state_file_is_reported_and_kept(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with started(data, "--history", "500"):
         pass
-    # Out of the write-ahead log, into the file.
+    # Move the data from the write-ahead log into the file.
     with contextlib.closing(sqlite3.connect(data / "state.sqlite")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     state = bytearray((data / "state.sqlite").read_bytes())
     state[20_000:60_000] = b"x" * 40_000
     (data / "state.sqlite").write_bytes(state)
-    assert "put a copy of the file back" in refusal(data)
+    assert "restore the file from a backup" in error_output(data)
     assert (data / "state.sqlite").read_bytes() == state
 
 
-def test_a_missing_state_file_is_not_replaced_while_its_runs_are_there(tmp_path: Path) -> None:
+def test_missing_state_file_is_not_replaced_if_artifacts_exist(tmp_path: Path) -> None:
     data = tmp_path / "data"
     (data / "runs" / "1").mkdir(parents=True)
-    assert f"{data / 'state.sqlite'} is missing" in refusal(data)
+    assert f"{data / 'state.sqlite'} is missing" in error_output(data)
     assert not (data / "state.sqlite").exists()
 
 
-@needs_limits
-def test_a_full_disk_is_a_sentence_and_the_next_request_works_when_there_is_room(tmp_path: Path) -> None:
+@needs_rlimit
+def test_full_disk_is_reported_and_recovered_from(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with started(data) as command:
         body = {
@@ -179,20 +180,20 @@ def test_a_full_disk_is_a_sentence_and_the_next_request_works_when_there_is_room
             "execute_steps": ["dbt build"],
             "description": "x" * 20_000,
         }
-        # No file may grow any more, as on a full disk.
+        # Files cannot grow, as on a full disk.
         size = (data / "state.sqlite-wal").stat().st_size
         psutil.Process(command.process.pid).rlimit(psutil.RLIMIT_FSIZE, (size, psutil.RLIM_INFINITY))
         answer = command.client.post("jobs/", json=body)
         assert answer.status_code == 500
-        assert "free some space" in answer.json()["status"]["user_message"]
+        assert "Free some disk space" in answer.json()["status"]["user_message"]
         assert len(command.client.get("jobs/").json()["data"]) == 2
         unlimited = (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY)
         psutil.Process(command.process.pid).rlimit(psutil.RLIMIT_FSIZE, unlimited)
         assert command.client.post("jobs/", json=body).json()["data"]["id"] == 103
 
 
-@needs_limits
-def test_a_disk_that_is_full_at_the_end_of_a_run_loses_no_run(tmp_path: Path, tiny_account: Path) -> None:
+@needs_rlimit
+def test_full_disk_at_the_end_of_a_run_loses_no_run(tmp_path: Path, tiny_account: Path) -> None:
     data = tmp_path / "data"
     with started(data, "--account", str(tiny_account)) as command:
         run_id = command.client.post(f"jobs/{SLOW}/run/", json={"cause": "a test"}).json()["data"]["id"]
@@ -209,37 +210,37 @@ def test_a_disk_that_is_full_at_the_end_of_a_run_loses_no_run(tmp_path: Path, ti
         assert wait_for(command.client, after, {10, 20, 30})["status"] == 10
 
 
-def test_a_locked_state_file_is_a_sentence_that_says_so(tmp_path: Path) -> None:
+def test_locked_state_file_is_reported(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with started(data) as command, contextlib.closing(sqlite3.connect(data / "state.sqlite")) as other:
         other.execute("BEGIN IMMEDIATE")
         answer = command.client.post("jobs/101/run/", json={"cause": "a test"})
         assert answer.status_code == 500
-        assert "another program holds it" in answer.json()["status"]["user_message"]
+        assert "Another program has locked it" in answer.json()["status"]["user_message"]
         other.rollback()
         assert command.client.post("jobs/101/run/", json={"cause": "a test"}).status_code == 200
 
 
 @pytest.mark.parametrize("count", ["-1", "9" * 30])
-def test_a_history_that_makes_no_sense_is_a_sentence(tmp_path: Path, count: str) -> None:
-    assert "--history takes a number of runs" in refusal(tmp_path / "data", "--history", count)
+def test_invalid_history_is_reported(tmp_path: Path, count: str) -> None:
+    assert "--history must be between" in error_output(tmp_path / "data", "--history", count)
 
 
-def test_history_is_made_before_the_first_request_and_not_twice(tmp_path: Path) -> None:
+def test_history_is_generated_once_before_serving(tmp_path: Path) -> None:
     for _ in range(2):
         with started(tmp_path / "data", "--history", "1000") as command:
             extra = command.client.get("runs/?limit=1").json()["extra"]
             assert extra["pagination"]["total_count"] == 1000
 
 
-def test_a_kill_while_it_writes_loses_nothing_that_was_answered(tmp_path: Path) -> None:
+def test_kill_during_writes_loses_no_acknowledged_run(tmp_path: Path) -> None:
     data, answered = tmp_path / "data", 0
-    for round_number in range(3):
+    for attempt in range(3):
         with started(data) as command:
             assert (
                 command.client.get("runs/?limit=1").json()["extra"]["pagination"]["total_count"] >= answered
             )
-            killer = threading.Timer(0.3 + 0.2 * round_number, command.process.kill)
+            killer = threading.Timer(0.3 + 0.2 * attempt, command.process.kill)
             killer.start()
             try:
                 while True:
@@ -251,28 +252,30 @@ def test_a_kill_while_it_writes_loses_nothing_that_was_answered(tmp_path: Path) 
     assert answered > 3
     with started(data) as command:
         runs = command.client.get("runs/?limit=100").json()
-        # Of each round one more may have been stored whose answer was lost.
+        # In each round, the response to one more stored run may have been lost.
         assert answered <= runs["extra"]["pagination"]["total_count"] <= answered + 3
         assert {run["status"] for run in runs["data"]} == {30}
         assert all(run["status_message"] and run["finished_at"] for run in runs["data"])
 
 
-def test_an_account_file_that_is_wrong_is_a_sentence(tmp_path: Path) -> None:
-    assert "Cannot read the account file" in refusal(tmp_path / "data", "--account", str(tmp_path / "none"))
-    assert "LOCAL_DBT_CLOUD_TOKEN is empty" in refusal(tmp_path / "data", LOCAL_DBT_CLOUD_TOKEN="")
+def test_invalid_account_file_and_token_are_reported(tmp_path: Path) -> None:
+    assert "Cannot read the account file" in error_output(
+        tmp_path / "data", "--account", str(tmp_path / "none")
+    )
+    assert "LOCAL_DBT_CLOUD_TOKEN is empty" in error_output(tmp_path / "data", LOCAL_DBT_CLOUD_TOKEN="")
 
 
-def test_after_a_kill_its_dbt_is_gone_and_the_next_one_goes_on(tmp_path: Path, tiny_account: Path) -> None:
+def test_kill_stops_dbt_and_the_next_start_recovers(tmp_path: Path, tiny_account: Path) -> None:
     account = ("--account", str(tiny_account))
     with started(tmp_path / "data", *account) as command:
         running = command.client.post(f"jobs/{SLOW}/run/", json={"cause": "a test"}).json()["data"]["id"]
-        # Not before the query that never ends: the steps before it end by themselves.
+        # Wait until dbt runs the endless query.
         while "Concurrency" not in str(wait_for(command.client, running, {1, 2, 3})["run_steps"]):
             time.sleep(0.1)
-        family = dbt_of(command.process)
-        assert family
+        children = dbt_processes(command.process)
+        assert children
         os.kill(command.process.pid, signal.SIGKILL)
-        _, alive = psutil.wait_procs(family, timeout=20)
+        _, alive = psutil.wait_procs(children, timeout=20)
         assert not alive
     with started(tmp_path / "data", *account) as command:
         run = wait_for(command.client, running, {30})

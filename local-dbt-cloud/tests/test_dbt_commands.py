@@ -1,4 +1,4 @@
-"""What is a step, and what is not."""
+"""Parsing of steps into arguments for dbt."""
 
 import pytest
 from dbt.cli.main import cli
@@ -21,7 +21,7 @@ from local_dbt_cloud.dbt_commands import OPTIONS_WITH_VALUE, RESERVED_OPTIONS, d
          ["run-operation", "grant_select", "--args", "{role: reporter}"]),
     ],
 )  # fmt: skip
-def test_a_dbt_command_is_split_into_its_arguments(step: str, arguments: list[str]) -> None:
+def test_dbt_command_is_split_into_arguments(step: str, arguments: list[str]) -> None:
     assert dbt_arguments(step) == arguments
 
 
@@ -57,11 +57,11 @@ def test_a_dbt_command_is_split_into_its_arguments(step: str, arguments: list[st
         "dbt --log-path /tmp build",
     ],
 )
-def test_anything_else_is_refused_in_a_sentence(step: str) -> None:
+def test_other_steps_are_rejected_with_a_reason(step: str) -> None:
     with pytest.raises(ValueError, match=r"^step .{5,}"):
         dbt_arguments(step)
 
 
-def test_every_option_of_dbt_itself_that_takes_a_value_is_known() -> None:
+def test_all_global_options_with_a_value_are_known() -> None:
     takes_value = {name for option in cli.params if not option.is_flag for name in option.opts}
     assert takes_value <= OPTIONS_WITH_VALUE | RESERVED_OPTIONS | {"-r"}

@@ -1,9 +1,8 @@
-"""The stock provider, as installed: it cannot tell the local dbt Cloud from dbt Cloud on the Dag's path."""
+"""Airflow's dbt Cloud provider, unmodified: hook, operators, sensor and trigger work with the emulator."""
 
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +24,17 @@ from airflow.providers.dbt.cloud.sensors.dbt import DbtCloudJobRunSensor
 from airflow.providers.dbt.cloud.triggers.dbt import DbtCloudRunJobTrigger
 from airflow.sdk.exceptions import TaskDeferred
 
-from local_dbt_cloud.database import RunStatus
-from running_cloud import RunningCloud, running_cloud
+from local_dbt_cloud.run_status import RunStatus
+from running_cloud import RunningCloud
 from tiny_account import FAILING, QUICK, SLOW
 
 CONN_ID = "dbt_conn"
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, tiny_account: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningCloud]:
-    with running_cloud(tmp_path / "data", tiny_account) as cloud:
-        monkeypatch.setenv("AIRFLOW_CONN_DBT_CONN", cloud.connection)
-        yield cloud
+def cloud(tiny_cloud: RunningCloud, monkeypatch: pytest.MonkeyPatch) -> RunningCloud:
+    monkeypatch.setenv("AIRFLOW_CONN_DBT_CONN", tiny_cloud.connection)
+    return tiny_cloud
 
 
 @pytest.fixture
@@ -45,7 +43,7 @@ def hook(cloud: RunningCloud) -> DbtCloudHook:
 
 
 class TaskInstance:
-    """The little of a task instance that the operator touches: it pushes XComs and asks for the try."""
+    """The attributes of a task instance that the operator uses."""
 
     def __init__(self, try_number: int = 1) -> None:
         self.try_number = try_number
@@ -64,11 +62,11 @@ def first_event(trigger: DbtCloudRunJobTrigger) -> dict[str, Any]:
     return asyncio.run(fire())
 
 
-def test_the_connection_test_passes(hook: DbtCloudHook) -> None:
+def test_connection_test_passes(hook: DbtCloudHook) -> None:
     assert hook.test_connection() == (True, "Successfully connected to dbt Cloud.")
 
 
-def test_places_and_jobs(hook: DbtCloudHook) -> None:
+def test_hook_reads_account_projects_environments_and_jobs(hook: DbtCloudHook) -> None:
     assert hook.get_account().json()["data"]["id"] == 1
     assert [project["name"] for project in hook.list_projects()[0].json()["data"]] == ["Tiny"]
     assert hook.get_project(1).json()["data"]["id"] == 1
@@ -80,7 +78,7 @@ def test_places_and_jobs(hook: DbtCloudHook) -> None:
     assert found["id"] == 4
 
 
-def test_it_pages_through_a_history(cloud: RunningCloud, hook: DbtCloudHook) -> None:
+def test_hook_reads_all_pages_of_runs(cloud: RunningCloud, hook: DbtCloudHook) -> None:
     run_ids = [cloud.add_run(job_id=QUICK) for _ in range(230)]
     pages = hook.list_job_runs(job_definition_id=QUICK, order_by="-id", include_related=["trigger", "job"])
     runs = [run for page in pages for run in page.json()["data"]]
@@ -90,7 +88,7 @@ def test_it_pages_through_a_history(cloud: RunningCloud, hook: DbtCloudHook) -> 
 
 
 @pytest.mark.parametrize("status", [RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.CANCELLED])
-def test_the_trigger_tells_how_a_run_ended(cloud: RunningCloud, status: RunStatus) -> None:
+def test_trigger_fires_with_the_final_status(cloud: RunningCloud, status: RunStatus) -> None:
     run_id = cloud.add_run(status)
     trigger = DbtCloudRunJobTrigger(CONN_ID, run_id, time.time() + 60, poll_interval=0.1, account_id=None)
     names = {RunStatus.SUCCESS: "success", RunStatus.ERROR: "error", RunStatus.CANCELLED: "cancelled"}
@@ -98,7 +96,7 @@ def test_the_trigger_tells_how_a_run_ended(cloud: RunningCloud, status: RunStatu
 
 
 @pytest.mark.end_to_end
-def test_the_deferrable_operator_runs_a_job_and_the_artifact_operator_reads_it(
+def test_deferrable_and_artifact_operators_succeed(
     cloud: RunningCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operator = DbtCloudRunJobOperator(
@@ -127,7 +125,7 @@ def test_the_deferrable_operator_runs_a_job_and_the_artifact_operator_reads_it(
 
 
 @pytest.mark.end_to_end
-def test_a_failed_run_fails_the_deferrable_operator_and_the_sensor(
+def test_failed_run_fails_deferrable_operator_and_sensor(
     cloud: RunningCloud, capsys: pytest.CaptureFixture
 ) -> None:
     run_id = cloud.trigger(FAILING)["id"]
@@ -144,7 +142,7 @@ def test_a_failed_run_fails_the_deferrable_operator_and_the_sensor(
 
 
 @pytest.mark.end_to_end
-def test_the_operator_that_holds_a_worker_runs_a_job_and_cancels_one(cloud: RunningCloud) -> None:
+def test_synchronous_operator_runs_reuses_and_cancels(cloud: RunningCloud) -> None:
     operator = DbtCloudRunJobOperator(
         task_id="trigger_job", dbt_cloud_conn_id=CONN_ID, job_id=QUICK, trigger_reason="x", check_interval=1,
         deferrable=False,
@@ -168,7 +166,7 @@ def test_the_operator_that_holds_a_worker_runs_a_job_and_cancels_one(cloud: Runn
 
 
 @pytest.mark.end_to_end
-def test_a_second_try_retries_from_the_point_of_failure(cloud: RunningCloud, tmp_path: Path) -> None:
+def test_second_try_retries_from_the_point_of_failure(cloud: RunningCloud, tmp_path: Path) -> None:
     operator = DbtCloudRunJobOperator(
         task_id="trigger_job", dbt_cloud_conn_id=CONN_ID, trigger_reason="x", check_interval=1,
         project_name="Tiny", environment_name="1", job_name="broken", retry_from_failure=True,
@@ -181,10 +179,10 @@ def test_a_second_try_retries_from_the_point_of_failure(cloud: RunningCloud, tmp
     run = cloud.wait(run_id)
     assert run["retrying_run_id"] == first.xcoms["job_run_id"]
     assert run["run_steps"][3]["name"] == "Invoke dbt with `dbt retry`"
-    # After a success even a second try begins anew.
+    # After a success, a second try triggers a new run.
     assert cloud.wait(operator.execute({"ti": TaskInstance(try_number=2)}))["retrying_run_id"] is None
 
 
-def test_a_job_that_no_name_finds_is_a_clear_error(hook: DbtCloudHook) -> None:
+def test_lookup_of_unknown_job_name_fails(hook: DbtCloudHook) -> None:
     with pytest.raises(DbtCloudResourceLookupError, match="Found 0 jobs with name `none`"):
         hook.get_job_by_name(project_name="Tiny", environment_name="1", job_name="none")
