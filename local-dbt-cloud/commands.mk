@@ -6,6 +6,8 @@ REQUIREMENTS += $(LOCAL_DBT_CLOUD_REQUIREMENTS)
 PROJECTS += local-dbt-cloud
 TESTS += local-dbt-cloud/tests
 TYPED += local-dbt-cloud/src
+# Checked as sources, not as the installed package.
+export MYPYPATH := local-dbt-cloud/src
 DATA += .local_dbt_cloud
 
 .PHONY: local-dbt-cloud
