@@ -30,7 +30,7 @@ MAINTAINER_FILES = {
     "dev", "docs", ".ci", "copier.yml", "CONTRIBUTING.md", "CHANGELOG.md", "AGENTS.md", "LICENSE",
 }  # fmt: skip
 # Prefixes of variables that belong to this test run.
-FOREIGN_VARIABLES = ("AIRFLOW", "LOCAL_DBT_CLOUD_", "MAKE", "MFLAGS", "VIRTUAL_ENV", "PYTEST_")
+FOREIGN_VARIABLES = ("AIRFLOW", "LOCAL_DBT_CLOUD_", "MAKE", "MFLAGS", "MYPYPATH", "VIRTUAL_ENV", "PYTEST_")
 GIT_CONFIG = {
     # CI may run as another user than the owner of the clone.
     "safe.directory": "*",
