@@ -239,7 +239,7 @@ def test_a_model_that_dbt_does_not_know_is_an_error(stack: Stack) -> None:
     stack.airflow.trigger_dag("run_selected_dbt_models", run_id, {"select": "+orders no_such_model"})
 
     wait_until(lambda: stack.state("run_selected_dbt_models", run_id, "run_models") == "up_for_retry", 120)
-    error = stack.airflow.get_error("run_selected_dbt_models", run_id, "run_models", 1)
+    error = stack.airflow.get_task_error("run_selected_dbt_models", run_id, "run_models", 1)
     assert error.startswith("DbtCloudJobRunFailed")
 
 
