@@ -53,6 +53,8 @@ def check_before_running_dbt_cloud_job() -> None:
         deferrable=True,
         # If somebody starts the job after the check, wait for that run instead of queueing a second one.
         reuse_existing_run=True,
+        # A retry builds only what failed, and what was skipped because of it.
+        retry_from_failure=True,
         execution_timeout=timedelta(hours=2),
         outlets=[JOB_ASSET],
     )

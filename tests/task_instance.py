@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID, uuid4
 
 
 class Killed(BaseException):
@@ -21,12 +23,33 @@ class TaskInstance:
     max_tries: int = 2
     killed_at: str | None = None
     xcoms: dict[str, Any] = field(default_factory=dict)
+    # Airflow gives each try another.
+    id: UUID = field(default_factory=uuid4)
 
     def xcom_push(self, key: str, value: Any) -> None:
         """Store an XCom."""
         if key == self.killed_at:
             raise Killed(key)
         self.xcoms[key] = json.loads(json.dumps(value))
+
+
+class TaskStates:
+    """What Airflow answers about the states of task instances.
+
+    ``current`` is every task instance's state, or an exception that Airflow raises instead.
+    """
+
+    def __init__(self) -> None:
+        self.current: str | Exception | None = "running"
+
+    def get_task_states(self, dag_id: str, map_index: int, task_ids: list[str], run_ids: list[str]) -> Any:
+        """Return the state, in the shape of the Task SDK's method."""
+        if isinstance(self.current, Exception):
+            raise self.current
+        if self.current == "deleted":
+            return {}
+        suffix = f"_{map_index}" if map_index >= 0 else ""
+        return {run_ids[0]: {f"{task_ids[0]}{suffix}": self.current}}
 
 
 class Store:
@@ -44,6 +67,11 @@ class Store:
         self.values[key] = json.dumps(value)
 
 
-def context() -> Any:
-    """Return the context of a new task instance."""
-    return {"ti": TaskInstance(), "task_state_store": Store(), "outlet_events": {}}
+def context(ti: TaskInstance | None = None, store: Store | None = None, clear_number: int = 0) -> Any:
+    """Return the context of a task instance, a new one by default."""
+    return {
+        "ti": ti or TaskInstance(),
+        "dag_run": SimpleNamespace(clear_number=clear_number),
+        "task_state_store": store or Store(),
+        "outlet_events": {},
+    }

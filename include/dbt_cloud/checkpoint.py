@@ -1,56 +1,81 @@
 """What later tries of a task instance must know, kept in Airflow's task state store."""
 
 from dataclasses import asdict, dataclass
-from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
 
 SUBMISSION = "dbt_cloud_submission"
 CANCELED_RUN = "dbt_cloud_canceled_run"
+REPORTED_RUN = "dbt_cloud_reported_run"
 
 
 @dataclass(frozen=True)
 class Submission:
     """The last attempt to start a run.
 
-    :param tag: Tag of the run; empty if no run was attempted.
-    :param after: ID of the task instance's previous run, 0 if there is none: the new run's is higher.
+    :param tag: Tag of the run.
     :param at: Seconds since the epoch.
+    :param continued_run: ID of the failed run that it may retry, 0 if there is none.
+    :param max_tries: The task instance's; a clear changes it.
+    :param clear_number: The Dag run's; a clear of any of its tasks changes it.
     """
 
-    tag: str = ""
-    after: int = 0
+    tag: str
     at: float = 0.0
+    continued_run: int = 0
+    max_tries: int = 0
+    clear_number: int = 0
+
+
+class _MemoryStore(dict[str, Any]):
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
 
 
 class Checkpoint:
-    """The task state store of a task instance; it survives retries.
+    """The task state store of a task instance, which survives retries; from Airflow 3.4 no clear.
 
     Each fact has a key of its own: a slow write of one cannot restore an old value of another.
+
+    :param store: The task state store; None to keep everything for this try only.
     """
 
-    def __init__(self, store: Any) -> None:
-        self._store = store
+    def __init__(self, store: Any, log: "Logger") -> None:
+        self._store = _MemoryStore() if store is None else store
+        self._log = log
         # The run that this process canceled, if any.
         self.canceled_run: int | None = None
 
-    def load_submission(self) -> Submission:
-        """Return the last submission."""
-        return Submission(**(self._store.get(SUBMISSION) or {}))
+    def load_submission(self) -> Submission | None:
+        """Return the last submission; None if no run was started."""
+        stored = self._store.get(SUBMISSION)
+        return Submission(**stored) if stored else None
 
-    def save_submission(self, submission: Submission) -> None:
-        """Keep a submission."""
-        self._store.set(SUBMISSION, asdict(submission))
+    def save_submission(self, submission: Submission | None) -> None:
+        """Keep a submission. Raises if the store fails: a later try could not find the run."""
+        self._store.set(SUBMISSION, asdict(submission) if submission else {})
 
     def is_canceled_by_task(self, run_id: int) -> bool:
         """Return whether the task instance itself canceled a run, in this try or an earlier one."""
         return run_id in (self.canceled_run, self._store.get(CANCELED_RUN))
 
-    def save_canceled_run(self, run_id: int) -> Thread:
-        """Keep that the task instance itself cancels a run; return the thread that writes it.
-
-        In a thread: the signal to end may arrive while Airflow's own request holds a lock.
-        """
+    def save_canceled_run(self, run_id: int) -> None:
+        """Keep that the task instance itself cancels a run."""
         self.canceled_run = run_id
-        thread = Thread(target=self._store.set, args=[CANCELED_RUN, run_id], daemon=True)
-        thread.start()
-        return thread
+        self._save(CANCELED_RUN, run_id)
+
+    def is_reported(self, run_id: int) -> bool:
+        """Return whether a run's outcome became the task's final state."""
+        return self._store.get(REPORTED_RUN) == run_id
+
+    def save_reported_run(self, run_id: int) -> None:
+        """Keep that a run's outcome becomes the task's final state: a later try follows a clear."""
+        self._save(REPORTED_RUN, run_id)
+
+    def _save(self, key: str, run_id: int) -> None:
+        try:
+            self._store.set(key, run_id)
+        except Exception as error:
+            self._log.warning("Could not write to the task state store: %s", error)

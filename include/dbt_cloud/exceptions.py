@@ -2,12 +2,14 @@
 
 import re
 import ssl
+import time
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
 from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from requests import RequestException, Response
+from requests import Response, Timeout
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError
 
 # After these dbt Cloud certainly did not see the request. A refused connection is a ConnectTimeoutError too.
@@ -25,14 +27,15 @@ class DbtCloudRequestError(AirflowException):
 
 
 class DbtCloudResponseError(DbtCloudRequestError):
-    """dbt Cloud answered with an error status, ``status_code``."""
+    """dbt Cloud answered with an error status, ``status_code``, and may have asked for a pause in seconds."""
 
     # AirflowException has an HTTP status of its own.
     status_code: int  # type: ignore[assignment]
 
-    def __init__(self, message: str, status_code: int) -> None:
+    def __init__(self, message: str, status_code: int, retry_after: float = 0) -> None:
         super().__init__(message)
         self.status_code = status_code
+        self.retry_after = retry_after
         self.outcome_unknown = status_code == 408 or status_code >= 500
         # With 429 dbt Cloud says that it did not act.
         self.retryable = status_code == 429 or self.outcome_unknown
@@ -44,6 +47,10 @@ class DbtCloudConnectionError(DbtCloudRequestError):
 
 class DbtCloudJobRunFailed(DbtCloudJobRunException):
     """dbt failed. A retry of the task starts another run, or continues from the point of failure."""
+
+
+class DbtCloudJobRunRejected(DbtCloudJobRunFailed, AirflowFailException):
+    """dbt did not accept a command line of the job. Not retried: the next run would fail alike."""
 
 
 class DbtCloudJobRunCancelled(DbtCloudJobRunException, AirflowFailException):
@@ -129,7 +136,19 @@ def error_from_response(response: Response, conn_id: str) -> DbtCloudResponseErr
         except (ValueError, KeyError, TypeError):
             reason = "."
         message = f"dbt Cloud answered {code} {response.reason} to {response.request.method} {path}{reason}"
-    return DbtCloudResponseError(message, code)
+    return DbtCloudResponseError(message, code, parse_retry_after(response.headers.get("Retry-After")))
+
+
+def parse_retry_after(value: str | None) -> float:
+    """Return the seconds in a Retry-After header, which holds them or a date; 0 if it holds neither."""
+    try:
+        return max(0.0, float(value or 0))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value or "").timestamp() - time.time())
+    except ValueError:
+        return 0.0
 
 
 def unexpected_body(response: Response, conn_id: str) -> DbtCloudConnectionError:
@@ -142,11 +161,13 @@ def unexpected_body(response: Response, conn_id: str) -> DbtCloudConnectionError
 
 
 def error_from_exception(
-    error: RequestException, request: str, host: str, conn_id: str
+    error: Exception, request: str, host: str, conn_id: str, timeout: float
 ) -> DbtCloudConnectionError:
     """Return the exception for a request that failed before an answer arrived.
 
+    :param error: Of requests, urllib3 or ssl, or TimeoutError.
     :param request: Method and path.
+    :param timeout: Seconds after which the request was given up.
     """
     causes = list(_causes(error))
     untrusted = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
@@ -158,11 +179,11 @@ def error_from_exception(
     elif any(isinstance(cause, NameResolutionError) for cause in causes):
         message = f"The host {host} does not exist: set the host of {conn_id!r} to your access URL."
     else:
-        limit = re.search(r"read timeout=(\d+)", str(error))
-        within = f" within {limit[1]} seconds" if limit else ""
+        timed_out = any(isinstance(cause, TimeoutError | Timeout) for cause in causes)
+        within = f" within {timeout:g} seconds" if timed_out else ""
         message = f"dbt Cloud at {host} did not answer {request}{within}: {type(error).__name__}."
     exception = DbtCloudConnectionError(message)
-    # An address that cannot be used, of dbt Cloud or of a proxy, is a ValueError to requests.
+    # An address that cannot be used, of dbt Cloud or of a proxy, is a ValueError to requests and urllib3.
     unusable = isinstance(error, ValueError)
     exception.outcome_unknown = not (unusable or any(isinstance(cause, NEVER_SENT) for cause in causes))
     exception.retryable = not (unusable or untrusted)

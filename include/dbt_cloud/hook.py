@@ -1,9 +1,11 @@
 """The provider's dbt Cloud hook with a time limit, safe retries, and errors that say what to do."""
 
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import Any, Self
+from threading import Thread
+from typing import Any
 
 import aiohttp
 from airflow.providers.common.compat.connection import get_async_connection
@@ -11,14 +13,21 @@ from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudHook as ProviderHook
 from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowException
 from requests import PreparedRequest, Response, Session
-from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
-from urllib3.exceptions import ProtocolError, ProxyError
-from urllib3.util import Retry
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_exponential,
+    wait_fixed,
+)
 
 from include.dbt_cloud.exceptions import (
+    DbtCloudConnectionError,
+    DbtCloudRequestError,
     check_connection,
     error_from_exception,
     error_from_response,
@@ -29,38 +38,27 @@ from include.dbt_cloud.job_run import ACTIVE_STATUSES, JobRun
 
 DEFAULT_HOST = "cloud.getdbt.com"
 DEFAULT_TIMEOUT = 30
-# A GET is sent again after these: dbt Cloud, or a proxy before it, is overloaded or restarting.
-TRANSIENT_STATUSES = {429, *range(500, 600)}
+# Seconds for which a request is sent again, Retry-After included.
+RETRY_TIMEOUT = 300
 # Seconds. Airflow gives a trigger 30 to cancel its run.
 CANCEL_TIMEOUT = 20
-
-
-class _Retry(Retry):
-    """Retry any method after a 429, with which dbt Cloud says that it did not act."""
-
-    def increment(  # type: ignore[override]  # the other arguments are passed on as they are
-        self, method: Any = None, url: Any = None, *, error: Exception | None = None, **others: Any
-    ) -> Self:
-        # urllib3 reports a connection dropped inside an established tunnel as a failure to reach the proxy.
-        if isinstance(error, ProxyError) and isinstance(error.original_error, ConnectionError):
-            error = ProtocolError("Connection aborted.", error.original_error)
-        return super().increment(method, url, error=error, **others)
-
-    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
-        return status_code == 429 or super().is_retry(method, status_code, has_retry_after)
+# The most that dbt Cloud returns in one list.
+PAGE_SIZE = 100
 
 
 class DbtCloudHook(ProviderHook):
-    """Interact with dbt Cloud: the provider's hook, with the same arguments.
+    """Interact with dbt Cloud: the provider's hook, with the same arguments and one more.
 
     A GET is sent again after a dropped connection, a timeout, a 5xx or a 429, whose Retry-After is obeyed. A
     POST is sent again only if dbt Cloud did not act on it: after a 429, or when no connection was made.
 
     :param dbt_cloud_conn_id: ID of the dbt Cloud connection. Its extra may hold ``proxies``.
-    :param timeout_seconds: Seconds to wait for an answer. Default: 30.
-    :param retry_limit: How many times to send a GET again. Default: 5.
-    :param retry_delay: Seconds before the second of these; they double from there, up to 30. Default: 1.
+    :param timeout_seconds: Seconds to wait for a complete answer. Default: 30.
+    :param retry_limit: How many times to send a request again. Default: 5.
+    :param retry_delay: Seconds before the first of these; they double from there, up to 30. Default: 1.
     :param retry_args: Not used: tenacity would send a POST again too.
+    :param max_requests_per_minute: How many requests a triggerer may send to poll runs. With more than 200
+        waiting runs it polls less often instead of sending more. Default: 60.
     :raises DbtCloudResponseError: dbt Cloud answered with an error status.
     :raises DbtCloudConnectionError: No answer of dbt Cloud arrived.
     :raises AirflowException: The connection is incomplete or wrong.
@@ -75,18 +73,32 @@ class DbtCloudHook(ProviderHook):
         retry_limit: int = 5,
         retry_delay: float = 1.0,
         retry_args: dict[Any, Any] | None = None,
+        max_requests_per_minute: int = 60,
     ) -> None:
-        super().__init__(dbt_cloud_conn_id, timeout_seconds=timeout_seconds or DEFAULT_TIMEOUT)
-        self.retries = _Retry(
-            retry_limit,
-            # An untrusted certificate stays untrusted.
-            other=0,
-            backoff_factor=retry_delay,
-            backoff_max=30,
-            status_forcelist=TRANSIENT_STATUSES,
-            allowed_methods=["GET"],
-            raise_on_status=False,
+        super().__init__(
+            dbt_cloud_conn_id, timeout_seconds=timeout_seconds or DEFAULT_TIMEOUT, retry_delay=retry_delay
         )
+        self.max_requests_per_minute = max_requests_per_minute
+        self.retry_args = {
+            "retry": retry_if_exception(self._may_send_again),
+            "wait": self._pause,
+            "stop": stop_after_attempt(retry_limit + 1) | stop_before_delay(RETRY_TIMEOUT),
+            "reraise": True,
+        }
+
+    def _may_send_again(self, error: BaseException) -> bool:
+        if not isinstance(error, DbtCloudRequestError):
+            return False
+        return error.retryable and (self.method == "GET" or not error.outcome_unknown)
+
+    def _pause(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        backoff = wait_exponential(multiplier=self.retry_delay, max=30)(state)
+        return max(backoff, getattr(error, "retry_after", 0))
+
+    def stop_retrying(self) -> None:
+        """Send no failed request again from now on: the process is about to end."""
+        self.retry_args["stop"] = stop_after_attempt(1)
 
     @classmethod
     def get_connection(cls, conn_id: str) -> Connection:
@@ -117,39 +129,56 @@ class DbtCloudHook(ProviderHook):
     def _session(self) -> Session:
         session = super().get_conn()
         session.proxies = self.connection.extra_dejson.get("proxies") or {}
-        session.mount("https://", HTTPAdapter(max_retries=self.retries))
         return session
 
     def get_conn(self, *args: Any, **kwargs: Any) -> Session:
-        """Return the session of this hook, which retries and keeps its connections open."""
+        """Return the session of this hook, which keeps its connections open."""
         return self._session
 
     def run_and_check(
         self, session: Session, prepped_request: PreparedRequest, extra_options: dict[Any, Any]
     ) -> Response:
         """Send a request within the time limit, and translate what goes wrong into this package's errors."""
-        settings = session.merge_environment_settings(
-            prepped_request.url, session.proxies, session.stream, session.verify, session.cert
-        )
-        try:
+        settings: dict[str, Any] = {
+            **session.merge_environment_settings(
+                prepped_request.url, session.proxies, session.stream, session.verify, session.cert
+            ),
+            "timeout": self.timeout_seconds,
             # A failing redirect would hide that dbt Cloud acted on the POST.
-            response = session.send(
-                prepped_request,
-                timeout=self.timeout_seconds,
-                allow_redirects=prepped_request.method == "GET",
-                **settings,
-            )
-        except RequestException as error:
+            "allow_redirects": prepped_request.method == "GET",
+        }
+        answer: Future[Response] = Future()
+
+        def send() -> None:
+            try:
+                answer.set_result(session.send(prepped_request, **settings))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        # In a thread: requests limits the time of each read, not of the whole answer.
+        Thread(target=send, daemon=True).start()
+        try:
+            response = answer.result(self.timeout_seconds)
+        except (RequestException, ValueError, TimeoutError) as error:
             request = f"{prepped_request.method} {prepped_request.path_url.partition('?')[0]}"
+            # Its thread may still read from it.
+            self.__dict__.pop("_session", None)
             # Not chained: the text of a proxy error can hold the proxy's password.
-            raise error_from_exception(error, request, self.host, self.dbt_cloud_conn_id) from None
+            raise error_from_exception(
+                error, request, self.host, self.dbt_cloud_conn_id, self.timeout_seconds
+            ) from None
         self.check_response(response)
         return response
 
     def check_response(self, response: Response) -> None:
         """Raise DbtCloudResponseError if the status is an error."""
-        if not response.ok:
-            raise error_from_response(response, self.dbt_cloud_conn_id)
+        if response.ok:
+            return
+        if response.status_code in (401, 403):
+            # The next request uses a token that was changed meanwhile.
+            for name in ("connection", "_session"):
+                self.__dict__.pop(name, None)
+        raise error_from_response(response, self.dbt_cloud_conn_id)
 
     @asynccontextmanager
     async def async_session(self) -> AsyncIterator[aiohttp.ClientSession]:
@@ -210,10 +239,20 @@ class DbtCloudHook(ProviderHook):
         """Return a run; ``related`` may name ``trigger`` and ``run_steps``."""
         return self.parse_run(self.get_job_run(run_id, account_id or self.account_id, related))
 
-    def list_newest_runs(self, job_id: int, account_id: int) -> list[JobRun]:
-        """Return the newest 100 runs of a job with their causes, newest first."""
+    def list_runs(self, job_id: int, account_id: int, since: float | None, **filters: Any) -> list[JobRun]:
+        """Return runs of a job with their causes: the newest 100, and all others created since a time.
+
+        :param since: Seconds since the epoch; None for all runs.
+        :param filters: Further query parameters.
+        """
         query = {"job_definition_id": job_id, "order_by": "-id", "include_related": '["trigger"]'}
-        return self.parse_runs(self.get_job_runs(account_id, query))
+        runs: list[JobRun] = []
+        while True:
+            page_query = query | filters | {"limit": PAGE_SIZE, "offset": len(runs)}
+            page = self.parse_runs(self.get_job_runs(account_id, page_query))
+            runs += page
+            if len(page) < PAGE_SIZE or all(run.is_created_before(since) for run in page):
+                return runs
 
     def trigger_run(self, job_id: int, account_id: int, cause: str, **overrides: Any) -> JobRun:
         """Start a run; ``overrides`` are those of ``trigger_job_run``."""
@@ -223,25 +262,34 @@ class DbtCloudHook(ProviderHook):
     def retry_run(self, run_id: int, account_id: int) -> JobRun:
         """Start a run that continues from the point where a run failed, if that is its job's newest one."""
         self.method = "POST"
-        return self.parse_run(self.run(f"api/v2/accounts/{account_id}/runs/{run_id}/retry/"))
+        endpoint = f"api/v2/accounts/{account_id}/runs/{run_id}/retry/"
+        return self.parse_run(self.run_with_advanced_retry(self.retry_args, endpoint))
 
     def cancel_job_run(self, run_id: int, account_id: int | None = None) -> None:
-        """Cancel a run. Unlike other POST requests it is sent again after a failure: it is idempotent.
+        """Cancel a run and wait until it has ended, for at most 20 seconds.
 
         :param run_id: ID of the run.
         :param account_id: ID of the account. Default: the connection's.
+        :raises DbtCloudRequestError: dbt Cloud did not confirm that the run has ended.
         """
+        # Unlike other POST requests this one can be sent again after any failure.
         retrying = Retrying(
             retry=retry_if_exception(lambda error: getattr(error, "retryable", False)),
-            wait=wait_fixed(min(1, self.retries.backoff_factor)),
-            stop=stop_after_delay(CANCEL_TIMEOUT),
+            wait=wait_fixed(min(1, self.retry_delay)),
+            stop=stop_before_delay(CANCEL_TIMEOUT),
             reraise=True,
         )
         retrying(self._cancel, run_id, account_id or self.account_id)
 
     def _cancel(self, run_id: int, account_id: int) -> None:
+        path = f"api/v2/accounts/{account_id}/runs/{run_id}/"
         self.method = "POST"
-        self.parse_run(self.run(f"api/v2/accounts/{account_id}/runs/{run_id}/cancel/"))
+        run = self.parse_run(self.run(f"{path}cancel/"))
+        if run.outcome is None:
+            self.method = "GET"
+            run = self.parse_run(self.run(path))
+        if run.outcome is None:
+            raise DbtCloudConnectionError(f"dbt Cloud run {run_id} is still active after a cancel request.")
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask for the account: fails with a wrong host, token or account ID."""

@@ -1,6 +1,8 @@
 """A dbt Cloud job run, as the Administrative API returns it."""
 
+import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Self
 
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunStatus
@@ -11,6 +13,9 @@ OUTCOMES = {
     DbtCloudJobRunStatus.ERROR.value: "error",
     DbtCloudJobRunStatus.CANCELLED.value: "cancelled",
 }
+
+# What dbt Core and the Fusion engine print then.
+USAGE_ERROR = r"^(Usage: dbt |error: unexpected argument )"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,13 @@ class JobRun:
             steps=data.get("run_steps") or [],
         )
 
+    def is_created_before(self, time: float | None) -> bool:
+        """Return whether it was created before a time, in seconds since the epoch; False if not known."""
+        try:
+            return time is not None and datetime.fromisoformat(self.created_at).timestamp() < time
+        except ValueError:
+            return False
+
     @property
     def is_active(self) -> bool:
         """Whether it is queued, starting or running."""
@@ -67,7 +79,13 @@ class JobRun:
         return "expired" if outcome == "cancelled" and expired else outcome
 
     @property
+    def is_command_rejected(self) -> bool:
+        """Whether dbt did not accept a step's command line, such as an unknown option."""
+        return any(re.search(USAGE_ERROR, step.get("logs") or "", re.MULTILINE) for step in self.steps)
+
+    @property
     def summary(self) -> str:
-        """How it ended, in a sentence with its ID and the reason."""
+        """How it ended, in a sentence with its ID, the reason and the link."""
         reason = f" {self.status_message}" if self.status_message else ""
-        return f"dbt Cloud run {self.id} ended: {self.status_humanized}.{reason}"
+        link = f" See {self.href}" if self.href else ""
+        return f"dbt Cloud run {self.id} ended: {self.status_humanized}.{reason}{link}"

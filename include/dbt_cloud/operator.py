@@ -3,6 +3,7 @@
 import asyncio
 import time
 from functools import cached_property
+from threading import Thread
 from typing import Any
 
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
@@ -11,14 +12,23 @@ from airflow.providers.dbt.cloud.utils.openlineage import inject_parent_job_info
 from airflow.sdk import Asset, Context
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
-from include.dbt_cloud.checkpoint import Checkpoint
-from include.dbt_cloud.exceptions import RUN_ERRORS, DbtCloudJobRunUnreachable, parse_id
+from include.dbt_cloud.checkpoint import Checkpoint, Submission
+from include.dbt_cloud.exceptions import (
+    RUN_ERRORS,
+    DbtCloudJobRunRejected,
+    DbtCloudJobRunUnreachable,
+    parse_id,
+)
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.job_run import JobRun
 from include.dbt_cloud.results import first_failed, format_results, read_run_results
-from include.dbt_cloud.run_tags import run_tag
+from include.dbt_cloud.run_tags import deployment_id, instance_tag, run_tag, tagged_cause
 from include.dbt_cloud.submitter import JobRunSubmitter, cancel_run
-from include.dbt_cloud.trigger import DbtCloudRunJobTrigger, message_of
+from include.dbt_cloud.task_state import ENDED, task_state
+from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
+
+# Seconds to ask Airflow for the task's state in a signal handler: five later the worker is killed.
+STATE_TIMEOUT = 2
 
 
 class DbtCloudRunJobOperator(ProviderOperator):
@@ -29,16 +39,22 @@ class DbtCloudRunJobOperator(ProviderOperator):
     clear cancels the run that was left behind and starts a new one. With ``reuse_existing_run`` the task
     joins an active run that somebody else started, and never cancels it.
 
+    The cause of the run names the Dag, its run, the task and the try, and ends in a tag by which later tries
+    find the run. The tag contains an ID of the Airflow deployment, kept in the Airflow variable
+    ``dbt_cloud_deployment_id``.
+
     .. code-block:: python
 
         DbtCloudRunJobOperator(task_id="run_dbt", dbt_cloud_conn_id="dbt_conn", job_id=101, deferrable=True)
 
-    :param check_interval: Seconds between two polls. One poll covers all waiting tasks. Default: 5.
+    :param check_interval: Seconds between two polls. One poll covers all waiting tasks. Default: 2.
     :param outage_tolerance: Seconds for which dbt Cloud may be unreachable, or not know the run, before the
         task fails. Default: 1800.
+    :param durable: Whether a retry reattaches to the run of the try before it. Default: True.
     :param cancel_on_kill: Whether to cancel the run when somebody marks the running or deferred task failed
-        or successful, or clears it. Default: True.
+        or successful, or clears it. A stalled or restarted Airflow never cancels it. Default: True.
     :raises DbtCloudJobRunFailed: dbt failed.
+    :raises DbtCloudJobRunRejected: dbt did not accept a command line of the job; not retried.
     :raises DbtCloudJobRunCancelled: A user canceled the run; not retried.
     :raises DbtCloudJobRunTimedOut: ``timeout`` passed, or ``execution_timeout``, which cancels the run.
     :raises DbtCloudJobRunUnreachable: The outage tolerance was exceeded; the run may still be active.
@@ -47,16 +63,19 @@ class DbtCloudRunJobOperator(ProviderOperator):
     def __init__(
         self,
         *,
-        check_interval: int = 5,
+        check_interval: int = 2,
         outage_tolerance: float = 1800,
+        durable: bool = True,
         cancel_on_kill: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(check_interval=check_interval, **kwargs)
         self.outage_tolerance = outage_tolerance
+        self.durable = durable
         self.cancel_on_kill = cancel_on_kill
         self._submitter: JobRunSubmitter | None = None
-        self._killed = False
+        self._ti: Any = None
+        self._kill_pending = False
 
     @cached_property
     def hook(self) -> DbtCloudHook:
@@ -65,19 +84,24 @@ class DbtCloudRunJobOperator(ProviderOperator):
 
     def execute(self, context: Context) -> int:
         """Submit a run or reattach to one, and wait for it; in the triggerer if ``deferrable``."""
-        ti = context["ti"]
-        self._submitter = self._create_submitter(ti, Checkpoint(context["task_state_store"]))
-        run = self._submitter.reattach(ti.try_number) or self._submitter.submit_or_join()
+        ti = self._ti = context["ti"]
+        submitter = self._submitter = self._create_submitter(context)
+        try:
+            earlier = submitter.reattach() if self.durable and ti.try_number > 1 else None
+            run = earlier or submitter.submit_or_join()
+            self.log.info("dbt Cloud run %s: %s", run.id, run.href)
+            self._push(ti, "job_run_url", run.href)
+            self._push(ti, "job_run_id", run.id)
+        except AirflowTaskTimeout:
+            if run_id := submitter.find_owned_run():
+                submitter.cancel(run_id)
+            raise
         self.run_id = run.id
-        if self._killed:
+        if self._kill_pending:
             self.on_kill()
-            raise DbtCloudJobRunException(f"The task was killed while it started dbt Cloud run {run.id}.")
-        self.log.info("dbt Cloud run %s: %s", run.id, run.href)
-        ti.xcom_push(key="job_run_url", value=run.href)
-        ti.xcom_push(key="job_run_id", value=run.id)
         if not self.wait_for_termination:
             return run.id
-        trigger = self._create_trigger(run.id, owned=self._submitter.owned_run is not None)
+        trigger = self._create_trigger(run.id, owned=submitter.owned_run is not None)
         if self.deferrable and run.outcome is None:
             self.defer(trigger=trigger, method_name="execute_complete")
         try:
@@ -90,35 +114,61 @@ class DbtCloudRunJobOperator(ProviderOperator):
         """Log and push the results of the run; return its ID if it succeeded, else raise its outcome."""
         if event is None or event.get("status") not in {"success", *RUN_ERRORS}:
             raise DbtCloudJobRunUnreachable(f"Unexpected trigger event: {event!r}.")
-        # In the same process with what on_kill kept, which the store may not have yet.
-        submitter, store = self._submitter, context["task_state_store"]
-        checkpoint = submitter.checkpoint if submitter else Checkpoint(store)
-        # An event of the provider's trigger has no ownership: that one waits for the task's own run.
-        self.run_id, owned = event["run_id"], event.get("owned", True)
-        canceled = event["status"] == "timeout" and owned and self._cancel(self.run_id, checkpoint)
+        # In the same process with what on_kill kept.
+        checkpoint = self._submitter.checkpoint if self._submitter else self._create_checkpoint(context)
         # From here on there is nothing for a kill to cancel.
         self._submitter = None
-        event, failed = self._confirm(context, event)
-        status = event["status"]
+        # An event of the provider's trigger has no ownership: that one waits for the task's own run.
+        self.run_id, owned = event["run_id"], event.get("owned", True)
+        times_out = event["status"] == "timeout" and owned
+        canceled = times_out and self._cancel(event["run_id"], checkpoint)
+        run = self._read_run(event)
+        status, message = event["status"], event["message"]
+        # It may have ended just after the event, or while it could not be polled: dbt Cloud decides.
+        if run and run.outcome and status != "success" and not (run.outcome == "cancelled" and canceled):
+            status, message = run.outcome, run.summary
+        failure = self._publish_results(context, run) if run and run.outcome else ""
         if status == "success":
-            self.log.info(message_of(event))
+            self.log.info(message)
+            checkpoint.save_reported_run(self.run_id)
             return self.run_id
         if status == "cancelled" and not owned:
-            detail = "Somebody else started it; a retry starts another run."
-            raise DbtCloudJobRunException(message_of(event, detail))
+            raise DbtCloudJobRunException(f"{message} Somebody else started it; a retry starts another run.")
         if status == "cancelled" and checkpoint.is_canceled_by_task(self.run_id):
-            raise DbtCloudJobRunException(message_of(event, "The task canceled it."))
-        if status == "timeout" and owned and not canceled:
-            failed = "It could not be canceled: cancel it there."
-        raise RUN_ERRORS[status](message_of(event, failed))
+            raise DbtCloudJobRunException(f"{message} The task canceled it.")
+        if status == "cancelled":
+            checkpoint.save_reported_run(self.run_id)
+        if times_out and status == "timeout" and not canceled:
+            message += " It could not be canceled: cancel it there."
+        if status == "error" and run and run.is_command_rejected and not failure:
+            raise DbtCloudJobRunRejected(message)
+        raise RUN_ERRORS[status](f"{failure}{message}")
 
     def on_kill(self) -> None:
-        """Cancel the run of a task that is killed while it holds a worker."""
-        self._killed = True
-        if self._submitter and self._submitter.owned_run and self.cancel_on_kill:
-            self._submitter.cancel(self._submitter.owned_run.id)
+        """Cancel the run of a task that holds a worker, if a person ended the task.
 
-    def _create_submitter(self, ti: Any, checkpoint: Checkpoint) -> JobRunSubmitter:
+        A worker is also killed when it shuts down, or when it stalled and another try took over: then the
+        run goes on, and the other try waits for it.
+        """
+        if not (self._submitter and self.cancel_on_kill):
+            return
+        states: list[str | None] = []
+        # In a thread: the signal may have interrupted a request of Airflow's own, which holds a lock.
+        asking = Thread(target=lambda: states.append(task_state(self._ti)), daemon=True)
+        asking.start()
+        asking.join(STATE_TIMEOUT)
+        if states and states[0] not in ENDED | {"restarting"}:
+            self.log.info("The dbt Cloud run goes on: the task's state is %s.", states[0])
+            return
+        run_id = self._submitter.find_owned_run() if states else None
+        # If nobody answered, or no run is known yet: again when that request is over.
+        self._kill_pending = run_id is None
+        if run_id:
+            # Not stored, because of that lock: a later try follows a clear, which it sees.
+            self._submitter.checkpoint.canceled_run = run_id
+            cancel_run(self.hook, run_id, self.account_id, self.log)
+
+    def _create_submitter(self, context: Context) -> JobRunSubmitter:
         # Resolved here: in the triggerer an error would end the task without its reason.
         self.account_id = parse_id(self.account_id or self.hook.account_id, "account")
         if self.job_id is None:
@@ -127,16 +177,20 @@ class DbtCloudRunJobOperator(ProviderOperator):
             by_name = {name: getattr(self, name) for name in ("project_name", "environment_name", "job_name")}
             self.job_id = self.hook.get_job_by_name(**by_name, account_id=self.account_id)["id"]
         self.job_id = parse_id(self.job_id, "job")
+        ti, deployment = context["ti"], deployment_id()
         reason = self.additional_run_config.get("cause") or self.trigger_reason
         if self.openlineage_inject_parent_job_info:
             reason = inject_parent_job_information_into_dbt_cloud_cause(reason, ti)
+        tag = run_tag(ti, deployment)
+        clear_number = context["dag_run"].clear_number or 0
         return JobRunSubmitter(
             hook=self.hook,
             account_id=self.account_id,
             job_id=self.job_id,
-            tag=run_tag(ti),
-            reason=reason or "Triggered via Apache Airflow",
-            checkpoint=checkpoint,
+            this_try=Submission(tag, max_tries=ti.max_tries, clear_number=clear_number),
+            instance_tag=instance_tag(ti, deployment),
+            cause=tagged_cause(ti, tag, reason or "Triggered by Airflow"),
+            checkpoint=self._create_checkpoint(context),
             log=self.log,
             overrides={
                 "steps_override": self.steps_override,
@@ -164,41 +218,45 @@ class DbtCloudRunJobOperator(ProviderOperator):
             owned=owned,
         )
 
+    def _create_checkpoint(self, context: Context) -> Checkpoint:
+        return Checkpoint(context["task_state_store"] if self.durable else None, self.log)
+
     def _cancel(self, run_id: int, checkpoint: Checkpoint) -> bool:
-        return cancel_run(self.hook, run_id, self.account_id or None, checkpoint, self.log)
+        checkpoint.save_canceled_run(run_id)
+        return cancel_run(self.hook, run_id, self.account_id or None, self.log)
 
-    def _confirm(self, context: Context, event: dict[str, Any]) -> tuple[dict[str, Any], str]:
-        """Publish the results; return the event as dbt Cloud confirms it, and which node failed first."""
-        failed = ""
+    def _push(self, ti: Any, key: str, value: Any) -> None:
         try:
-            run = self.hook.get_run(event["run_id"], self.account_id or None, ["run_steps"])
-            event = event | {"href": run.href}
-            # It may have ended just after the event, or while it could not be polled: dbt Cloud decides.
-            canceled_by_timeout = run.outcome == "cancelled" and event["status"] == "timeout"
-            if run.outcome and event["status"] != "success" and not canceled_by_timeout:
-                event |= {"status": run.outcome, "message": run.summary}
-            node = run.outcome and self._publish_results(context, run)
-            if node and event["status"] == "error":
-                failed = f"First: {node['unique_id']}: {node['message']}"
-        except (Exception, AirflowTaskTimeout) as error:
-            # The verdict matters more than the results.
-            self.log.warning("Could not read the results of dbt Cloud run %s: %s", self.run_id, error)
-        return event, failed
+            ti.xcom_push(key=key, value=value)
+        except Exception as error:
+            # A task that fails here would be red beside a healthy run.
+            self.log.warning("Could not push the XCom %s: %s", key, error)
 
-    def _publish_results(self, context: Context, run: JobRun) -> dict[str, Any] | None:
-        """Log and push the results of the nodes; return the first failed one."""
+    def _read_run(self, event: dict[str, Any]) -> JobRun | None:
+        try:
+            return self.hook.get_run(event["run_id"], self.account_id or None, ["run_steps"])
+        except (Exception, AirflowTaskTimeout) as error:
+            self.log.warning("Could not read dbt Cloud run %s: %s", self.run_id, error)
+            return None
+
+    def _publish_results(self, context: Context, run: JobRun) -> str:
+        """Log and push the results of the nodes; return a sentence about the first failed one."""
         failed = None
         try:
-            results = read_run_results(self.hook, run)
-            failed = first_failed(results)
-        finally:
-            if run.outcome != "success" and not failed:
-                # It failed outside of any node, or its nodes cannot be read: dbt's log says why.
-                facts = {"status": run.status, "status_message": run.status_message, "run_steps": run.steps}
-                self.hook.log_job_run_failure_details(run.id, job_run=facts)
-        self.log.info("dbt Cloud run %s: %s", run.id, format_results(results))
-        context["ti"].xcom_push(key="run_results", value=results)
-        for outlet in self.outlets if run.outcome == "success" else ():
-            if isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra = results
-        return failed
+            try:
+                results = read_run_results(self.hook, run)
+                failed = first_failed(results)
+            finally:
+                if run.outcome != "success" and not failed:
+                    # It failed outside of any node, or its nodes cannot be read: dbt's log says why.
+                    facts = {"status": run.status, "status_message": run.status_message}
+                    self.hook.log_job_run_failure_details(run.id, job_run=facts | {"run_steps": run.steps})
+            self.log.info("dbt Cloud run %s: %s", run.id, format_results(results))
+            self._push(context["ti"], "run_results", results)
+            for outlet in self.outlets if run.outcome == "success" else ():
+                if isinstance(outlet, Asset):
+                    context["outlet_events"][outlet].extra = results
+        except (Exception, AirflowTaskTimeout) as error:
+            # The outcome matters more than the results.
+            self.log.warning("Could not read the results of dbt Cloud run %s: %s", run.id, error)
+        return f"{failed['unique_id']}: {failed['message']} " if failed else ""

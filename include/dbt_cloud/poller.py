@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 
 import aiohttp
 
-from include.dbt_cloud.hook import DbtCloudHook
+from include.dbt_cloud.exceptions import parse_retry_after
+from include.dbt_cloud.hook import PAGE_SIZE, DbtCloudHook
 from include.dbt_cloud.job_run import JobRun
 
-# The most that dbt Cloud returns in one list.
-BATCH_SIZE = 100
 # With these dbt Cloud, or a proxy, says that it does not filter by IDs.
 FILTER_NOT_SUPPORTED = (400, 404, 405, 501)
+# Seconds: no Retry-After is obeyed for longer.
+MAX_PAUSE = 300
 
 
 class Subscription:
@@ -28,20 +29,25 @@ class Subscription:
         self.poll_interval = poll_interval
         # None until the run was seen.
         self.run: JobRun | None = None
-        # Of the monotonic clock.
+        # Of the monotonic clock: when the run was seen last.
         self.updated_at = time.monotonic()
         # Why the last poll did not show the run; empty if it did.
-        self.last_error = "not polled yet"
-        self.ended = asyncio.Event()
+        self.last_error = ""
+        # Set by every poll.
+        self.changed = asyncio.Event()
 
     def update(self, run: JobRun) -> None:
         """Take over a state of the run."""
         if not run.is_active and run.outcome is None:
-            self.last_error = f"unknown status {run.status}"
+            self.fail(f"unknown status {run.status}")
             return
-        self.run, self.updated_at, self.last_error = run, time.monotonic(), ""
-        if run.outcome:
-            self.ended.set()
+        self.run, self.updated_at = run, time.monotonic()
+        self.fail("")
+
+    def fail(self, error: str) -> None:
+        """Keep why a poll did not show the run."""
+        self.last_error = error
+        self.changed.set()
 
 
 class RunPoller:
@@ -51,7 +57,7 @@ class RunPoller:
     subscriptions and repeated.
     """
 
-    # By event loop, connection and account: a triggerer has one loop.
+    # By event loop (a triggerer has one), connection, account and the hook's limits.
     _pollers: ClassVar[dict[Any, "RunPoller"]] = {}
 
     def __init__(self, hook: DbtCloudHook, account_id: int) -> None:
@@ -59,6 +65,9 @@ class RunPoller:
         self.account_id = account_id
         self.subscriptions: dict[int, list[Subscription]] = {}
         self.task: asyncio.Task[None] | None = None
+        # Requests of the last poll, and the seconds for which dbt Cloud wants no other.
+        self.sent = 0
+        self.retry_after = 0.0
 
     @classmethod
     @asynccontextmanager
@@ -66,7 +75,8 @@ class RunPoller:
         cls, hook: DbtCloudHook, account_id: int, run_id: int, poll_interval: float
     ) -> AsyncIterator[Subscription]:
         """Keep a run's state up to date while the block runs; the shortest ``poll_interval`` counts."""
-        key = (asyncio.get_running_loop(), hook.dbt_cloud_conn_id, account_id)
+        limits = hook.timeout_seconds, hook.max_requests_per_minute
+        key = (asyncio.get_running_loop(), hook.dbt_cloud_conn_id, account_id, limits)
         poller = cls._pollers.setdefault(key, cls(hook, account_id))
         # A shorter interval than all others starts at once instead of after their pause.
         restart = not poller.subscriptions or poll_interval < poller._poll_interval()
@@ -87,6 +97,14 @@ class RunPoller:
     def _poll_interval(self) -> float:
         return min(one.poll_interval for of_run in self.subscriptions.values() for one in of_run)
 
+    def _pause(self) -> float:
+        """Return the seconds until the next poll, so that all pollers of the account keep to the limits."""
+        account = self.hook.dbt_cloud_conn_id, self.account_id
+        pollers = [poller for key, poller in self._pollers.items() if key[1:3] == account]
+        within_budget = 60 * sum(poller.sent for poller in pollers) / self.hook.max_requests_per_minute
+        retry_after = min(max((poller.retry_after for poller in pollers), default=0), MAX_PAUSE)
+        return max(self._poll_interval(), within_budget, retry_after)
+
     def _stop(self) -> None:
         if self.task:
             self.task.cancel()
@@ -101,22 +119,23 @@ class RunPoller:
             except Exception as error:
                 # The connection cannot be read, or is wrong.
                 self._publish_error(self.subscriptions, error)
-                await asyncio.sleep(self._poll_interval())
+                await asyncio.sleep(self._pause())
 
     async def _poll_once(self, session: aiohttp.ClientSession) -> bool:
         """Request all runs, then pause; return whether no request failed."""
         remaining, answered = iter(sorted(self.subscriptions)), True
-        while run_ids := set(islice(remaining, BATCH_SIZE)):
+        self.sent, self.retry_after = 0, 0.0
+        while run_ids := set(islice(remaining, PAGE_SIZE)):
             try:
                 await self._fetch_batch(session, run_ids)
             except Exception as error:
                 answered = False
                 self._publish_error(run_ids, error)
-        await asyncio.sleep(self._poll_interval())
+        await asyncio.sleep(self._pause())
         return answered
 
     async def _fetch_batch(self, session: aiohttp.ClientSession, run_ids: set[int]) -> None:
-        query, missing = {"pk__in": str(sorted(run_ids)), "limit": BATCH_SIZE}, set(run_ids)
+        query, missing = {"pk__in": str(sorted(run_ids)), "limit": PAGE_SIZE}, set(run_ids)
         try:
             for run in await self._get(session, "runs/", query):
                 # One that cannot be read does not hide the others.
@@ -130,13 +149,16 @@ class RunPoller:
             try:
                 self._publish(await self._get(session, f"runs/{run_id}/"))
             except (aiohttp.ClientResponseError, ValueError) as error:
-                # A rejected token fails for every run, anything else for this one.
-                if getattr(error, "status", None) == 401:
+                # A rejected token or a rate limit fails for every run, anything else for this one.
+                if getattr(error, "status", None) in (401, 429):
                     raise
                 self._publish_error([run_id], error)
 
     async def _get(self, session: aiohttp.ClientSession, path: str, query: Any = None) -> Any:
+        self.sent += 1
         async with session.get(f"{self.account_id}/{path}", params=query) as response:
+            if response.status == 429:
+                self.retry_after = parse_retry_after(response.headers.get("Retry-After"))
             response.raise_for_status()
             return (await response.json())["data"]
 
@@ -151,4 +173,4 @@ class RunPoller:
         message = "" if isinstance(error, ValueError) else str(error).partition(", url=")[0]
         for run_id in run_ids:
             for subscription in self.subscriptions.get(run_id, []):
-                subscription.last_error = message or type(error).__name__
+                subscription.fail(message or type(error).__name__)

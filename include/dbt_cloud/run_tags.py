@@ -1,62 +1,75 @@
-"""Tag the runs of a task instance in their cause, and find them again among a job's runs."""
+"""Tag the runs of a task instance in their cause, and find them again among a job's runs.
+
+A tag is ``[airflow <instance>-<try>]``. The first part is the same for all tries of a task instance, also
+after a clear, and differs between Airflow deployments. The second part differs between tries.
+"""
 
 import hashlib
 import json
 from typing import Any
+from uuid import uuid4
 
 from airflow.providers.dbt.cloud.hooks.dbt import DBT_CAUSE_MAX_LENGTH
+from airflow.sdk import Variable
 
 from include.dbt_cloud.job_run import JobRun
 
-# Leaves room for a reason in the 255 characters of a cause.
-MAX_NAME_LENGTH = 140
+DEPLOYMENT_VARIABLE = "dbt_cloud_deployment_id"
+TAG_START = "[airflow "
 
 
-def run_tag(ti: Any) -> str:
-    """Return ``[airflow <Dag id>/<run id>/<task id>/<map index> #<max_tries>]``, at most 150 characters.
-
-    All tries of a task instance share it until somebody clears the task: a clear raises ``max_tries``, a
-    retry does not. A name that is too long is cut, and ends in a digest.
-    """
-    name = "/".join([ti.dag_id, ti.run_id, ti.task_id, *([str(ti.map_index)] if ti.map_index >= 0 else [])])
-    name += f" #{ti.max_tries}"
-    if len(name) > MAX_NAME_LENGTH:
-        name = f"{name[: MAX_NAME_LENGTH - 17]}~{_digest(name)}"
-    return f"[airflow {name}]"
+def deployment_id() -> str:
+    """Return the random ID of this Airflow deployment; the first call stores it in an Airflow variable."""
+    if not Variable.get(DEPLOYMENT_VARIABLE, default=None):
+        description = "Tells this deployment's dbt Cloud runs from those of another with the same Dags."
+        Variable.set(DEPLOYMENT_VARIABLE, uuid4().hex, description)
+    # Read again: another task may have stored its own at the same time.
+    return str(Variable.get(DEPLOYMENT_VARIABLE))
 
 
-def tagged_cause(tag: str, reason: str) -> str:
-    """Return a cause with a reason and a tag that fits into dbt Cloud's limit; only the reason is cut.
+def instance_tag(ti: Any, deployment: str) -> str:
+    """Return the part that the tags of all tries of a task instance begin with."""
+    names = json.dumps([deployment, ti.dag_id, ti.run_id, ti.task_id, ti.map_index])
+    return f"{TAG_START}{hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
-    OpenLineage's reason is JSON that others parse: there the tag becomes a key, or a digest of the tag if
-    both are too long.
+
+def run_tag(ti: Any, deployment: str) -> str:
+    """Return the tag of the runs that this try starts; Airflow gives each try an ID of its own."""
+    return f"{instance_tag(ti, deployment)}-{str(ti.id)[-8:]}]"
+
+
+def is_tagged(cause: str) -> bool:
+    """Return whether a run with this cause was started by this package, in any deployment."""
+    return TAG_START in cause
+
+
+def tagged_cause(ti: Any, tag: str, reason: str) -> str:
+    """Return a cause that names the try for people and ends in its tag, within dbt Cloud's limit.
+
+    OpenLineage's reason is JSON that others parse: there the tag becomes a key.
     """
     try:
         lineage = json.loads(reason)
-        parent = {"parent": lineage["parent"]}
-        for facets, value in ((lineage, tag), (parent, tag), (parent, _digest(tag))):
-            cause = json.dumps(facets | {"tag": value}, ensure_ascii=False, separators=(",", ":"))
+        for facets in (lineage, {"parent": lineage["parent"]}):
+            cause = json.dumps(facets | {"tag": tag}, ensure_ascii=False, separators=(",", ":"))
             if len(cause) <= DBT_CAUSE_MAX_LENGTH:
                 return cause
     except (ValueError, TypeError, KeyError):
         pass
-    return f"{reason[: DBT_CAUSE_MAX_LENGTH - len(tag) - 1]} {tag}".lstrip()
+    index = f"[{ti.map_index}]" if ti.map_index >= 0 else ""
+    text = f"{reason}: {ti.dag_id}, {ti.run_id}, {ti.task_id}{index}, try {ti.try_number}"
+    return f"{text[: DBT_CAUSE_MAX_LENGTH - len(tag) - 1]} {tag}"
 
 
-def find_tagged_run(runs: list[JobRun], tag: str, after: int = 0) -> JobRun | None:
+def find_tagged_run(runs: list[JobRun], tag: str, continued_run: int = 0) -> JobRun | None:
     """Return the newest run that has the tag, or that retries a run which has it.
 
-    :param runs: Runs of one job with their causes, newest first.
-    :param after: ID of a run that is known to belong to the task instance, 0 if there is none.
+    :param runs: Runs of one job with their causes.
+    :param continued_run: ID of the failed run that the wanted one may retry, 0 if there is none.
     """
-    newest, tagged = None, {after} - {0}
-    for run in reversed(runs):
+    newest, ids = None, {continued_run}
+    for run in sorted(runs, key=lambda run: run.id):
         # dbt Cloud gives a retry of a failed run a cause of its own.
-        ids = {run.id, run.retrying_run_id or run.id}
-        if tag in run.cause or _digest(tag) in run.cause or tagged & ids:
-            newest, tagged = run, tagged | ids
+        if tag in run.cause or (run.retrying_run_id and run.retrying_run_id in ids):
+            newest, ids = run, ids | {run.id}
     return newest
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

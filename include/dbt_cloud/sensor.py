@@ -14,7 +14,7 @@ from include.dbt_cloud.exceptions import (
     parse_id,
 )
 from include.dbt_cloud.hook import DbtCloudHook
-from include.dbt_cloud.trigger import DbtCloudRunJobTrigger, message_of
+from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 
 FAILURES = ("error", "cancelled", "expired")
 
@@ -50,7 +50,7 @@ class DbtCloudJobRunSensor(ProviderSensor):
             self.log.warning("Could not get dbt Cloud run %s: %s", self.run_id, error)
             return False
         if run.outcome in FAILURES:
-            raise DbtCloudJobRunNotSucceeded(f"{run.summary} See {run.href}")
+            raise DbtCloudJobRunNotSucceeded(run.summary)
         return run.outcome == "success"
 
     def defer(self, *, trigger: BaseTrigger, method_name: str, **kwargs: Any) -> NoReturn:
@@ -67,5 +67,5 @@ class DbtCloudJobRunSensor(ProviderSensor):
         status = event["status"] if event and event.get("status") in RUN_ERRORS else None
         if event and status:
             error = DbtCloudJobRunNotSucceeded if status in FAILURES else RUN_ERRORS[status]
-            raise error(message_of(event))
+            raise error(event["message"])
         return super().execute_complete(context, event)

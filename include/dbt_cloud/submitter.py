@@ -3,10 +3,13 @@
 Airflow's ``ResumableJobMixin`` stores a run's ID once it is known, and so loses a run whose worker dies, or
 whose answer is lost, between the request and that moment. Here the run carries a tag, by which a later try
 finds it.
+
+Not closed: the worker is killed with SIGKILL, or cannot reach dbt Cloud, during the request of the last try.
+No later try looks for the run then; a clear of the task finds and cancels it.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
@@ -15,8 +18,8 @@ from airflow.sdk.exceptions import AirflowException
 from include.dbt_cloud.checkpoint import Checkpoint, Submission
 from include.dbt_cloud.exceptions import DbtCloudJobRunCancelled, DbtCloudRequestError, DbtCloudResponseError
 from include.dbt_cloud.hook import DbtCloudHook
-from include.dbt_cloud.job_run import JobRun
-from include.dbt_cloud.run_tags import find_tagged_run, tagged_cause
+from include.dbt_cloud.job_run import ACTIVE_STATUSES, JobRun
+from include.dbt_cloud.run_tags import find_tagged_run
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -24,21 +27,20 @@ if TYPE_CHECKING:
 MAX_SUBMIT_ATTEMPTS = 3
 # Seconds for which dbt Cloud may not list a run that it has just started.
 CONSISTENCY_WINDOW = 60
+# Seconds to look for a run whose request was interrupted. A killed worker has five.
+INTERRUPTION_WINDOW = 2
+# Seconds by which the clocks of Airflow and dbt Cloud may differ.
+CLOCK_SKEW = 3600
 
 
-def cancel_run(
-    hook: DbtCloudHook, run_id: int, account_id: int | None, checkpoint: Checkpoint, log: "Logger"
-) -> bool:
-    """Cancel a run on behalf of the task, and keep that; return whether dbt Cloud confirmed it."""
-    saving = checkpoint.save_canceled_run(run_id)
+def cancel_run(hook: DbtCloudHook, run_id: int, account_id: int | None, log: "Logger") -> bool:
+    """Cancel a run; return whether dbt Cloud confirmed that it has ended."""
     try:
         hook.cancel_job_run(run_id, account_id)
-        log.info("Canceled dbt Cloud run %s.", run_id)
     except Exception as error:
         log.warning("Could not cancel dbt Cloud run %s: %s", run_id, error)
         return False
-    finally:
-        saving.join(1)
+    log.info("Canceled dbt Cloud run %s.", run_id)
     return True
 
 
@@ -46,8 +48,9 @@ def cancel_run(
 class JobRunSubmitter:
     """Submits the run of one task instance, or finds the one to wait for.
 
-    :param tag: Tag of the task instance's runs.
-    :param reason: What people read in the run's cause.
+    :param this_try: The submission that this try makes, if it makes one.
+    :param instance_tag: What the tags of all tries of the task instance begin with.
+    :param cause: Cause of the run, with its tag.
     :param overrides: ``steps_override``, ``schema_override`` and ``additional_run_config``.
     :param reuse_existing_run: Whether to join an active run that somebody else started.
     :param retry_from_failure: Whether to continue a failed run from the point of failure.
@@ -58,35 +61,41 @@ class JobRunSubmitter:
     hook: DbtCloudHook
     account_id: int
     job_id: int
-    tag: str
-    reason: str
+    this_try: Submission
+    instance_tag: str
+    cause: str
     checkpoint: Checkpoint
     log: "Logger"
     overrides: dict[str, Any] = field(default_factory=dict)
     reuse_existing_run: bool = False
     retry_from_failure: bool = False
-    poll_interval: float = 5
+    poll_interval: float = 2
     outage_tolerance: float = 1800
     # The run that a kill may cancel: reattached or submitted, not joined.
     owned_run: JobRun | None = field(default=None, init=False)
-    # The run of an earlier try that has ended: the next one is newer, and may continue it.
-    previous: JobRun | None = field(default=None, init=False)
+    # The failed run of an earlier try, which this one may continue.
+    continued_run: int = field(default=0, init=False)
+    # The submission whose run is being looked for, or waited for.
+    pending: Submission | None = field(default=None, init=False)
 
-    def reattach(self, try_number: int) -> JobRun | None:
+    def reattach(self) -> JobRun | None:
         """Return the run of an earlier try if it is active or succeeded; None if this try needs a new run.
 
         :raises DbtCloudJobRunCancelled: A user canceled it: a new run would override that decision.
         :raises DbtCloudJobRunException: A run that was left behind by a clear cannot be canceled.
         """
-        submission = self.checkpoint.load_submission()
-        if try_number == 1 or not submission.tag:
+        last = self.pending = self.checkpoint.load_submission()
+        if last is None:
+            self._cancel_untracked()
             return None
-        visible_by = submission.at + self.hook.timeout_seconds + CONSISTENCY_WINDOW
-        run = self.find(submission.tag, submission.after, visible_by)
+        hidden = self.hook.timeout_seconds + CONSISTENCY_WINDOW
+        # Bounded: the clock of the worker of the last try may have been wrong.
+        run = self.find(last, min(hidden, last.at + hidden - time.time()), self.outage_tolerance)
+        self.pending = None
         if run is None:
+            self.continued_run = last.continued_run
             return None
-        if submission.tag != self.tag:
-            # Somebody cleared the task since then.
+        if self._is_cleared_since(last, run):
             self._leave_behind(run)
             return None
         # Without an outcome it may be active, also in a status that is not known.
@@ -95,11 +104,17 @@ class JobRunSubmitter:
             self.owned_run = run
             return run
         if run.outcome == "cancelled" and not self.checkpoint.is_canceled_by_task(run.id):
-            raise DbtCloudJobRunCancelled(
-                f"{run.summary} An earlier try of this task started it. See {run.href}"
-            )
-        self.previous = run
+            self.checkpoint.save_reported_run(run.id)
+            raise DbtCloudJobRunCancelled(f"An earlier try started it. {run.summary}")
+        self.continued_run = run.id if run.outcome == "error" else 0
         return None
+
+    def _is_cleared_since(self, last: Submission, run: JobRun) -> bool:
+        if last.max_tries != self.this_try.max_tries:
+            return True
+        # A clear keeps max_tries if the number of retries was lowered, or if it stopped a running task.
+        is_final = run.outcome == "cancelled" or self.checkpoint.is_reported(run.id)
+        return is_final and last.clear_number != self.this_try.clear_number
 
     def _leave_behind(self, run: JobRun) -> None:
         if run.outcome is None and not self.cancel(run.id):
@@ -107,8 +122,20 @@ class JobRunSubmitter:
                 f"dbt Cloud run {run.id}, started before the task was cleared, could not be canceled and may "
                 f"still be active. No second run was started. See {run.href}"
             )
-        if run.outcome == "error":
-            self.previous = run
+        self.continued_run = run.id if run.outcome == "error" else 0
+
+    def _cancel_untracked(self) -> None:
+        """Cancel active runs of earlier tries whose submissions are not known: a clear deleted them."""
+        statuses = str(list(ACTIVE_STATUSES))
+        for run in self.hook.list_runs(self.job_id, self.account_id, None, status__in=statuses):
+            if self._is_of_instance(run):
+                self._leave_behind(run)
+
+    def _is_of_instance(self, run: JobRun) -> bool:
+        # A run that retries a failed one has a cause of its own.
+        while self.instance_tag not in run.cause and run.retrying_run_id:
+            run = self.hook.get_run(run.retrying_run_id, self.account_id, ["trigger"])
+        return self.instance_tag in run.cause
 
     def submit_or_join(self) -> JobRun:
         """Return the run to wait for.
@@ -129,67 +156,87 @@ class JobRunSubmitter:
         self.log.info("Joining dbt Cloud run %s, which somebody else started.", run.id)
         return run
 
+    def _oldest_active_run(self) -> JobRun | None:
+        # dbt Cloud executes the oldest first.
+        run = self.hook.get_active_job_run(self.job_id, self.account_id, order_by="id")
+        return None if run and run.id == self.checkpoint.canceled_run else run
+
     def submit(self) -> JobRun:
         """Start a run; send the request again only if the last one certainly started none.
 
         :raises DbtCloudRequestError: No run was started, or none was found after an unknown outcome.
         """
-        after = self.previous.id if self.previous else 0
         before = self.checkpoint.load_submission()
+        submission = self.this_try
         for _ in range(MAX_SUBMIT_ATTEMPTS):
+            submission = replace(submission, at=time.time(), continued_run=self.continued_run)
             # Before the request: whatever happens from here on, a later try looks for the run.
-            self.checkpoint.save_submission(Submission(self.tag, after, time.time()))
+            self.checkpoint.save_submission(submission)
+            self.pending = submission
             try:
                 return self._post()
             except AirflowException as failure:
                 if not getattr(failure, "outcome_unknown", False):
                     # No run was started: a later try has none to look for.
                     self.checkpoint.save_submission(before)
+                    self.pending = before
                     raise
-                error, before = failure, self.checkpoint.load_submission()
+                error, before = failure, submission
             self.log.warning("%s Checking for %s seconds whether a run started.", error, CONSISTENCY_WINDOW)
-            run = self.find(self.tag, after, time.time() + CONSISTENCY_WINDOW)
-            if run and run.id > after:
+            if run := self.find(submission, CONSISTENCY_WINDOW, self.outage_tolerance):
                 return run
         raise error
 
-    def find(self, tag: str, after: int, until: float) -> JobRun | None:
-        """Return the newest run with a tag; wait until a time for one that is newer than a given run.
-
-        An outage is tolerated as while waiting for a run to end.
-
-        :param until: Seconds since the epoch.
-        """
-        give_up = max(until, time.time() + self.outage_tolerance)
-        while True:
-            try:
-                run = find_tagged_run(self.hook.list_newest_runs(self.job_id, self.account_id), tag, after)
-                if (run and run.id > after) or time.time() >= until:
-                    return run
-            except DbtCloudRequestError as error:
-                if not error.retryable or time.time() >= give_up:
-                    raise
-                self.log.warning("Could not list the runs of job %s: %s", self.job_id, error)
-            time.sleep(min(self.poll_interval, 5))
-
-    def cancel(self, run_id: int) -> bool:
-        """Cancel a run on behalf of the task; return whether dbt Cloud confirmed it."""
-        return cancel_run(self.hook, run_id, self.account_id, self.checkpoint, self.log)
-
-    def _oldest_active_run(self) -> JobRun | None:
-        # dbt Cloud executes the oldest first.
-        run = self.hook.get_active_job_run(self.job_id, self.account_id, order_by="id")
-        return None if run and run.id == self.checkpoint.canceled_run else run
-
     def _post(self) -> JobRun:
-        if self.retry_from_failure and self.previous and self.previous.outcome == "error":
+        if self.retry_from_failure and self.continued_run:
             try:
-                return self.hook.retry_run(self.previous.id, self.account_id)
+                return self.hook.retry_run(self.continued_run, self.account_id)
             except DbtCloudResponseError as error:
                 if error.outcome_unknown:
                     raise
                 self.log.warning("Starting a full run, because retrying from failure was rejected: %s", error)
-        cause = tagged_cause(self.tag, self.reason)
-        config = self.overrides.get("additional_run_config", {}) | {"cause": cause}
+        config = self.overrides.get("additional_run_config", {}) | {"cause": self.cause}
         overrides = self.overrides | {"additional_run_config": config}
-        return self.hook.trigger_run(self.job_id, self.account_id, cause, **overrides)
+        return self.hook.trigger_run(self.job_id, self.account_id, self.cause, **overrides)
+
+    def find(self, submission: Submission, wait: float, outage_tolerance: float) -> JobRun | None:
+        """Return the run of a submission; None if dbt Cloud does not list it within a time.
+
+        :param wait: Seconds.
+        :param outage_tolerance: Seconds for which dbt Cloud may not answer, or answer with an error.
+        """
+        started, warned = time.monotonic(), False
+        while True:
+            elapsed = time.monotonic() - started
+            try:
+                runs = self.hook.list_runs(self.job_id, self.account_id, submission.at - CLOCK_SKEW)
+                run = find_tagged_run(runs, submission.tag, submission.continued_run)
+                if run or elapsed >= wait:
+                    return run
+            except DbtCloudRequestError as error:
+                if elapsed >= max(wait, outage_tolerance):
+                    raise
+                if not warned:
+                    self.log.warning("Could not look for runs of job %s: %s", self.job_id, error)
+                warned = True
+            time.sleep(min(self.poll_interval, 5))
+
+    def cancel(self, run_id: int) -> bool:
+        """Cancel a run on behalf of the task, and keep that; return whether it has ended."""
+        self.checkpoint.save_canceled_run(run_id)
+        return cancel_run(self.hook, run_id, self.account_id, self.log)
+
+    def find_owned_run(self) -> int | None:
+        """Return the ID of the task's own run, also of one whose request is still without an answer.
+
+        It does not take long, because the worker is about to end.
+        """
+        self.hook.stop_retrying()
+        if self.owned_run:
+            return self.owned_run.id
+        try:
+            run = self.pending and self.find(self.pending, INTERRUPTION_WINDOW, INTERRUPTION_WINDOW)
+        except Exception as error:
+            self.log.warning("Could not look for a run that may have started: %s", error)
+            return None
+        return run.id if run else None

@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from airflow.providers.dbt.cloud.triggers.dbt import DbtCloudRunJobTrigger as ProviderTrigger
@@ -11,21 +12,21 @@ from airflow.triggers.base import TriggerEvent
 
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.job_run import JobRun
-from include.dbt_cloud.poller import RunPoller
+from include.dbt_cloud.poller import RunPoller, Subscription
+from include.dbt_cloud.task_state import ENDED, task_state
 
-
-def message_of(event: dict[str, Any], *details: str) -> str:
-    """Return the message of an event, details and the link to the run."""
-    link = f"See {event['href']}" if event.get("href") else ""
-    return " ".join(filter(None, [event["message"], *details, link]))
+# States of a task that was cleared while it was deferred. Once its new try runs, that one cancels the run.
+CLEARED = frozenset({None, "scheduled", "queued"})
+# Keeps them from being collected as garbage.
+_cancellations: set[asyncio.Task[None]] = set()
 
 
 class DbtCloudRunJobTrigger(ProviderTrigger):
     """Wait for the end of a run: the provider's trigger, with the same arguments and the following.
 
     The event's ``status`` is the run's outcome, or ``timeout`` (``execution_deadline`` passed),
-    ``wait_timeout`` (``end_time`` passed) or ``unreachable``; ``message`` is a sentence, ``owned`` as
-    below.
+    ``wait_timeout`` (``end_time`` passed) or ``unreachable``; ``message`` is a sentence with the link to the
+    run, ``owned`` as below.
 
     :param outage_tolerance: Seconds for which dbt Cloud may not answer, answer with errors, or not know the
         run. At least three polls. Default: 1800.
@@ -46,6 +47,8 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
         self.outage_tolerance = outage_tolerance
         self.cancel_on_kill = cancel_on_kill
         self.owned = owned
+        # Of the monotonic clock; None while the run can be polled.
+        self._lost_contact_at: float | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, from which the triggerer creates this trigger."""
@@ -62,25 +65,32 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
         hook = DbtCloudHook(self.conn_id, **self.hook_params)
         account_id = self.account_id or await self._load_account_id(hook)
         outage_tolerance = max(self.outage_tolerance, 3 * self.poll_interval)
+        # Monotonic from here on: neither a clock that is set nor a suspended machine ends the wait.
+        offset = time.monotonic() - time.time()
+        limits = [
+            ((self.execution_deadline or math.inf) + offset, "timeout"),
+            (self.end_time + offset, "wait_timeout"),
+        ]
         async with RunPoller.subscribe(hook, account_id, self.run_id, self.poll_interval) as subscription:
-            while not subscription.ended.is_set():
-                now = time.time()
-                due, status = min(
-                    (self.execution_deadline or math.inf, "timeout"),
-                    (self.end_time, "wait_timeout"),
-                    # Monotonic: a suspended machine is not an outage.
-                    (now + outage_tolerance - (time.monotonic() - subscription.updated_at), "unreachable"),
-                )
-                if now >= due:
+            while not (subscription.run and subscription.run.outcome):
+                due, status = min(*limits, (subscription.updated_at + outage_tolerance, "unreachable"))
+                remaining = due - time.monotonic()
+                if remaining <= 0:
                     return self.event(status, subscription.run, subscription.last_error)
-                try:
-                    await asyncio.wait_for(subscription.ended.wait(), due - now)
-                except TimeoutError:
-                    continue
-        run = subscription.run
-        assert run is not None
-        assert run.outcome is not None
-        return self.event(run.outcome, run)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(subscription.changed.wait(), remaining)
+                subscription.changed.clear()
+                self._log_contact(subscription)
+        return self.event(subscription.run.outcome, subscription.run)
+
+    def _log_contact(self, subscription: Subscription) -> None:
+        if subscription.last_error and self._lost_contact_at is None:
+            self._lost_contact_at = subscription.updated_at
+            self.log.warning("Lost contact with dbt Cloud run %s: %s", self.run_id, subscription.last_error)
+        elif self._lost_contact_at is not None and not subscription.last_error:
+            seconds = subscription.updated_at - self._lost_contact_at
+            self.log.info("dbt Cloud run %s can be polled again, after %.0f seconds.", self.run_id, seconds)
+            self._lost_contact_at = None
 
     def event(self, status: str, run: JobRun | None = None, last_error: str = "") -> TriggerEvent:
         """Return an event; its message says what is known of the run."""
@@ -91,20 +101,39 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
             "timeout": f"{name} exceeded the task's execution_timeout ({last}).",
             "wait_timeout": f"{name} exceeded the task's timeout ({last}). It may still be active.",
             "unreachable": f"Lost contact with {name} ({last}). It may still be active; a retry reattaches.",
-        }.get(status, run.summary if run else "")
-        facts = {"status": status, "run_id": self.run_id, "owned": self.owned}
-        return TriggerEvent(facts | {"message": message, "href": run.href if run else ""})
+        }.get(status)
+        if run:
+            message = f"{message} See {run.href}" if message else run.summary
+        return TriggerEvent(
+            {"status": status, "run_id": self.run_id, "owned": self.owned, "message": message}
+        )
 
     async def on_kill(self) -> None:
-        """Cancel the run: somebody marked the deferred task failed or successful, or cleared it."""
+        """Cancel the run if a person ended the deferred task: marked it failed or successful, or cleared it.
+
+        Airflow also calls this in a triggerer that stalled, after another one has taken over its triggers.
+        """
         if not (self.cancel_on_kill and self.owned):
             return
-        hook = DbtCloudHook(self.conn_id, **self.hook_params)
-        # Read here: a thread of the triggerer cannot read a connection.
-        await hook.load_connection()
-        # In a thread: Airflow 3.3 cancels this coroutine again after a second, but no thread.
-        await asyncio.to_thread(hook.cancel_job_run, self.run_id, self.account_id or hook.account_id)
-        self.log.info("Canceled dbt Cloud run %s.", self.run_id)
+        task = asyncio.create_task(self._cancel_if_ended())
+        _cancellations.add(task)
+        task.add_done_callback(_cancellations.discard)
+        # Airflow 3.3 cancels on_kill about a second after it starts, whatever on_kill_timeout says.
+        await asyncio.shield(task)
+
+    async def _cancel_if_ended(self) -> None:
+        try:
+            state = await asyncio.to_thread(task_state, self.task_instance)
+            if state not in ENDED | CLEARED:
+                self.log.info("dbt Cloud run %s goes on: the task's state is %s.", self.run_id, state)
+                return
+            hook = DbtCloudHook(self.conn_id, **self.hook_params)
+            # Read here: a thread of the triggerer cannot read a connection.
+            await hook.load_connection()
+            await asyncio.to_thread(hook.cancel_job_run, self.run_id, self.account_id or hook.account_id)
+            self.log.info("Canceled dbt Cloud run %s.", self.run_id)
+        except Exception as error:
+            self.log.warning("Could not cancel dbt Cloud run %s: %s", self.run_id, error)
 
     @staticmethod
     async def _load_account_id(hook: DbtCloudHook) -> int:

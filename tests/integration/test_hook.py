@@ -1,11 +1,5 @@
 """The hook's check for an active run, against a local dbt Cloud over TLS."""
 
-import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -15,6 +9,7 @@ from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.hook import DbtCloudHook
 from tests.connection import connect
+from tests.integration.tls_server import answering
 
 
 @pytest.fixture
@@ -130,29 +125,3 @@ def test_an_invalid_response_is_not_mistaken_for_an_idle_job(
         connect(monkeypatch, f"localhost:{port}")
         with pytest.raises(AirflowException, match=r"Unexpected answer .* not from dbt Cloud"):
             hook.check_job_is_not_running(101)
-
-
-@contextmanager
-def answering(body: bytes, certificate: Path) -> Iterator[int]:
-    """Answer every request with 200 and this body, over TLS; yields the port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, args=[0.05]).start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()

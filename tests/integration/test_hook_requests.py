@@ -14,6 +14,7 @@ from requests.adapters import HTTPAdapter
 from include.dbt_cloud.exceptions import DbtCloudConnectionError, DbtCloudResponseError
 from include.dbt_cloud.hook import DbtCloudHook
 from tests.connection import connect
+from tests.integration.tls_server import answering
 
 
 @pytest.fixture
@@ -177,7 +178,7 @@ def test_an_aborted_handshake_is_not_reported_as_an_untrusted_certificate(
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=hang_up).start()
         connect(monkeypatch, f"localhost:{server.getsockname()[1]}")
-        with pytest.raises(DbtCloudConnectionError, match="did not answer GET /api/v2/accounts/1/runs/7/: "):
+        with pytest.raises(DbtCloudConnectionError, match="did not answer GET /api/v2/accounts/1/runs/7/"):
             hook.get_job_run(7)
 
 
@@ -218,3 +219,69 @@ def test_a_redirected_post_has_an_unknown_outcome(
         hook.trigger_run(101, 1, "x")
     assert error.value.outcome_unknown
     assert len(cloud.runs(101)) == 1
+
+
+def test_a_trickling_answer_does_not_outlast_the_timeout(
+    cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = b'{"data": {"id": 7, "status": 10}}'
+    with answering(body, cloud.data_dir / "server.pem", seconds_per_byte=0.2) as port:
+        connect(monkeypatch, f"localhost:{port}")
+        hook = DbtCloudHook("dbt_conn", timeout_seconds=1, retry_limit=0)
+        with pytest.raises(DbtCloudConnectionError, match="within 1 seconds") as error:
+            hook.get_job_run(7)
+    assert error.value.outcome_unknown
+
+
+def test_an_empty_answer_to_a_submission_has_an_unknown_outcome(
+    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(b'{"data": []}', cloud.data_dir / "server.pem") as port:
+        connect(monkeypatch, f"localhost:{port}")
+        with pytest.raises(DbtCloudConnectionError, match="Unexpected answer") as error:
+            hook.trigger_run(101, 1, "x")
+    assert error.value.outcome_unknown
+
+
+def test_a_long_retry_after_does_not_hold_a_cancel(
+    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.dbt_cloud.hook.CANCEL_TIMEOUT", 0.2)
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    cloud.add_fault("/cancel$", method="POST", status=429, retry_after=600, times=None)
+    with pytest.raises(DbtCloudResponseError, match="429"):
+        hook.cancel_job_run(cloud.create_run("running"))
+    assert all(wait <= 1 for wait in waits)
+
+
+def test_a_retry_after_beyond_the_limit_fails_at_once(
+    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    cloud.add_fault("/run$", method="POST", status=429, retry_after=3600)
+    with pytest.raises(DbtCloudResponseError, match="429"):
+        trigger(hook)
+    assert waits == []
+
+
+def test_a_cancel_is_confirmed_only_when_the_run_has_ended(
+    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = cloud.create_run("running")
+    monkeypatch.setattr("include.dbt_cloud.hook.CANCEL_TIMEOUT", 0.2)
+    cloud.add_fault("/runs/", run_status=3, times=None)
+    with pytest.raises(DbtCloudConnectionError, match=f"run {run_id} is still active after a cancel request"):
+        hook.cancel_job_run(run_id)
+
+
+def test_a_malformed_proxy_does_not_show_its_password(
+    cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(monkeypatch, cloud.host, extra={"proxies": {"https": "http://user:hun/ter2@proxy:80"}})
+    with pytest.raises(DbtCloudConnectionError) as error:
+        DbtCloudHook("dbt_conn", retry_limit=0).get_job_run(7)
+    shown = "".join(traceback.format_exception(error.value))
+    assert "hun" not in shown
+    assert "ter2" not in shown

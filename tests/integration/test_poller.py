@@ -25,13 +25,18 @@ def requests(cloud: LocalDbtCloud) -> list[str]:
     return [f"{one['path']}?{one['query']}" for one in cloud.requests()]
 
 
+def hook_with(**arguments: Any) -> DbtCloudHook:
+    """Return a hook without a budget that would slow down the tests."""
+    return DbtCloudHook("dbt_conn", max_requests_per_minute=6000, **arguments)
+
+
 def watching(run_id: int, account_id: int = 1) -> Any:
-    hook = DbtCloudHook("dbt_conn", timeout_seconds=2)
+    hook = hook_with(timeout_seconds=2)
     return RunPoller.subscribe(hook, account_id, run_id, SECONDS)
 
 
 async def ended(subscription: Subscription) -> int:
-    await asyncio.wait_for(subscription.ended.wait(), 20)
+    await wait_until_async(lambda: subscription.run and subscription.run.outcome)
     assert subscription.run
     return subscription.run.status
 
@@ -94,7 +99,7 @@ def test_a_failed_poll_keeps_its_error_and_is_tolerated(
     async def watch() -> None:
         cloud.add_fault("/runs", times=None, **trouble)
         async with watching(run_id) as subscription:
-            await wait_until_async(lambda: subscription.last_error != "not polled yet")
+            await wait_until_async(lambda: subscription.changed.is_set())
             assert subscription.last_error
             assert "local-token" not in subscription.last_error
             assert subscription.run is None
@@ -137,7 +142,7 @@ def test_the_password_of_a_proxy_is_not_printed(
 
     async def watch() -> None:
         async with watching(cloud.create_run()) as subscription:
-            await wait_until_async(lambda: subscription.last_error != "not polled yet")
+            await wait_until_async(lambda: subscription.changed.is_set())
             assert subscription.last_error == trouble
 
     asyncio.run(watch())
@@ -167,7 +172,7 @@ def test_the_proxy_of_the_environment_is_used(
 
     async def watch() -> None:
         async with watching(run_id) as subscription:
-            await wait_until_async(lambda: subscription.last_error != "not polled yet")
+            await wait_until_async(lambda: subscription.changed.is_set())
             assert bool(subscription.run) is bool(not_for)
             assert not_for or "407" in subscription.last_error
 
@@ -218,7 +223,7 @@ def test_one_run_that_cannot_be_read_does_not_hide_others(cloud: LocalDbtCloud, 
 
 def test_a_shorter_poll_interval_does_not_wait_for_a_longer_one(cloud: LocalDbtCloud) -> None:
     slow, quick = cloud.create_run("running"), cloud.create_run()
-    hook = DbtCloudHook("dbt_conn", timeout_seconds=2)
+    hook = hook_with(timeout_seconds=2)
 
     async def watch() -> None:
         async with RunPoller.subscribe(hook, 1, slow, 3600) as subscription:
@@ -277,5 +282,59 @@ def test_a_run_that_cannot_be_read_hides_no_other(
         async with watching(broken) as other, watching(good) as subscription:
             assert await ended(subscription) == 10
             assert other.run is None
+
+    asyncio.run(watch())
+
+
+def test_each_task_keeps_its_own_time_limit(cloud: LocalDbtCloud) -> None:
+    run_id = cloud.create_run()
+    cloud.add_fault("/runs", delay=1, times=None)
+    patient, hasty = (hook_with(timeout_seconds=seconds) for seconds in (20, 0.3))
+
+    async def watch() -> None:
+        async with (
+            RunPoller.subscribe(patient, 1, run_id, SECONDS) as first,
+            RunPoller.subscribe(hasty, 1, run_id, SECONDS) as second,
+        ):
+            assert await ended(first) == 10
+            assert "Timeout" in second.last_error
+
+    asyncio.run(watch())
+
+
+def test_hundreds_of_waiting_runs_keep_to_the_budget(cloud: LocalDbtCloud) -> None:
+    run_ids = [cloud.create_run("running") for _ in range(300)]
+    hook = DbtCloudHook("dbt_conn", max_requests_per_minute=30)
+
+    async def watch() -> None:
+        async with AsyncExitStack() as stack:
+            subscriptions = [
+                await stack.enter_async_context(RunPoller.subscribe(hook, 1, run_id, 0.5))
+                for run_id in run_ids
+            ]
+            await wait_until_async(lambda: all(subscription.run for subscription in subscriptions))
+            (poller,) = RunPoller._pollers.values()
+            # Three requests a round at thirty a minute.
+            assert poller._pause() == 6
+
+    asyncio.run(watch())
+
+
+def test_a_rate_limit_slows_down_all_of_an_account(cloud: LocalDbtCloud) -> None:
+    run_id = cloud.create_run("running")
+    hooks = [hook_with(timeout_seconds=seconds) for seconds in (3, 4)]
+
+    async def watch() -> None:
+        async with (
+            RunPoller.subscribe(hooks[0], 1, run_id, SECONDS) as first,
+            RunPoller.subscribe(hooks[1], 1, run_id, SECONDS),
+        ):
+            await wait_until_async(lambda: first.run)
+            cloud.add_fault("/runs", status=429, retry_after=60)
+            await wait_until_async(lambda: cloud.faults() == [])
+            await asyncio.sleep(4 * SECONDS)
+            seen = len(cloud.requests())
+            await asyncio.sleep(10 * SECONDS)
+            assert len(cloud.requests()) == seen
 
     asyncio.run(watch())

@@ -11,7 +11,7 @@ from local_dbt_cloud.testing import LocalDbtCloud, Status
 from include.dbt_cloud.exceptions import DbtCloudJobRunFailed, DbtCloudResponseError
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.results import MAX_NODES_SIZE, format_results, read_run_results
-from tests.integration.life import Life
+from tests.integration.lifecycle import TaskLifecycle
 from tests.integration.run_results import result, step
 
 
@@ -107,28 +107,28 @@ def test_a_success_is_pushed_and_updates_the_tasks_assets(cloud: LocalDbtCloud) 
         extra: Any = None
 
     asset = Asset("orders")
-    life = Life(outlets=[asset])
-    life.outlet_events = {asset: Event()}
+    lifecycle = TaskLifecycle(outlets=[asset])
+    lifecycle.outlet_events = {asset: Event()}
     run_id = create_run(cloud, [[result("model.shop.orders")]])
-    life.operator().execute_complete(
-        life.context, {"status": "success", "run_id": run_id, "message": "Done."}
+    lifecycle.operator().execute_complete(
+        lifecycle.context, {"status": "success", "run_id": run_id, "message": "Done."}
     )
-    assert life.ti.xcoms["run_results"]["counts"] == {"success": 1}
-    assert life.outlet_events[asset].extra == life.ti.xcoms["run_results"]
+    assert lifecycle.ti.xcoms["run_results"]["counts"] == {"success": 1}
+    assert lifecycle.outlet_events[asset].extra == lifecycle.ti.xcoms["run_results"]
 
 
 @pytest.mark.parametrize("trouble", [{"status": 404}, {"status": 403}, {"html": True}], ids=str)
 def test_results_that_cannot_be_read_do_not_change_the_outcome(
     cloud: LocalDbtCloud, trouble: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    life = Life()
+    lifecycle = TaskLifecycle()
     run_id = create_run(cloud, [[result("model.shop.orders")]])
     cloud.add_fault(f"/runs/{run_id}", times=None, **trouble)
     event = {"run_id": run_id, "message": "It ended."}
-    assert life.operator().execute_complete(life.context, event | {"status": "success"}) == run_id
+    assert lifecycle.operator().execute_complete(lifecycle.context, event | {"status": "success"}) == run_id
     with pytest.raises(DbtCloudJobRunFailed, match="It ended"):
-        life.operator().execute_complete(life.context, event | {"status": "error"})
-    assert f"Could not read the results of dbt Cloud run {run_id}" in capsys.readouterr().out
+        lifecycle.operator().execute_complete(lifecycle.context, event | {"status": "error"})
+    assert f"dbt Cloud run {run_id}: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -157,25 +157,27 @@ def test_the_log_of_dbt_is_shown_if_no_node_explains_the_failure(
     run_id = create_run(cloud, [nodes], "error")
     if trouble:
         cloud.add_fault("/artifacts/", times=None, **trouble)
-    life = Life()
+    lifecycle = TaskLifecycle()
     with pytest.raises(DbtCloudJobRunFailed) as error:
-        life.operator().execute_complete(
-            life.context, {"status": "error", "run_id": run_id, "message": "Ended."}
+        lifecycle.operator().execute_complete(
+            lifecycle.context, {"status": "error", "run_id": run_id, "message": "Ended."}
         )
     assert told == [run_id] * is_told
-    assert ("First: model.shop.orders: Bad." in str(error.value)) is not is_told
+    assert ("model.shop.orders: Bad." in str(error.value)) is not is_told
 
 
 @pytest.mark.end_to_end
 def test_dbts_own_results_of_a_run_that_failed(
     cloud: LocalDbtCloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    life = Life(job_id=102, steps_override=["dbt seed", "dbt build --vars '{break_one_model: true}'"])
-    trigger = life.execute()
+    lifecycle = TaskLifecycle(
+        job_id=102, steps_override=["dbt seed", "dbt build --vars '{break_one_model: true}'"]
+    )
+    trigger = lifecycle.execute()
     cloud.wait(trigger.run_id)
     with pytest.raises(DbtCloudJobRunFailed):
-        life.resume(trigger)
-    results = life.ti.xcoms["run_results"]
+        lifecycle.resume(trigger)
+    results = lifecycle.ti.xcoms["run_results"]
     assert results["nodes"][0]["status"] == "error"
     assert "Error" in results["nodes"][0]["message"]
     assert results["counts"]["skipped"] > 0

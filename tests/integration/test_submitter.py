@@ -1,6 +1,7 @@
 """One task instance, one dbt run: what a try does if an earlier one may have triggered a run already."""
 
 import asyncio
+import re
 import threading
 import time
 from datetime import timedelta
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.checkpoint import CANCELED_RUN
@@ -16,6 +17,7 @@ from include.dbt_cloud.exceptions import (
     DbtCloudConnectionError,
     DbtCloudJobRunCancelled,
     DbtCloudJobRunFailed,
+    DbtCloudJobRunRejected,
     DbtCloudJobRunTimedOut,
     DbtCloudJobRunUnreachable,
     DbtCloudResponseError,
@@ -24,9 +26,9 @@ from include.dbt_cloud.submitter import JobRunSubmitter
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 from tests.connection import connect
 from tests.integration.connect_proxy import connect_proxy
-from tests.integration.life import Life, runs
+from tests.integration.lifecycle import TaskLifecycle, runs
 from tests.integration.run_results import result, step
-from tests.task_instance import Killed, Store, TaskInstance
+from tests.task_instance import Killed, Store, TaskInstance, TaskStates
 from tests.waiting import wait_until
 
 
@@ -36,65 +38,67 @@ def asked(cloud: LocalDbtCloud) -> list[str]:
 
 
 def test_a_first_try_sends_one_post_and_searches_for_no_run(held: LocalDbtCloud) -> None:
-    assert isinstance(Life().execute(), DbtCloudRunJobTrigger)
+    assert isinstance(TaskLifecycle().execute(), DbtCloudRunJobTrigger)
     assert asked(held) == ["POST jobs/101/run"]
 
 
 def test_the_cause_of_a_run_ends_with_the_tag_of_its_task_instance(held: LocalDbtCloud) -> None:
-    Life(trigger_reason="Nightly").execute()
+    TaskLifecycle(trigger_reason="Nightly").execute()
     (run,) = held.get("runs/", include_related='["trigger"]')
-    assert (
-        run["trigger"]["cause"] == "Nightly [airflow a_dag/manual__2026-01-01T00:00:00+00:00/trigger_job #2]"
+    assert re.fullmatch(
+        r"Nightly: a_dag, manual__2026-01-01T00:00:00\+00:00, trigger_job, try 1 "
+        r"\[airflow [0-9a-f]{12}-[0-9a-f]{8}\]",
+        run["trigger"]["cause"],
     )
 
 
 @pytest.mark.parametrize("killed_at", ["answer", "job_run_url", "job_run_id"])
 def test_the_next_try_reattaches_to_the_run_of_a_killed_worker(held: LocalDbtCloud, killed_at: str) -> None:
-    life = Life()
+    lifecycle = TaskLifecycle()
     with pytest.raises(Killed):
-        life.execute(killed_at)
+        lifecycle.execute(killed_at)
     held.clear_requests()
-    trigger = life.retry().execute()
+    trigger = lifecycle.retry().execute()
     # One request: the newest runs of the job with their triggers.
     assert asked(held) == ["GET runs"]
     held.end_active_runs()
-    assert life.resume(trigger) == 1
+    assert lifecycle.resume(trigger) == 1
     assert runs(held) == [(1, "Success")]
 
 
 def test_a_worker_killed_before_it_triggered_a_run_leaves_none_to_reattach_to(
     held: LocalDbtCloud,
 ) -> None:
-    life = Life()
+    lifecycle = TaskLifecycle()
     with pytest.raises(Killed):
-        life.execute("start")
+        lifecycle.execute("start")
     assert runs(held) == []
-    life.an_hour_later().retry().execute()
+    lifecycle.an_hour_later().retry().execute()
     assert runs(held) == [(1, "Queued")]
 
 
 def test_a_run_that_succeeded_between_two_tries_is_the_tasks_result(held: LocalDbtCloud) -> None:
-    life = Life()
-    life.execute()
+    lifecycle = TaskLifecycle()
+    lifecycle.execute()
     held.end_active_runs()
-    assert life.retry().execute() == 1
+    assert lifecycle.retry().execute() == 1
     assert runs(held) == [(1, "Success")]
 
 
 def test_a_run_that_failed_is_followed_by_another(held: LocalDbtCloud) -> None:
-    life = Life()
+    lifecycle = TaskLifecycle()
     with pytest.raises(DbtCloudJobRunFailed):
-        life.run(lambda: held.end_active_runs("error"))
-    assert life.retry().run(held.end_active_runs) == 2
+        lifecycle.run(lambda: held.end_active_runs("error"))
+    assert lifecycle.retry().run(held.end_active_runs) == 2
     assert runs(held) == [(1, "Error"), (2, "Success")]
 
 
 def test_a_run_that_exceeded_the_jobs_time_limit_is_followed_by_another(held: LocalDbtCloud) -> None:
     message = "This run timed out after running for 1 minute."
-    life = Life()
+    lifecycle = TaskLifecycle()
     with pytest.raises(DbtCloudJobRunTimedOut, match=message):
-        life.run(lambda: held.end_active_runs("cancelled", message))
-    assert life.retry().run(held.end_active_runs) == 2
+        lifecycle.run(lambda: held.end_active_runs("cancelled", message))
+    assert lifecycle.retry().run(held.end_active_runs) == 2
 
 
 @pytest.mark.parametrize("trouble", [{"drop": "before"}, {"drop": "after"}], ids=str)
@@ -102,40 +106,40 @@ def test_an_unanswered_trigger_request_is_not_mistaken_for_the_previous_run(
     held: LocalDbtCloud, trouble: dict[str, Any]
 ) -> None:
     message = "This run timed out after running for 1 minute."
-    life = Life()
+    lifecycle = TaskLifecycle()
     with pytest.raises(DbtCloudJobRunTimedOut):
-        life.run(lambda: held.end_active_runs("cancelled", message))
+        lifecycle.run(lambda: held.end_active_runs("cancelled", message))
     held.add_fault("/run$", method="POST", **trouble)
     held.add_fault("/runs$", method="GET", hide_new_runs=0.2, times=None)
-    assert life.retry().run(held.end_active_runs) == 2
+    assert lifecycle.retry().run(held.end_active_runs) == 2
     held.clear_faults()
     assert runs(held) == [(1, "Cancelled"), (2, "Success")]
 
 
 def test_a_run_that_a_user_canceled_between_two_tries_is_not_triggered_again(held: LocalDbtCloud) -> None:
-    life = Life()
-    life.execute()
+    lifecycle = TaskLifecycle()
+    lifecycle.execute()
     held.cancel(1)
-    with pytest.raises(DbtCloudJobRunCancelled, match=r"run 1 .* Cancelled by user.* earlier try"):
-        life.retry().execute()
+    with pytest.raises(DbtCloudJobRunCancelled, match=r"earlier try .*run 1 .* Cancelled by user"):
+        lifecycle.retry().execute()
     assert runs(held) == [(1, "Cancelled")]
 
 
 def test_a_run_that_the_task_itself_canceled_is_followed_by_another(held: LocalDbtCloud) -> None:
-    life = Life(execution_timeout=timedelta(seconds=0.5))
+    lifecycle = TaskLifecycle(execution_timeout=timedelta(seconds=0.5))
     with pytest.raises(DbtCloudJobRunTimedOut, match="execution_timeout"):
-        life.run()
+        lifecycle.run()
     assert runs(held) == [(1, "Cancelled")]
-    assert life.retry().run(held.end_active_runs) == 2
+    assert lifecycle.retry().run(held.end_active_runs) == 2
 
 
 def test_the_try_after_lost_contact_reattaches_to_the_run(held: LocalDbtCloud) -> None:
-    life = Life(outage_tolerance=0.3)
+    lifecycle = TaskLifecycle(outage_tolerance=0.3)
     held.add_fault("/runs", method="GET", status=503, times=None)
     with pytest.raises(DbtCloudJobRunUnreachable):
-        life.run()
+        lifecycle.run()
     held.clear_faults()
-    assert life.retry().run(held.end_active_runs) == 1
+    assert lifecycle.retry().run(held.end_active_runs) == 1
 
 
 TROUBLES = [
@@ -153,51 +157,51 @@ TROUBLES = [
 @pytest.mark.parametrize("trouble", TROUBLES, ids=str)
 def test_an_unanswered_trigger_request_starts_one_run(held: LocalDbtCloud, trouble: dict[str, Any]) -> None:
     held.add_fault("/run$", method="POST", **trouble)
-    assert Life().run(held.end_active_runs) == 1
+    assert TaskLifecycle().run(held.end_active_runs) == 1
     assert runs(held) == [(1, "Success")]
 
 
 def test_a_run_that_is_hidden_at_first_is_not_triggered_again(held: LocalDbtCloud) -> None:
     held.add_fault("/run$", method="POST", drop="after")
     held.add_fault("/runs", method="GET", hide_new_runs=0.2, times=None)
-    assert Life().run(held.end_active_runs) == 1
+    assert TaskLifecycle().run(held.end_active_runs) == 1
 
 
 def test_a_later_try_waits_for_a_run_that_is_hidden_at_first(held: LocalDbtCloud) -> None:
-    life = Life()
+    lifecycle = TaskLifecycle()
     with pytest.raises(Killed):
-        life.execute("answer")
+        lifecycle.execute("answer")
     held.add_fault("/runs", method="GET", hide_new_runs=0.2, times=None)
-    life.retry().execute()
+    lifecycle.retry().execute()
     assert len(runs(held)) == 1
 
 
 def test_a_lasting_outage_is_an_error_and_starts_no_run(held: LocalDbtCloud) -> None:
     held.add_fault("/run$", method="POST", status=503, times=None)
     with pytest.raises(DbtCloudResponseError, match="503"):
-        Life().execute()
+        TaskLifecycle().execute()
     assert runs(held) == []
 
 
 def test_a_rejected_trigger_request_is_not_repeated(held: LocalDbtCloud) -> None:
     with pytest.raises(DbtCloudResponseError, match="has no job 999 in account 1"):
-        Life(job_id=999).execute()
+        TaskLifecycle(job_id=999).execute()
     assert asked(held) == ["POST jobs/999/run"]
 
 
 def test_a_cleared_task_starts_a_new_run(held: LocalDbtCloud) -> None:
-    life = Life()
-    assert life.run(held.end_active_runs) == 1
-    assert life.clear().run(held.end_active_runs) == 2
+    lifecycle = TaskLifecycle()
+    assert lifecycle.run(held.end_active_runs) == 1
+    assert lifecycle.clear().run(held.end_active_runs) == 2
     # And its tries stay with it.
-    assert life.retry().run() == 2
+    assert lifecycle.retry().run() == 2
 
 
 def test_a_cleared_task_cancels_the_run_that_its_killed_worker_left_active(held: LocalDbtCloud) -> None:
-    life = Life()
+    lifecycle = TaskLifecycle()
     with pytest.raises(Killed):
-        life.execute("answer")
-    assert life.clear().run(held.end_active_runs) == 2
+        lifecycle.execute("answer")
+    assert lifecycle.clear().run(held.end_active_runs) == 2
     assert runs(held) == [(1, "Cancelled"), (2, "Success")]
 
 
@@ -209,29 +213,30 @@ def cancels_fail(held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("cancels_fail")
 def test_a_cleared_task_starts_no_run_while_its_earlier_one_cannot_be_canceled(held: LocalDbtCloud) -> None:
-    life = Life()
+    lifecycle = TaskLifecycle()
     with pytest.raises(Killed):
-        life.execute("answer")
+        lifecycle.execute("answer")
     with pytest.raises(
         DbtCloudJobRunException, match=r"dbt Cloud run 1, .* could not be canceled and may still be active"
     ):
-        life.clear().execute()
+        lifecycle.clear().execute()
     assert runs(held) == [(1, "Queued")]
     held.clear_faults()
-    assert life.retry().run(held.end_active_runs) == 2
+    assert lifecycle.retry().run(held.end_active_runs) == 2
     assert runs(held) == [(1, "Cancelled"), (2, "Success")]
 
 
 @pytest.mark.usefixtures("cancels_fail")
 def test_the_loser_of_a_race_waits_for_its_own_run_if_it_cannot_cancel_it(
-    held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+    held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch, task_states: TaskStates
 ) -> None:
-    life = Life(reuse_existing_run=True)
+    lifecycle = TaskLifecycle(reuse_existing_run=True)
     submit = JobRunSubmitter.submit
     monkeypatch.setattr(JobRunSubmitter, "submit", lambda self: [held.trigger(101), submit(self)][1])
-    trigger = life.execute()
+    trigger = lifecycle.execute()
     assert (trigger.run_id, trigger.owned) == (2, True)
     held.clear_faults()
+    task_states.current = "failed"
     asyncio.run(trigger.on_kill())
     assert runs(held) == [(1, "Queued"), (2, "Cancelled")]
 
@@ -255,15 +260,15 @@ def test_no_try_searches_for_a_run_that_cannot_have_been_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     host = held.host
-    life = Life(account_id=account_id, hook_params={"retry_limit": 0})
+    lifecycle = TaskLifecycle(account_id=account_id, hook_params={"retry_limit": 0})
     monkeypatch.setattr(JobRunSubmitter, "find", lambda *_: pytest.fail("it looked"))
     for _ in range(2):
         connect(monkeypatch, **{"host": host} | wrong)
         with pytest.raises(AirflowException, match=sentence):
-            life.execute()
-        life.retry()
+            lifecycle.execute()
+        lifecycle.retry()
     connect(monkeypatch, host)
-    assert life.run(held.end_active_runs) == 1
+    assert lifecycle.run(held.end_active_runs) == 1
 
 
 def test_an_invalid_proxy_fails_at_once(held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +276,7 @@ def test_an_invalid_proxy_fails_at_once(held: LocalDbtCloud, monkeypatch: pytest
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
     with pytest.raises(DbtCloudConnectionError, match="InvalidProxyURL"):
-        Life(outage_tolerance=1).execute()
+        TaskLifecycle(outage_tolerance=1).execute()
     assert waits == []
 
 
@@ -281,24 +286,56 @@ def test_a_run_that_may_have_been_started_is_found_although_the_next_request_was
     held.add_fault("/runs$", method="GET", hide_new_runs=1, times=None)
     held.add_fault("/run$", method="POST", drop="after")
     held.add_fault("/run$", method="POST", status=403)
-    life = Life()
+    lifecycle = TaskLifecycle()
     with pytest.raises(DbtCloudResponseError, match="403"):
-        life.execute()
-    assert life.retry().run(held.end_active_runs) == 1
+        lifecycle.execute()
+    assert lifecycle.retry().run(held.end_active_runs) == 1
 
 
 def test_a_kill_during_the_trigger_request_cancels_the_run(
-    held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+    held: LocalDbtCloud, task_states: TaskStates
 ) -> None:
-    life = Life()
-    operator = life.operator()
+    lifecycle = TaskLifecycle(deferrable=False)
+    operator = lifecycle.operator()
     trigger_run = operator.hook.trigger_run
+    task_states.current = "failed"
     # The signal comes when dbt Cloud has acted and its answer is on the way.
     operator.hook.trigger_run = lambda *args, **more: [trigger_run(*args, **more), operator.on_kill()][0]
-    monkeypatch.setattr(life, "operator", lambda _: operator)
-    with pytest.raises(DbtCloudJobRunException, match="killed while it started dbt Cloud run 1"):
-        life.execute()
+    with pytest.raises(DbtCloudJobRunException, match=r"run 1 ended: Cancelled.* The task canceled it"):
+        operator.execute(lifecycle.context)
     assert runs(held) == [(1, "Cancelled")]
+
+
+def test_a_kill_before_the_trigger_request_cancels_the_run_once_it_is_known(
+    held: LocalDbtCloud, task_states: TaskStates
+) -> None:
+    lifecycle = TaskLifecycle(deferrable=False)
+    operator = lifecycle.operator()
+    trigger_run = operator.hook.trigger_run
+    task_states.current = "failed"
+    operator.hook.trigger_run = lambda *args, **more: [operator.on_kill(), trigger_run(*args, **more)][1]
+    with pytest.raises(DbtCloudJobRunException, match="The task canceled it"):
+        operator.execute(lifecycle.context)
+    assert runs(held) == [(1, "Cancelled")]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_timeout_during_the_trigger_request_cancels_the_run(held: LocalDbtCloud, answered: bool) -> None:
+    lifecycle = TaskLifecycle()
+    operator = lifecycle.operator()
+    trigger_run = operator.hook.trigger_run
+
+    def time_out(*args: Any, **more: Any) -> Any:
+        if answered:
+            trigger_run(*args, **more)
+        raise AirflowTaskTimeout
+
+    operator.hook.trigger_run = time_out
+    with pytest.raises(AirflowTaskTimeout):
+        operator.execute(lifecycle.context)
+    assert runs(held) == [(1, "Cancelled")][: int(answered)]
+    # The next try knows that no user canceled it.
+    assert lifecycle.retry().run(held.end_active_runs) == 1 + answered
 
 
 @pytest.mark.parametrize(
@@ -311,57 +348,157 @@ def test_the_search_after_a_lost_answer_tolerates_an_outage(
     monkeypatch.setattr("include.dbt_cloud.submitter.CONSISTENCY_WINDOW", 0)
     held.add_fault("/run$", method="POST", drop="after")
     held.add_fault("/runs$", method="GET", times=8, **trouble)
-    life = Life(hook_params={"retry_delay": 0.01, "retry_limit": 1, "timeout_seconds": 3})
-    assert life.run(held.end_active_runs) == 1
+    lifecycle = TaskLifecycle(hook_params={"retry_delay": 0.01, "retry_limit": 1, "timeout_seconds": 3})
+    assert lifecycle.run(held.end_active_runs) == 1
     assert len(runs(held)) == 1
 
 
 def test_a_timeout_of_none_in_hook_params_is_the_default(held: LocalDbtCloud) -> None:
-    life = Life(hook_params={"timeout_seconds": None})
+    lifecycle = TaskLifecycle(hook_params={"timeout_seconds": None})
     with pytest.raises(Killed):
-        life.execute("answer")
-    assert life.retry().execute().run_id == 1
+        lifecycle.execute("answer")
+    assert lifecycle.retry().execute().run_id == 1
 
 
 def test_a_cause_in_the_run_config_is_the_reason(held: LocalDbtCloud) -> None:
-    Life(additional_run_config={"cause": "Backfill"}, trigger_reason="Nightly").execute()
+    TaskLifecycle(additional_run_config={"cause": "Backfill"}, trigger_reason="Nightly").execute()
     (run,) = held.get("runs/", include_related='["trigger"]')
-    assert run["trigger"]["cause"].startswith("Backfill [airflow ")
+    assert run["trigger"]["cause"].startswith("Backfill: a_dag, ")
 
 
 def test_a_run_of_somebody_else_is_not_reattached_to(held: LocalDbtCloud) -> None:
     held.trigger(101)
-    other = Life(ti=TaskInstance(run_id="another"))
+    other = TaskLifecycle(ti=TaskInstance(run_id="another"))
     other.execute()
-    life = Life()
+    lifecycle = TaskLifecycle()
     with pytest.raises(Killed):
-        life.execute("start")
-    life.an_hour_later().retry().execute()
+        lifecycle.execute("start")
+    lifecycle.an_hour_later().retry().execute()
     assert len(runs(held)) == 3
 
 
-def test_another_airflow_with_the_same_names_keeps_its_runs(held: LocalDbtCloud) -> None:
-    Life().execute()
-    life = Life()
-    life.retry().execute()
-    assert len(runs(held)) == 2
+def test_another_deployment_with_the_same_names_keeps_its_runs(
+    held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TaskLifecycle().execute()
+    monkeypatch.setenv("AIRFLOW_VAR_DBT_CLOUD_DEPLOYMENT_ID", "another")
+    TaskLifecycle().clear(keep_store=False).execute()
+    assert runs(held) == [(1, "Queued"), (2, "Queued")]
+
+
+def test_a_recreated_dag_run_does_not_adopt_a_success_of_its_namesake(held: LocalDbtCloud) -> None:
+    TaskLifecycle().run(held.end_active_runs)
+    recreated = TaskLifecycle()
+    with pytest.raises(Killed):
+        recreated.execute("start")
+    assert recreated.an_hour_later().retry().run(held.end_active_runs) == 2
+
+
+def test_a_clear_after_retries_were_lowered_starts_a_new_run(held: LocalDbtCloud) -> None:
+    lifecycle = TaskLifecycle(retries=2)
+    assert lifecycle.run(held.end_active_runs) == 1
+    lifecycle.clear(retries=1)
+    assert lifecycle.ti.max_tries == 2
+    assert lifecycle.run(held.end_active_runs) == 2
+
+
+def test_a_clear_of_another_task_does_not_end_the_run_of_a_retry(held: LocalDbtCloud) -> None:
+    lifecycle = TaskLifecycle()
+    with pytest.raises(Killed):
+        lifecycle.execute("answer")
+    lifecycle.clear_number += 1
+    assert lifecycle.retry().run(held.end_active_runs) == 1
+
+
+@pytest.mark.parametrize("retried", [False, True])
+def test_a_clear_that_empties_the_store_cancels_the_run_left_behind(
+    held: LocalDbtCloud, retried: bool
+) -> None:
+    lifecycle = TaskLifecycle(retry_from_failure=retried)
+    if retried:
+        failed_step = step([result("model.shop.orders", "error")]) | {"status": 20}
+        with pytest.raises(DbtCloudJobRunFailed):
+            lifecycle.run(lambda: held.end_active_runs("error", steps=[failed_step]))
+        lifecycle.retry()
+    with pytest.raises(Killed):
+        lifecycle.execute("answer")
+    lifecycle.clear(keep_store=False).execute()
+    assert [status for _, status in runs(held)][-2:] == ["Cancelled", "Queued"]
+
+
+def test_a_failing_xcom_push_does_not_fail_the_task(
+    held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("the API server is gone")
+
+    lifecycle = TaskLifecycle()
+    monkeypatch.setattr(TaskInstance, "xcom_push", fail)
+    assert lifecycle.run(held.end_active_runs) == 1
+    assert "Could not push the XCom job_run_id: the API server is gone" in capsys.readouterr().out
+
+
+def test_a_token_rotated_between_two_tries_does_not_fail_the_retry(
+    held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lifecycle = TaskLifecycle()
+    with pytest.raises(Killed):
+        lifecycle.execute("answer")
+    connect(monkeypatch, held.host, token="old")
+    threading.Timer(0.5, lambda: connect(monkeypatch, held.host)).start()
+    assert lifecycle.retry().run(held.end_active_runs) == 1
+
+
+def test_a_run_behind_hundreds_of_newer_ones_is_found(held: LocalDbtCloud) -> None:
+    lifecycle = TaskLifecycle()
+    with pytest.raises(Killed):
+        lifecycle.execute("answer")
+    for _ in range(250):
+        held.create_run()
+    held.clear_requests()
+    assert lifecycle.retry().execute().run_id == 1
+    assert asked(held) == ["GET runs"] * 3
+
+
+def test_a_failing_store_starts_no_run(held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    lifecycle = TaskLifecycle()
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "set", lambda *_: (_ for _ in ()).throw(OSError("the API server is gone")))
+        with pytest.raises(OSError, match="gone"):
+            lifecycle.execute()
+    assert runs(held) == []
+
+
+def test_without_durable_each_try_starts_a_run(held: LocalDbtCloud) -> None:
+    lifecycle = TaskLifecycle(durable=False)
+    lifecycle.execute()
+    lifecycle.retry().execute()
+    assert runs(held) == [(1, "Queued"), (2, "Queued")]
+    assert lifecycle.store.values == {}
+
+
+def test_a_command_that_dbt_rejects_is_not_retried(cloud: LocalDbtCloud) -> None:
+    lifecycle = TaskLifecycle(steps_override=["dbt build --no-such-option"])
+    with pytest.raises(DbtCloudJobRunRejected) as error:
+        lifecycle.run()
+    assert isinstance(error.value, AirflowFailException)
 
 
 def test_a_run_in_an_unknown_status_is_reattached_not_doubled(held: LocalDbtCloud) -> None:
-    life = Life()
+    lifecycle = TaskLifecycle()
     with pytest.raises(Killed):
-        life.execute("answer")
+        lifecycle.execute("answer")
     held.add_fault("/runs$", method="GET", run_status=42, times=None)
-    assert life.retry().execute().run_id == 1
+    assert lifecycle.retry().execute().run_id == 1
     assert len(runs(held)) == 1
 
 
 def test_a_run_in_an_unknown_status_is_canceled_by_a_clear(held: LocalDbtCloud) -> None:
-    life = Life()
+    lifecycle = TaskLifecycle()
     with pytest.raises(Killed):
-        life.execute("answer")
+        lifecycle.execute("answer")
     held.add_fault("/runs$", method="GET", run_status=42, times=None)
-    life.clear().execute()
+    lifecycle.clear().execute()
     assert runs(held) == [(1, "Cancelled"), (2, "Queued")]
 
 
@@ -374,7 +511,7 @@ def test_a_lost_answer_behind_a_proxy_is_one_run(
             monkeypatch.setenv(name.upper(), value)
         held.add_fault("/run$", method="POST", drop="after")
         held.add_fault("/runs$", method="GET", drop="before")
-        assert Life().execute().run_id == 1
+        assert TaskLifecycle().execute().run_id == 1
     assert runs(held) == [(1, "Queued")]
 
 
@@ -382,11 +519,11 @@ def test_a_cancel_that_a_login_page_answers_is_not_confirmed(
     held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("include.dbt_cloud.hook.CANCEL_TIMEOUT", 0.1)
-    life = Life()
-    life.execute()
+    lifecycle = TaskLifecycle()
+    lifecycle.execute()
     held.add_fault("/cancel$", method="POST", html=True, times=None)
     with pytest.raises(DbtCloudJobRunException, match="could not be canceled"):
-        life.clear().execute()
+        lifecycle.clear().execute()
     assert runs(held) == [(1, "Queued")]
 
 
@@ -398,22 +535,25 @@ class SlowStore(Store):
             super().set(key, value)
 
 
-def test_a_killed_task_is_retried_although_the_store_lost_its_cancel(held: LocalDbtCloud) -> None:
-    life = Life(deferrable=False)
-    life.store = SlowStore()
-    operator = life.operator()
+def test_a_killed_task_is_retried_although_the_store_lost_its_cancel(
+    held: LocalDbtCloud, task_states: TaskStates
+) -> None:
+    task_states.current = "restarting"
+    lifecycle = TaskLifecycle(deferrable=False)
+    lifecycle.store = SlowStore()
+    operator = lifecycle.operator()
     threading.Timer(0.5, operator.on_kill).start()
     with pytest.raises(DbtCloudJobRunException) as error:
-        operator.execute(life.context)
+        operator.execute(lifecycle.context)
     assert not isinstance(error.value, AirflowFailException)
     assert runs(held) == [(1, "Cancelled")]
 
 
 def test_each_mapped_task_instance_has_its_own_run(held: LocalDbtCloud) -> None:
-    lives = [Life(ti=TaskInstance(map_index=index)) for index in range(2)]
-    for life in lives:
-        life.execute()
-    assert [life.retry().execute().run_id for life in lives] == [1, 2]
+    lifecycles = [TaskLifecycle(ti=TaskInstance(map_index=index)) for index in range(2)]
+    for lifecycle in lifecycles:
+        lifecycle.execute()
+    assert [lifecycle.retry().execute().run_id for lifecycle in lifecycles] == [1, 2]
 
 
 class TestRetryFromFailure:
@@ -422,77 +562,80 @@ class TestRetryFromFailure:
         failed_step = step([result("model.shop.orders", "error")]) | {"status": 20}
         held.end_active_runs("error", steps=[failed_step])
 
-    def failed(self, held: LocalDbtCloud, **arguments: Any) -> Life:
-        life = Life(retry_from_failure=True, **arguments)
+    def failed(self, held: LocalDbtCloud, **arguments: Any) -> TaskLifecycle:
+        lifecycle = TaskLifecycle(retry_from_failure=True, **arguments)
         with pytest.raises(DbtCloudJobRunFailed):
-            life.run(lambda: self.fail(held))
-        return life.retry()
+            lifecycle.run(lambda: self.fail(held))
+        return lifecycle.retry()
 
     def test_a_retry_resumes_the_run_from_its_failure(self, held: LocalDbtCloud) -> None:
-        life = self.failed(held)
+        lifecycle = self.failed(held)
         held.clear_requests()
-        assert life.run(held.end_active_runs) == 2
+        assert lifecycle.run(held.end_active_runs) == 2
         assert "POST runs/1/retry" in asked(held)
         assert held.get("runs/2/")["retrying_run_id"] == 1
 
     @pytest.mark.parametrize("trouble", TROUBLES[:4], ids=str)
     def test_a_retry_without_an_answer_is_found(self, held: LocalDbtCloud, trouble: dict[str, Any]) -> None:
-        life = self.failed(held)
+        lifecycle = self.failed(held)
         held.add_fault("/retry$", method="POST", **trouble)
-        assert life.run(held.end_active_runs) == 2
+        assert lifecycle.run(held.end_active_runs) == 2
 
     def test_a_retried_run_is_reattached_to_like_any_other(self, held: LocalDbtCloud) -> None:
-        life = self.failed(held)
+        lifecycle = self.failed(held)
         with pytest.raises(Killed):
-            life.execute("answer")
-        assert life.retry().run(held.end_active_runs) == 2
+            lifecycle.execute("answer")
+        assert lifecycle.retry().run(held.end_active_runs) == 2
         assert len(runs(held)) == 2
 
     def test_a_cleared_task_resumes_from_the_failure_too(self, held: LocalDbtCloud) -> None:
-        life = Life(retry_from_failure=True)
+        lifecycle = TaskLifecycle(retry_from_failure=True)
         with pytest.raises(DbtCloudJobRunFailed):
-            life.run(lambda: self.fail(held))
-        assert life.clear().run(held.end_active_runs) == 2
+            lifecycle.run(lambda: self.fail(held))
+        assert lifecycle.clear().run(held.end_active_runs) == 2
         assert held.get("runs/2/")["retrying_run_id"] == 1
 
     @pytest.mark.parametrize("status", [400, 404])
     def test_a_full_run_is_triggered_if_the_retry_is_rejected(self, held: LocalDbtCloud, status: int) -> None:
-        life = self.failed(held)
+        lifecycle = self.failed(held)
         held.add_fault("/retry$", method="POST", status=status)
-        assert life.run(held.end_active_runs) == 2
+        assert lifecycle.run(held.end_active_runs) == 2
         assert held.get("runs/2/")["retrying_run_id"] is None
 
 
 class TestReuseExistingRun:
     def test_an_active_run_of_somebody_else_is_joined(self, held: LocalDbtCloud) -> None:
         held.trigger(101)
-        assert Life(reuse_existing_run=True).run(held.end_active_runs) == 1
+        assert TaskLifecycle(reuse_existing_run=True).run(held.end_active_runs) == 1
         assert len(runs(held)) == 1
 
-    def test_a_joined_run_is_not_canceled_with_the_task(self, held: LocalDbtCloud) -> None:
+    def test_a_joined_run_is_not_canceled_with_the_task(
+        self, held: LocalDbtCloud, task_states: TaskStates
+    ) -> None:
+        task_states.current = "failed"
         held.trigger(101)
-        life = Life(reuse_existing_run=True)
-        asyncio.run(life.execute().on_kill())
+        lifecycle = TaskLifecycle(reuse_existing_run=True)
+        asyncio.run(lifecycle.execute().on_kill())
         assert runs(held) == [(1, "Queued")]
 
     def test_a_task_whose_joined_run_was_canceled_is_retried(self, held: LocalDbtCloud) -> None:
         held.trigger(101)
-        life = Life(reuse_existing_run=True)
+        lifecycle = TaskLifecycle(reuse_existing_run=True)
         with pytest.raises(DbtCloudJobRunException) as error:
-            life.run(lambda: held.cancel(1))
+            lifecycle.run(lambda: held.cancel(1))
         assert not isinstance(error.value, AirflowFailException)
-        assert life.retry().run(held.end_active_runs) == 2
+        assert lifecycle.retry().run(held.end_active_runs) == 2
 
     def test_a_cleared_task_does_not_join_its_own_earlier_run(self, held: LocalDbtCloud) -> None:
-        life = Life(reuse_existing_run=True)
-        life.execute()
-        assert life.clear().run(held.end_active_runs) == 2
+        lifecycle = TaskLifecycle(reuse_existing_run=True)
+        lifecycle.execute()
+        assert lifecycle.clear().run(held.end_active_runs) == 2
         assert runs(held) == [(1, "Cancelled"), (2, "Success")]
 
     def test_failing_to_list_other_runs_does_not_fail_the_task(
         self, held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        life = Life(reuse_existing_run=True, hook_params={"retry_limit": 0})
+        lifecycle = TaskLifecycle(reuse_existing_run=True, hook_params={"retry_limit": 0})
         submit = JobRunSubmitter.submit
 
         def submit_then_fail(self: JobRunSubmitter) -> Any:
@@ -501,27 +644,29 @@ class TestReuseExistingRun:
             return run
 
         monkeypatch.setattr(JobRunSubmitter, "submit", submit_then_fail)
-        assert life.execute().run_id == 1
+        assert lifecycle.execute().run_id == 1
 
     def test_the_loser_of_a_race_joins_the_winner(
         self, held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        life = Life(reuse_existing_run=True)
+        lifecycle = TaskLifecycle(reuse_existing_run=True)
         # Between its check and its submission, somebody else starts the job.
         submit = JobRunSubmitter.submit
         monkeypatch.setattr(JobRunSubmitter, "submit", lambda self: [held.trigger(101), submit(self)][1])
-        trigger = life.execute()
+        trigger = lifecycle.execute()
         assert trigger.run_id == 1
         assert not trigger.owned
         assert runs(held) == [(1, "Queued"), (2, "Cancelled")]
 
     def test_all_tasks_in_a_race_join_the_same_run(self, held: LocalDbtCloud) -> None:
-        lives = [
-            Life(ti=TaskInstance(run_id=f"run_{number}"), reuse_existing_run=True) for number in range(6)
+        lifecycles = [
+            TaskLifecycle(ti=TaskInstance(run_id=f"run_{number}"), reuse_existing_run=True)
+            for number in range(6)
         ]
         waiting: list[Any] = []
         threads = [
-            threading.Thread(target=lambda life=life: waiting.append(life.execute())) for life in lives
+            threading.Thread(target=lambda lifecycle=lifecycle: waiting.append(lifecycle.execute()))
+            for lifecycle in lifecycles
         ]
         for thread in threads:
             thread.start()
@@ -532,13 +677,13 @@ class TestReuseExistingRun:
 
 
 class TestWithoutTheTriggerer:
-    def live(self, life: Life) -> list[Any]:
+    def live(self, lifecycle: TaskLifecycle) -> list[Any]:
         """Execute in a thread, as it waits there; return where the outcome will be."""
         outcome: list[Any] = []
 
         def execute() -> None:
             try:
-                outcome.append(life.execute())
+                outcome.append(lifecycle.execute())
             except Exception as error:
                 outcome.append(error)
 
@@ -558,7 +703,7 @@ class TestWithoutTheTriggerer:
     ) -> None:
         # Some status that nobody knows goes before the verdict.
         held.add_fault("/runs", method="GET", run_status=42, times=5)
-        outcome = self.live(Life(deferrable=False))
+        outcome = self.live(TaskLifecycle(deferrable=False))
         wait_until(lambda: runs(held))
         held.end_active_runs(status)
         wait_until(lambda: outcome)
@@ -567,23 +712,39 @@ class TestWithoutTheTriggerer:
     def test_an_outage_longer_than_tolerated_is_reported(self, held: LocalDbtCloud) -> None:
         held.add_fault("/runs", method="GET", status=503, times=None)
         with pytest.raises(DbtCloudJobRunUnreachable):
-            Life(deferrable=False, outage_tolerance=0.3).execute()
+            TaskLifecycle(deferrable=False, outage_tolerance=0.3).execute()
 
-    def test_a_kill_cancels_the_run_and_the_next_try_starts_another(self, held: LocalDbtCloud) -> None:
-        life = Life(deferrable=False)
-        operator = life.operator()
-        life.operator = lambda _=None: operator
-        outcome = self.live(life)
-        wait_until(lambda: "job_run_id" in life.ti.xcoms)
+    def test_a_kill_cancels_the_run_and_the_next_try_starts_another(
+        self, held: LocalDbtCloud, task_states: TaskStates
+    ) -> None:
+        task_states.current = "restarting"
+        lifecycle = TaskLifecycle(deferrable=False)
+        operator = lifecycle.operator()
+        lifecycle.operator = lambda _=None: operator
+        outcome = self.live(lifecycle)
+        wait_until(lambda: "job_run_id" in lifecycle.ti.xcoms)
         operator.on_kill()
         assert runs(held) == [(1, "Cancelled")]
         wait_until(lambda: outcome)
         assert isinstance(outcome[0], DbtCloudJobRunException)
         assert not isinstance(outcome[0], AirflowFailException)
-        del life.operator
-        life.arguments["deferrable"] = True
-        assert life.retry().run(held.end_active_runs) == 2
+        del lifecycle.operator
+        lifecycle.arguments["deferrable"] = True
+        assert lifecycle.clear_while_running().run(held.end_active_runs) == 2
+
+    def test_a_worker_that_shuts_down_leaves_its_run_to_the_next_try(self, held: LocalDbtCloud) -> None:
+        lifecycle = TaskLifecycle(deferrable=False)
+        operator = lifecycle.operator()
+        lifecycle.operator = lambda _=None: operator
+        outcome = self.live(lifecycle)
+        wait_until(lambda: "job_run_id" in lifecycle.ti.xcoms)
+        operator.on_kill()
+        del lifecycle.operator
+        lifecycle.arguments["deferrable"] = True
+        assert lifecycle.retry().run(held.end_active_runs) == 1
+        wait_until(lambda: outcome)
+        assert outcome == [1]
 
     def test_without_wait_for_termination_a_later_try_starts_no_second_run(self, held: LocalDbtCloud) -> None:
-        life = Life(wait_for_termination=False, deferrable=False)
-        assert [life.execute(), life.retry().execute()] == [1, 1]
+        lifecycle = TaskLifecycle(wait_for_termination=False, deferrable=False)
+        assert [lifecycle.execute(), lifecycle.retry().execute()] == [1, 1]

@@ -1,8 +1,10 @@
 """The trigger and the operator distinguish the ends of a run and tolerate outages."""
 
 import asyncio
+import threading
 import time
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferred
@@ -17,15 +19,17 @@ from include.dbt_cloud.exceptions import (
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 from tests.connection import connect
-from tests.task_instance import context
+from tests.task_instance import TaskInstance, TaskStates, context
 
 
 def trigger_for(run_id: int, **more: Any) -> DbtCloudRunJobTrigger:
     arguments = {"end_time": time.time() + 60, "poll_interval": 0.05, "account_id": None, **more}
-    arguments["hook_params"] = {"retry_delay": 0.01}
+    arguments["hook_params"] = {"retry_delay": 0.01, "max_requests_per_minute": 6000}
     # As Airflow hands it over to the triggerer.
     _, serialized = DbtCloudRunJobTrigger("dbt_conn", run_id, **arguments).serialize()
-    return DbtCloudRunJobTrigger(**serialized)
+    trigger = DbtCloudRunJobTrigger(**serialized)
+    trigger.task_instance = TaskInstance()
+    return trigger
 
 
 def event_of(trigger: DbtCloudRunJobTrigger) -> dict[str, Any]:
@@ -137,7 +141,60 @@ def test_an_unexpected_event_does_not_decide_the_outcome(
         operator.execute_complete(context(), event)
 
 
-def test_whoever_kills_the_waiting_task_cancels_the_run(cloud: LocalDbtCloud) -> None:
+@pytest.mark.parametrize("state", ["deferred", "running", "up_for_retry", ConnectionError()], ids=str)
+def test_a_stalled_triggerer_that_was_replaced_cancels_nothing(
+    cloud: LocalDbtCloud, task_states: TaskStates, state: str | Exception
+) -> None:
+    task_states.current = state
+    run_id = cloud.create_run("running")
+    asyncio.run(trigger_for(run_id).on_kill())
+    assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Running"
+
+
+@pytest.mark.parametrize(
+    "state", ["running", "up_for_retry", "queued", "deferred", ConnectionError()], ids=str
+)
+def test_a_stalled_or_stopped_worker_cancels_nothing(
+    held: LocalDbtCloud, operator: DbtCloudRunJobOperator, task_states: TaskStates, state: str | Exception
+) -> None:
+    with pytest.raises(TaskDeferred):
+        operator.execute(context())
+    task_states.current = state
+    operator.on_kill()
+    assert held.get(f"runs/{operator.run_id}/")["status_humanized"] == "Queued"
+
+
+def test_on_kill_outlasts_its_own_cancellation(cloud: LocalDbtCloud, task_states: TaskStates) -> None:
+    run_id = cloud.create_run("running")
+    task_states.current = "failed"
+    get_task_states = task_states.get_task_states
+    answering = threading.Event()
+
+    def answer_slowly(*args: Any, **more: Any) -> Any:
+        answering.wait(10)
+        return get_task_states(*args, **more)
+
+    async def kill() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            method = "airflow.sdk.execution_time.task_runner.RuntimeTaskInstance.get_task_states"
+            patch.setattr(method, answer_slowly)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(trigger_for(run_id).on_kill(), 0.1)
+            answering.set()
+            status = "Running"
+            while status == "Running":
+                run = await asyncio.to_thread(cloud.get, f"runs/{run_id}/")
+                status = run["status_humanized"]
+        assert status == "Cancelled"
+
+    asyncio.run(asyncio.wait_for(kill(), 30))
+
+
+@pytest.mark.parametrize("state", ["failed", "success", "deleted", None, "scheduled", "queued"])
+def test_a_person_who_ends_the_deferred_task_cancels_the_run(
+    cloud: LocalDbtCloud, task_states: TaskStates, state: str | None
+) -> None:
+    task_states.current = state
     run_id = cloud.create_run("running")
     cloud.add_fault("/cancel$", method="POST", status=503)
     asyncio.run(trigger_for(run_id).on_kill())
@@ -203,7 +260,7 @@ def test_a_cancel_that_fails_is_reported(
     monkeypatch.setattr("include.dbt_cloud.hook.CANCEL_TIMEOUT", 0.2)
     event = event_of(trigger_for(cloud.create_run("running"), execution_deadline=time.time() + 0.5))
     cloud.add_fault("/cancel$", method="POST", status=503, times=None)
-    with pytest.raises(DbtCloudJobRunTimedOut, match=r"could not be canceled: cancel it there. See http"):
+    with pytest.raises(DbtCloudJobRunTimedOut, match=r"See http.* could not be canceled: cancel it there"):
         operator.execute_complete(context(), event)
 
 
@@ -229,8 +286,9 @@ def test_a_run_that_ended_before_the_operator_deferred_is_reported_at_once(
 
 @pytest.mark.parametrize("trouble", [{}, {"status": 503}, {"drop": "before"}, {"drop": "after"}])
 def test_a_task_killed_on_a_worker_cancels_its_run(
-    held: LocalDbtCloud, operator: DbtCloudRunJobOperator, trouble: dict[str, Any]
+    held: LocalDbtCloud, operator: DbtCloudRunJobOperator, trouble: dict[str, Any], task_states: TaskStates
 ) -> None:
+    task_states.current = "failed"
     with pytest.raises(TaskDeferred):
         operator.execute(context())
     if trouble:
@@ -239,7 +297,10 @@ def test_a_task_killed_on_a_worker_cancels_its_run(
     assert held.get(f"runs/{operator.run_id}/")["status_humanized"] == "Cancelled"
 
 
-def test_cancel_on_kill_can_be_turned_off(held: LocalDbtCloud, operator: DbtCloudRunJobOperator) -> None:
+def test_cancel_on_kill_can_be_turned_off(
+    held: LocalDbtCloud, operator: DbtCloudRunJobOperator, task_states: TaskStates
+) -> None:
+    task_states.current = "failed"
     operator.cancel_on_kill = False
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute(context())
@@ -249,8 +310,12 @@ def test_cancel_on_kill_can_be_turned_off(held: LocalDbtCloud, operator: DbtClou
 
 
 def test_a_kill_does_not_hang_when_dbt_cloud_is_gone(
-    held: LocalDbtCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
+    held: LocalDbtCloud,
+    operator: DbtCloudRunJobOperator,
+    monkeypatch: pytest.MonkeyPatch,
+    task_states: TaskStates,
 ) -> None:
+    task_states.current = "failed"
     monkeypatch.setattr("include.dbt_cloud.hook.CANCEL_TIMEOUT", 0.2)
     with pytest.raises(TaskDeferred):
         operator.execute(context())
@@ -260,11 +325,61 @@ def test_a_kill_does_not_hang_when_dbt_cloud_is_gone(
 
 
 def test_a_kill_cancels_also_when_the_connection_has_no_account_id(
-    held: LocalDbtCloud, operator: DbtCloudRunJobOperator, monkeypatch: pytest.MonkeyPatch
+    held: LocalDbtCloud,
+    operator: DbtCloudRunJobOperator,
+    monkeypatch: pytest.MonkeyPatch,
+    task_states: TaskStates,
 ) -> None:
     operator.account_id = 1
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute(context())
     connect(monkeypatch, held.host, login="")
+    task_states.current = "failed"
+    deferred.value.trigger.task_instance = TaskInstance()
     asyncio.run(deferred.value.trigger.on_kill())
     assert held.get(f"runs/{operator.run_id}/")["status_humanized"] == "Cancelled"
+
+
+def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(
+    cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = cloud.create_run("running")
+    trigger = trigger_for(run_id)
+    log = MagicMock()
+    monkeypatch.setattr(DbtCloudRunJobTrigger, "log", log)
+
+    async def wait_through_an_outage() -> None:
+        waiting = asyncio.create_task(trigger.wait())
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(cloud.add_fault, "/runs", status=503, times=None)
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(cloud.clear_faults)
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(cloud.set_run, run_id, "success")
+        await asyncio.wait_for(waiting, 20)
+
+    asyncio.run(wait_through_an_outage())
+    assert [call.args[0] % call.args[1:] for call in log.warning.mock_calls] == [
+        f"Lost contact with dbt Cloud run {run_id}: 503, message='Service Unavailable'"
+    ]
+    (ended,) = log.info.mock_calls
+    assert ended.args[:2] == ("dbt Cloud run %s can be polled again, after %.0f seconds.", run_id)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_does_not_end_the_wait(
+    cloud: LocalDbtCloud, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = cloud.create_run("running")
+    trigger = trigger_for(run_id, execution_deadline=time.time() + 600)
+    now = time.time
+
+    async def wait() -> str:
+        waiting = asyncio.create_task(trigger.wait())
+        await asyncio.sleep(0.3)
+        monkeypatch.setattr("include.dbt_cloud.trigger.time.time", lambda: now() + hours * 3600)
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(cloud.set_run, run_id, "success")
+        return (await asyncio.wait_for(waiting, 20)).payload["status"]
+
+    assert asyncio.run(wait()) == "success"

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 from airflow.sdk.exceptions import TaskDeferred
 from local_dbt_cloud.testing import LocalDbtCloud
@@ -11,10 +12,10 @@ from local_dbt_cloud.testing import LocalDbtCloud
 from include.dbt_cloud.checkpoint import SUBMISSION
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from tests.task_instance import Killed, Store, TaskInstance
+from tests.task_instance import Killed, Store, TaskInstance, context
 
 
-class Life:
+class TaskLifecycle:
     """A task instance, and the state that it keeps from one process to the next.
 
     ``killed_at`` kills the worker of a try: at ``start`` before the trigger request is sent, at ``answer``
@@ -25,6 +26,9 @@ class Life:
         self.ti = ti or TaskInstance(max_tries=retries)
         self.retries = retries
         self.store = Store()
+        self.clear_number = 0
+        # The tries that followed a clear.
+        self.cleared_tries: list[int] = []
         self.outlet_events: dict[Any, Any] = {}
         self.arguments = {
             "task_id": self.ti.task_id,
@@ -32,7 +36,7 @@ class Life:
             "job_id": 101,
             "deferrable": True,
             "check_interval": 0.02,
-            "hook_params": {"retry_delay": 0.01, "timeout_seconds": 3},
+            "hook_params": {"retry_delay": 0.01, "timeout_seconds": 3, "max_requests_per_minute": 6000},
         } | arguments
 
     def operator(self, killed_at: str | None = None) -> DbtCloudRunJobOperator:
@@ -45,7 +49,8 @@ class Life:
 
     @property
     def context(self) -> Any:
-        return {"ti": self.ti, "task_state_store": self.store, "outlet_events": self.outlet_events}
+        shared = {"outlet_events": self.outlet_events}
+        return context(self.ti, self.store, self.clear_number) | shared
 
     def execute(self, killed_at: str | None = None) -> DbtCloudRunJobTrigger | int:
         """Execute a try; return the deserialized trigger that it defers to, or the task's result."""
@@ -54,7 +59,9 @@ class Life:
             return self.operator(killed_at).execute(self.context)
         except TaskDeferred as deferred:
             _, arguments = deferred.trigger.serialize()
-            return DbtCloudRunJobTrigger(**json.loads(json.dumps(arguments)))
+            trigger = DbtCloudRunJobTrigger(**json.loads(json.dumps(arguments)))
+            trigger.task_instance = self.ti
+            return trigger
 
     def resume(self, trigger: DbtCloudRunJobTrigger, killed_at: str | None = None) -> int:
         """Wait in the triggerer, then resume in a new worker."""
@@ -67,20 +74,34 @@ class Life:
         meanwhile()
         return waiting if isinstance(waiting, int) else self.resume(waiting, killed_at)
 
-    def retry(self) -> "Life":
+    def retry(self) -> "TaskLifecycle":
         """Begin the next try, as Airflow does after a failure."""
         self.ti.try_number += 1
+        self.ti.id = uuid4()
         return self
 
-    def an_hour_later(self) -> "Life":
+    def an_hour_later(self) -> "TaskLifecycle":
         """Let an hour pass, so that dbt Cloud shows every run that the last try may have started."""
         submission = self.store.get(SUBMISSION)
         self.store.set(SUBMISSION, submission | {"at": submission["at"] - 3600})
         return self
 
-    def clear(self) -> "Life":
-        """Begin the first try after a user cleared the task."""
+    def clear(self, retries: int | None = None, keep_store: bool = True) -> "TaskLifecycle":
+        """Begin the first try after a user cleared the task, as Airflow 3.3 does.
+
+        :param retries: The number of retries in the Dag at that time.
+        :param keep_store: Airflow 3.4 deletes the task state store.
+        """
+        self.retries = self.retries if retries is None else retries
         self.ti.max_tries = self.ti.try_number + self.retries
+        return self.clear_while_running(keep_store)
+
+    def clear_while_running(self, keep_store: bool = True) -> "TaskLifecycle":
+        """Begin the try after a user cleared the task while it held a worker: max_tries stays."""
+        self.clear_number += 1
+        self.cleared_tries.append(self.ti.try_number + 1)
+        if not keep_store:
+            self.store = Store()
         return self.retry()
 
 

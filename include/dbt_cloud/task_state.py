@@ -1,0 +1,20 @@
+"""Ask Airflow for the state of a task instance, to tell a person's decision from a restart of Airflow."""
+
+from typing import Any
+
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+# Somebody marked the task, or deleted its Dag run ("deleted" is this module's own).
+ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed", "deleted"})
+
+
+def task_state(ti: Any) -> str | None:
+    """Return the current state of a task instance; None if it was cleared and is not scheduled yet.
+
+    :param ti: Anything with the ids of a task instance, such as the one of a trigger.
+    """
+    states = RuntimeTaskInstance.get_task_states(
+        ti.dag_id, map_index=ti.map_index, task_ids=[ti.task_id], run_ids=[ti.run_id]
+    )
+    # One entry at most; the key of a mapped task ends in its index.
+    return next(iter(states.get(ti.run_id, {}).values()), "deleted")
