@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from copies import PROJECT, run
+from dev.tests.copies import PROJECT, run
 
 
 @pytest.fixture(scope="session")

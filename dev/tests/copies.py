@@ -85,16 +85,29 @@ def list_files(directory: Path) -> list[str]:
     return output.splitlines()
 
 
-def lint_and_test(directory: Path, *variables: str) -> int:
-    """Run `make lint` and `make test` without slow tests; return the number of tests that passed.
+def lint_and_test(copy: Path, selection: str = "", prepared: Path | None = None) -> int:
+    """Run `make lint` and `make test` without slow tests; return how many tests passed.
 
-    :param variables: Variables for make, such as ``TESTS=tests .astro``.
+    :param selection: Expression that selects tests by their names and folders, as for ``pytest -k``. All
+        tests are imported.
+    :param prepared: Another copy with the same requirements: use its environment instead of creating one.
     """
-    run(directory, "make", "lint")
-    arguments = "PYTEST_ARGS=-m 'not end_to_end' --numprocesses 0 -p no:cacheprovider"
-    passed = re.search(r"(\d+) passed", run(directory, "make", "test", arguments, *variables))
+    variables = []
+    if prepared:
+        environment = prepared / ".make/venv"
+        variables = [f"VENV={environment}", f"--old-file={environment}/ready", "ENVIRONMENTS="]
+        variables.append(f"MYPY_CACHE_DIR={prepared}/.mypy_cache")
+    run(copy, "make", "lint", *variables)
+    arguments = f"PYTEST_ARGS=-m 'not end_to_end' -k '{selection}' --numprocesses 0 -p no:cacheprovider"
+    passed = re.search(r"(\d+) passed", run(copy, "make", "test", arguments, *variables))
     assert passed
     return int(passed[1])
+
+
+def differences(one: Path, other: Path) -> set[str]:
+    """Return the files of which two copies have different versions, or that only one of them has."""
+    contents = ({(name, (copy / name).read_bytes()) for name in list_files(copy)} for copy in (one, other))
+    return {name for name, _ in set.symmetric_difference(*contents)}
 
 
 def check_content(copy: Path, answers: Mapping[str, bool]) -> None:
@@ -112,3 +125,16 @@ def check_content(copy: Path, answers: Mapping[str, bool]) -> None:
             assert found is None, f"{name} contains {found[0]}"
     assert (copy / "README.md").read_text().startswith("# my-project\n")
     assert (copy / ".astro/config.yaml").read_text() == "project:\n  name: my-project\n"
+
+
+def check_copy_without_workflows(starter: Path, directory: Path, complete: Path, **answers: bool) -> None:
+    """Make a copy like a tested one, but without workflows; assert that nothing else is missing.
+
+    :param complete: The tested copy, whose environment is used.
+    """
+    answers |= {"keep_github_workflows": False}
+    with temporary_copy(starter, directory, **answers) as copy:
+        check_content(copy, answers)
+        different = {name for name in differences(copy, complete) if not name.startswith(".github/")}
+        assert different == {".copier-answers.yml", "tests/test_workflows.py"}
+        assert lint_and_test(copy, "test_image or test_pins", prepared=complete) > 20

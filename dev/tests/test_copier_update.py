@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from copies import COPIER, make_copy, run
+from dev.tests.copies import COPIER, make_copy, run
 
 pytestmark = pytest.mark.end_to_end
 
