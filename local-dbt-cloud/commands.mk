@@ -5,9 +5,9 @@ LOCKS += local-dbt-cloud/requirements.lock
 REQUIREMENTS += $(LOCAL_DBT_CLOUD_REQUIREMENTS)
 PROJECTS += local-dbt-cloud
 TESTS += local-dbt-cloud/tests
-TYPED += local-dbt-cloud/src
+TYPED += local-dbt-cloud/src local-dbt-cloud/tests
 # Checked as sources, not as the installed package.
-export MYPYPATH := local-dbt-cloud/src
+export MYPYPATH := local-dbt-cloud/src:local-dbt-cloud/tests
 DATA += .local_dbt_cloud
 
 .PHONY: local-dbt-cloud

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from local_dbt_cloud.testing import environment_before_trust_ca
 
@@ -62,7 +63,9 @@ def run(directory: Path, *command: str | Path, env: Mapping[str, str] | None = N
     return process.stdout
 
 
-def make_copy(destination: Path, source: Path, ref: str = "HEAD", **answers: bool) -> Path:
+def make_copy(
+    destination: Path, source: Path, answers: Mapping[str, bool] = MappingProxyType({}), ref: str = "HEAD"
+) -> Path:
     """Copy a version of a template with the given answers to its questions."""
     data = [f"--data={name}={str(value).lower()}" for name, value in answers.items()]
     data.append("--data=project_name=my-project")
@@ -73,7 +76,7 @@ def make_copy(destination: Path, source: Path, ref: str = "HEAD", **answers: boo
 @contextmanager
 def temporary_copy(source: Path, directory: Path, **answers: bool) -> Iterator[Path]:
     """Make a copy in a new git repository; delete it after the block, because its environment is large."""
-    copy = make_copy(directory / "my-project", source, **answers)
+    copy = make_copy(directory / "my-project", source, answers)
     run(copy, "git", "init", "--quiet")
     yield copy
     shutil.rmtree(copy)

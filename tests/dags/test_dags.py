@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import Asset, ParamsDict
+from airflow.sdk import Asset
+from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
 from tests.conftest import PROJECT
@@ -43,6 +44,7 @@ def test_every_dag_follows_the_rules_of_the_house(dag_bag: DagBag) -> None:
         for task in dag.tasks:
             assert task.owner != "airflow", f"{task.task_id} has no owner"
             assert task.execution_timeout, f"{task.task_id} may hang for ever"
+            assert task.retries is not None
             assert task.retries >= 2, f"{task.task_id} gives up at the first disturbance"
 
 
@@ -83,7 +85,7 @@ def test_the_job_is_not_read_while_the_dag_is_parsed(dag) -> None:
     ids=["started by hand", "an event that a person made"],
 )
 def test_the_report_says_what_it_needs_if_no_results_came(dag_bag: DagBag, events: dict[Asset, Any]) -> None:
-    report = dag_bag.dags["report_on_dbt_models"].get_task("report")
+    report: Any = dag_bag.dags["report_on_dbt_models"].get_task("report")
     with pytest.raises(AirflowFailException, match="The asset event has no dbt results"):
         report.python_callable(triggering_asset_events=events)
 
@@ -96,7 +98,7 @@ def form(dag_bag: DagBag) -> ParamsDict:
 def render(dag_bag: DagBag, params: dict[str, Any]) -> tuple[str, str | None]:
     """Return the dbt command and the schema that a filled form leads to."""
     dag = dag_bag.dags["run_selected_dbt_models"]
-    task = dag.get_task("run_models")
+    task: Any = dag.get_task("run_models")
     fields = (task.steps_override, task.schema_override)
     (step,), schema = task.render_template(fields, {"params": params}, dag.get_template_env())
     return step, schema

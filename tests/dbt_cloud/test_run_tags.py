@@ -1,6 +1,7 @@
 """The tag that a task instance puts into the cause of its runs."""
 
 import json
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -32,9 +33,9 @@ def test_a_cause_keeps_its_whole_tag_at_any_length_of_names() -> None:
     random = Random(20261124)
     for _ in range(2000):
         dag_id, run_id, task_id = (random_text(random, NAME_CHARACTERS, [1, 40, 250]) for _ in range(3))
-        numbers = {"map_index": random.choice([-1, 0, 7, 10_000]), "max_tries": random.choice([0, 2, 10_000])}
+        map_index, max_tries = random.choice([-1, 0, 7, 10_000]), random.choice([0, 2, 10_000])
         reason = random.choice([*REASONS, random_text(random, NAME_CHARACTERS + " /[]#", [0, 100, 400])])
-        tag = run_tag(TaskInstance(dag_id, run_id, task_id, **numbers))
+        tag = run_tag(TaskInstance(dag_id, run_id, task_id, map_index=map_index, max_tries=max_tries))
         cause = tagged_cause(tag, reason)
         assert len(cause) <= 255
         assert cause.endswith(tag)
@@ -54,8 +55,8 @@ def test_a_cause_keeps_its_whole_tag_at_any_length_of_names() -> None:
 )
 @pytest.mark.parametrize("length", [1, 100])
 def test_no_other_task_instance_has_the_same_tag(other: dict[str, Any], length: int) -> None:
-    fields = {"dag_id": "d" * length, "run_id": "r", "task_id": "t", "map_index": 11, "max_tries": 2}
-    mine, others = run_tag(TaskInstance(**fields)), run_tag(TaskInstance(**fields | other))
+    ti = TaskInstance("d" * length, "r", "t", map_index=11, max_tries=2)
+    mine, others = run_tag(ti), run_tag(replace(ti, **other))
     assert mine != others
     assert find_tagged_run([run(1, f"x {others}")], mine) is None
 
@@ -92,6 +93,11 @@ def test_the_tag_of_a_non_ascii_name_is_found_in_openlineages_cause() -> None:
     assert find_tagged_run([run(1, tagged_cause(tag, '{"parent": {}}'))], tag)
 
 
+def find_id(runs: list[JobRun], tag: str) -> int | None:
+    found = find_tagged_run(runs, tag)
+    return found.id if found else None
+
+
 def run(run_id: int, cause: str, retrying: int | None = None) -> JobRun:
     return JobRun(run_id, status=10, cause=cause, retrying_run_id=retrying)
 
@@ -100,6 +106,6 @@ def test_the_newest_tagged_run_is_found_among_others_and_so_is_its_retry() -> No
     tag = run_tag(TaskInstance())
     others = [run(6, "x"), run(5, ""), run(4, "")]
     assert find_tagged_run(others, tag) is None
-    assert find_tagged_run([*others, run(2, f"x {tag}"), run(1, f"x {tag}")], tag).id == 2
+    assert find_id([*others, run(2, f"x {tag}"), run(1, f"x {tag}")], tag) == 2
     retries = [run(9, "Retry of run 8", 8), run(8, "Retry of run 2", 2), run(7, "Retry of run 6", 6)]
-    assert find_tagged_run([*retries, *others, run(2, f"x {tag}")], tag).id == 9
+    assert find_id([*retries, *others, run(2, f"x {tag}")], tag) == 9
