@@ -93,7 +93,7 @@ def lint_and_test(copy: Path, selection: str = "", prepared: Path | None = None)
 
     :param selection: Expression that selects tests by their names and folders, as for ``pytest -k``. All
         tests are imported.
-    :param prepared: Another copy with the same requirements: use its environment instead of creating one.
+    :param prepared: Another copy with the same requirements, whose environment is used.
     """
     variables = []
     if prepared:

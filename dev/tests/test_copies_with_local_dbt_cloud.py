@@ -11,6 +11,7 @@ from dev.tests.copies import (
     differences,
     lint_and_test,
     list_files,
+    run,
     temporary_copy,
 )
 
@@ -24,6 +25,7 @@ SELECTION = "not (integration or local-dbt-cloud) or test_sensor or test_compose
 @pytest.fixture(scope="module")
 def copy(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with temporary_copy(starter, tmp_path_factory.mktemp("copies"), **ANSWERS) as copy:
+        run(copy, "make", "lint")
         yield copy
 
 

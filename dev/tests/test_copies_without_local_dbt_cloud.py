@@ -22,6 +22,7 @@ ANSWERS = {"keep_local_dbt_cloud": False, "keep_github_workflows": True}
 @pytest.fixture(scope="module")
 def copy(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with temporary_copy(starter, tmp_path_factory.mktemp("copies"), **ANSWERS) as copy:
+        run(copy, "make", "lint")
         yield copy
 
 
