@@ -1,4 +1,4 @@
-"""The tag that a task instance puts into the cause of its runs."""
+"""The tag of a task instance in the cause of its runs."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,7 @@ from include.dbt_cloud.job_run import JobRun
 from include.dbt_cloud.run_tags import find_tagged_run, run_tag, tagged_cause
 from tests.task_instance import TaskInstance
 
-# What a name may not hold separates the parts of a tag; characters of one to four bytes, and control ones.
+# Characters of names: of one to four bytes, and control characters, but not the separators of a tag.
 NAME_CHARACTERS = "aZ09_-.:+~@{}\"\\'|\n\x00é\u07c0\u2028漢\ufffd😀\U0010ffff"
 REASONS = ["", " ", "\n", "0", "null", '"text"', "[]", "{}", '{"parent"', "[airflow a/b/c #2]", "x" * 400]
 
@@ -23,13 +23,13 @@ def test_a_tag_is_readable() -> None:
 
 
 def random_text(random: Random, characters: str, lengths: list[int]) -> str:
-    """Return a text whose length is one of the given bounds or lies between two of them."""
+    """Return a text whose length is one of the given ones or between two of them."""
     first, second = random.choices(lengths, k=2)
     length = random.choice([first, random.randint(min(first, second), max(first, second))])
     return "".join(random.choices(characters, k=length))
 
 
-def test_a_cause_keeps_its_whole_tag_at_any_length_of_names() -> None:
+def test_a_cause_contains_the_whole_tag_at_any_length_of_names() -> None:
     random = Random(20261124)
     for _ in range(2000):
         dag_id, run_id, task_id = (random_text(random, NAME_CHARACTERS, [1, 40, 250]) for _ in range(3))

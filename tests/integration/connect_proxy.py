@@ -1,4 +1,4 @@
-"""An HTTP proxy that tunnels TLS connections, as companies have one."""
+"""An HTTP proxy that tunnels TLS connections, as in company networks."""
 
 import contextlib
 import selectors
