@@ -51,7 +51,7 @@ def check_before_running_dbt_cloud_job() -> None:
         dbt_cloud_conn_id=DBT_CLOUD_CONN_ID,
         job_id=JOB_ID,
         deferrable=True,
-        # If somebody starts the job after the check, wait for that run instead of queueing a second one.
+        # If the job is started after the check, wait for that run instead of queueing a second one.
         reuse_existing_run=True,
         execution_timeout=timedelta(hours=2),
         outlets=[JOB_ASSET],

@@ -24,6 +24,6 @@ $(CLIENTS:%=.make/environments/%/ready): .make/environments/%/ready: local-dbt-c
 lock: lock-local-dbt-cloud
 lock-local-dbt-cloud: lock-project
 	@$(COMPILE) $(LOCAL_DBT_CLOUD_REQUIREMENTS) -c .make/constraints.txt -o local-dbt-cloud/requirements.lock
-	@# A client's own .in file wins over what the client asks for.
+	@# The .in file of a client overrides the requirements of the client.
 	@set -e; for client in $(CLIENTS:%=local-dbt-cloud/tests/clients/%); do \
 		$(COMPILE) --override $$client.in $$client.in -o $$client.lock; done

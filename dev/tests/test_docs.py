@@ -1,4 +1,4 @@
-"""Links, commands, Dags, paths, error messages and versions in the documentation exist."""
+"""Links, commands, Dags, paths, error messages and versions in the documentation are right."""
 
 import re
 import shlex

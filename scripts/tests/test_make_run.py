@@ -58,7 +58,7 @@ class CommandRunner:
     def watch(
         self, process: subprocess.Popen[bytes], timeout: float, until: Callable[[], bool] = lambda: False
     ) -> None:
-        """Record descendants of the command until it exits or a condition holds; fail after ``timeout``."""
+        """Record descendants of the command until it exits or a condition is true; fail after ``timeout``."""
         deadline = time.monotonic() + timeout
         while process.poll() is None and not until():
             with contextlib.suppress(psutil.Error):
