@@ -1,10 +1,11 @@
-"""Fixture with the template of the copies."""
+"""Fixtures with the template and a copy of it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from dev.tests.copies import PROJECT, run
+from dev.tests.copies import PROJECT, run, temporary_copy
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +14,14 @@ def starter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clone = tmp_path_factory.mktemp("source") / "starter"
     run(PROJECT, "git", "clone", "--quiet", PROJECT, clone)
     return clone
+
+
+@pytest.fixture(scope="module")
+def copy(
+    request: pytest.FixtureRequest, starter: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A copy with the answers in ``ANSWERS`` of the test module, and with its environment."""
+    with temporary_copy(starter, tmp_path_factory.mktemp("copies"), **request.module.ANSWERS) as copy:
+        # Creates the environment.
+        run(copy, "make", "lint")
+        yield copy

@@ -1,6 +1,5 @@
 """Copies with the local dbt Cloud pass lint and their tests."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,6 @@ from dev.tests.copies import (
     differences,
     lint_and_test,
     list_files,
-    run,
-    temporary_copy,
 )
 
 pytestmark = pytest.mark.end_to_end
@@ -20,13 +17,6 @@ pytestmark = pytest.mark.end_to_end
 ANSWERS = {"keep_local_dbt_cloud": True, "keep_github_workflows": True}
 # Its code is unchanged. One file of each of these folders shows that their tests can run in a copy.
 SELECTION = "not (integration or local-dbt-cloud) or test_sensor or test_compose"
-
-
-@pytest.fixture(scope="module")
-def copy(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with temporary_copy(starter, tmp_path_factory.mktemp("copies"), **ANSWERS) as copy:
-        run(copy, "make", "lint")
-        yield copy
 
 
 def test_a_copy_with_workflows_passes(copy: Path) -> None:

@@ -1,7 +1,6 @@
 """Copies without the local dbt Cloud, and a clone without the optional parts, pass lint and their tests."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,11 @@ from dev.tests.copies import (
     check_copy_without_workflows,
     lint_and_test,
     run,
-    temporary_copy,
 )
 
 pytestmark = pytest.mark.end_to_end
 
 ANSWERS = {"keep_local_dbt_cloud": False, "keep_github_workflows": True}
-
-
-@pytest.fixture(scope="module")
-def copy(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with temporary_copy(starter, tmp_path_factory.mktemp("copies"), **ANSWERS) as copy:
-        run(copy, "make", "lint")
-        yield copy
 
 
 def test_a_copy_with_workflows_passes(copy: Path) -> None:
