@@ -1,4 +1,4 @@
-"""Fixtures with the template and a copy of it."""
+"""The order of the tests, and fixtures with the template and a copy of it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 
 from dev.tests.copies import PROJECT, run, temporary_copy
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest file first: `make test` runs each file in one of three processes."""
+    items.sort(key=lambda item: item.path.name != "test_fault_matrix.py")
 
 
 @pytest.fixture(scope="session")
