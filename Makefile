@@ -26,7 +26,7 @@ include $(wildcard */commands.mk)
 .PHONY: test
 test: $(READY) $(ENVIRONMENTS:%=.make/environments/%/ready) ## Run all tests; PYTEST_ARGS=... goes to pytest
 	@# Distributed by file, in this order: a fixture such as Airflow starts once per file. Tests wait much of their
-	@# time: three processes keep two cores busy. They start hundreds of Python processes: compile each module once.
+	@# time: three processes keep two cores busy. They start hundreds of Python processes: compile each module only once.
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) $(TESTS)
 
 .PHONY: lint

@@ -16,7 +16,7 @@ LOCAL_ONLY = (
     ".local_dbt_cloud/server.pem", ".local_dbt_cloud/runs/1/profiles.yml", ".astro/standalone/airflow.db",
     ".astro/config.local.yaml", ".astro/config.yaml.lock", "logs/task.log", "dags/__pycache__/a.pyc",
     "jaffle_shop.duckdb", "airflow_settings.yaml", "local-dbt-cloud/pyproject.toml", "scripts/run.py",
-    "dev/faults/case.py", "docs/faults.md", "requirements-dev.lock", "README.md",
+    "dev/faults/trial.py", "docs/faults.md", "requirements-dev.lock", "README.md",
 )  # fmt: skip
 DEPLOYED = ("dags", "include", "plugins", "tests")
 

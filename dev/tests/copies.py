@@ -108,7 +108,7 @@ def lint_and_test(copy: Path, selection: str = "", prepared: Path | None = None)
 
 
 def differences(one: Path, other: Path) -> set[str]:
-    """Return the files of which two copies have different versions, or that only one of them has."""
+    """Return the files that differ between two copies, or that one of them lacks."""
     contents = ({(name, (copy / name).read_bytes()) for name in list_files(copy)} for copy in (one, other))
     return {name for name, _ in set.symmetric_difference(*contents)}
 
@@ -131,9 +131,9 @@ def check_content(copy: Path, answers: Mapping[str, bool]) -> None:
 
 
 def check_copy_without_workflows(starter: Path, directory: Path, complete: Path, **answers: bool) -> None:
-    """Make a copy like a tested one, but without workflows; assert that nothing else is missing.
+    """Assert that a copy without workflows passes, and differs from the complete copy in nothing else.
 
-    :param complete: The tested copy, whose environment is used.
+    :param complete: Copy with the same answers and with workflows, whose environment is used.
     """
     answers |= {"keep_github_workflows": False}
     with temporary_copy(starter, directory, **answers) as copy:

@@ -15,7 +15,7 @@ from dev.tests.copies import (
 pytestmark = pytest.mark.end_to_end
 
 ANSWERS = {"keep_local_dbt_cloud": True, "keep_github_workflows": True}
-# Its code is unchanged. One file of each of these folders shows that their tests can run in a copy.
+# A copy has the same code: one file of each of these folders shows that its tests can run.
 SELECTION = "not (integration or local-dbt-cloud) or test_sensor or test_compose"
 
 

@@ -46,12 +46,12 @@ def test_a_failed_or_canceled_run_fails_the_sensor_for_good(cloud: LocalDbtCloud
     run_id = cloud.create_run("running")
     trigger = deferred(sensor(run_id))
     cloud.end_active_runs(status)
-    told = rf"dbt Cloud run {run_id} ended: {status.capitalize()}.*See http"
-    with pytest.raises(DbtCloudJobRunNotSucceeded, match=told) as error:
+    message = rf"dbt Cloud run {run_id} ended: {status.capitalize()}.*See http"
+    with pytest.raises(DbtCloudJobRunNotSucceeded, match=message) as error:
         sensor(run_id).execute_complete({}, asyncio.run(trigger.wait()).payload)
     assert isinstance(error.value, AirflowFailException)
     for is_deferrable in (True, False):
-        with pytest.raises(DbtCloudJobRunNotSucceeded, match=told):
+        with pytest.raises(DbtCloudJobRunNotSucceeded, match=message):
             sensor(run_id, deferrable=is_deferrable).execute(context())
 
 
@@ -64,13 +64,13 @@ def test_neither_its_timeout_nor_a_kill_cancels_the_run(cloud: LocalDbtCloud) ->
     assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Running"
 
 
-@pytest.mark.parametrize("trouble", [{"status": 404}, {"run_status": 42}, {"html": True}], ids=str)
+@pytest.mark.parametrize("fault", [{"status": 404}, {"run_status": 42}, {"html": True}], ids=str)
 @pytest.mark.parametrize("is_deferrable", [True, False])
 def test_a_first_poll_without_a_status_does_not_fail_the_sensor(
-    cloud: LocalDbtCloud, is_deferrable: bool, trouble: dict[str, Any]
+    cloud: LocalDbtCloud, is_deferrable: bool, fault: dict[str, Any]
 ) -> None:
     run_id = cloud.create_run()
-    cloud.add_fault(f"/runs/{run_id}", **trouble)
+    cloud.add_fault(f"/runs/{run_id}", **fault)
     waiting = sensor(run_id, deferrable=is_deferrable)
     if is_deferrable:
         assert asyncio.run(deferred(waiting).wait()).payload["status"] == "success"
