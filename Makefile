@@ -14,7 +14,7 @@ COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-has
 LOCKS := requirements-dev.lock
 REQUIREMENTS := requirements-dev.in
 PROJECTS :=
-TYPED := dags include plugins
+TYPED := dags include plugins tests
 TESTS := tests .astro
 ENVIRONMENTS :=
 DATA :=
@@ -26,8 +26,8 @@ include $(wildcard */commands.mk)
 .PHONY: test
 test: $(READY) $(ENVIRONMENTS:%=.make/environments/%/ready) ## Run all tests; PYTEST_ARGS=... goes to pytest
 	@# Distributed by file, in this order: a fixture such as Airflow starts once per file. Tests wait much of their
-	@# time: three processes keep two cores busy.
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) $(TESTS)
+	@# time: three processes keep two cores busy. They start hundreds of Python processes: compile each module only once.
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) $(TESTS)
 
 .PHONY: lint
 lint: $(READY) ## Check style and types

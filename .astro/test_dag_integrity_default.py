@@ -1,8 +1,7 @@
-"""Imports every Dag file; `astro dev parse` and every `astro deploy` run this.
+"""Every Dag file can be imported. `astro dev parse` and `astro deploy` run this test.
 
-The Astro CLI's own copy calls DagBag in a way that Airflow 3.3 no longer has, so this project brings one that
-works. There are no connections and variables here: a Dag file that reads one at its top level fails, as it
-should, since it would ask for it at every parse.
+It replaces the file of the Astro CLI, which passes arguments to DagBag that Airflow 3.3 does not accept. The
+test has no connections and variables: a Dag file that reads one at import time fails.
 """
 
 from pathlib import Path
@@ -12,7 +11,7 @@ from airflow.dag_processing.dagbag import DagBag
 
 PROJECT = Path(__file__).parent.parent
 DAGS = PROJECT / "dags"
-# One path a line, from the project's root: Dag files that may fail to import.
+# Dag files that may fail to import: one path per line, relative to the project.
 EXCEPTIONS = (PROJECT / ".astro" / "dag_integrity_exceptions.txt").read_text().split()
 
 
@@ -29,7 +28,7 @@ def dag_files() -> list[str]:
 def test_file_imports(dag_bag: DagBag, path: str) -> None:
     if path in EXCEPTIONS:
         pytest.skip("listed in .astro/dag_integrity_exceptions.txt")
-    # Airflow names the files from the Dags folder.
+    # Airflow reports paths relative to the Dags folder.
     errors = {(DAGS / name).resolve(): text for name, text in dag_bag.import_errors.items()}
     error = errors.get((PROJECT / path).resolve())
-    assert error is None, f"{path} does not import:\n{error}"
+    assert error is None, f"{path} cannot be imported:\n{error}"

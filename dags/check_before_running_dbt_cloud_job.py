@@ -51,7 +51,7 @@ def check_before_running_dbt_cloud_job() -> None:
         dbt_cloud_conn_id=DBT_CLOUD_CONN_ID,
         job_id=JOB_ID,
         deferrable=True,
-        # If somebody starts the job after the check, wait for that run instead of queueing a second one.
+        # If the job is started after the check, wait for that run instead of queueing a second one.
         reuse_existing_run=True,
         # A retry builds only what failed, and what was skipped because of it.
         retry_from_failure=True,

@@ -2,7 +2,7 @@
 ### Run selected models of a dbt Cloud job
 
 Press Trigger: a form asks for the models to build and to exclude, a full refresh, and a schema. The job runs
-once with these instead of its own steps; its settings do not change.
+once with these values; its settings do not change.
 
 **Use it** to rebuild a model after a fix, to backfill one, or to try a change in a separate schema.
 

@@ -43,7 +43,7 @@ def wait_for_dbt_cloud_job_with_sensor() -> None:
         wait_for_termination=False,
     )
 
-    run_id: Any = trigger_job.output  # an XComArg, which the provider's annotations do not know
+    run_id: Any = trigger_job.output  # an XComArg, which the provider does not annotate
 
     @task
     def other_work() -> str:

@@ -5,9 +5,9 @@ LOCKS += local-dbt-cloud/requirements.lock
 REQUIREMENTS += $(LOCAL_DBT_CLOUD_REQUIREMENTS)
 PROJECTS += local-dbt-cloud
 TESTS += local-dbt-cloud/tests
-TYPED += local-dbt-cloud/src
+TYPED += local-dbt-cloud/src local-dbt-cloud/tests
 # Checked as sources, not as the installed package.
-export MYPYPATH := local-dbt-cloud/src
+export MYPYPATH := local-dbt-cloud/src:local-dbt-cloud/tests
 DATA += .local_dbt_cloud
 
 .PHONY: local-dbt-cloud
@@ -24,6 +24,6 @@ $(CLIENTS:%=.make/environments/%/ready): .make/environments/%/ready: local-dbt-c
 lock: lock-local-dbt-cloud
 lock-local-dbt-cloud: lock-project
 	@$(COMPILE) $(LOCAL_DBT_CLOUD_REQUIREMENTS) -c .make/constraints.txt -o local-dbt-cloud/requirements.lock
-	@# A client's own .in file wins over what the client asks for.
+	@# The .in file of a client overrides the requirements of the client.
 	@set -e; for client in $(CLIENTS:%=local-dbt-cloud/tests/clients/%); do \
 		$(COMPILE) --override $$client.in $$client.in -o $$client.lock; done

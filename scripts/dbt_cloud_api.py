@@ -29,7 +29,7 @@ class DbtCloudApi:
         )
 
     def get_status_code(self, path: str) -> int | str:
-        """Request a path of the account; return the HTTP status, or the reason why no answer arrived."""
+        """Request a path of the account; return the HTTP status, or the reason why there was no response."""
         try:
             return self._client.get(path).status_code
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -53,7 +53,7 @@ def running(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
-        # A session of its own: Ctrl-C reaches only this process, which stops the others in order.
+        # A separate session: Ctrl-C reaches only this process, which stops the others in order.
         process = subprocess.Popen(
             command, env=environment, cwd=directory, stdin=subprocess.DEVNULL,
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
@@ -68,7 +68,7 @@ def running(
 def wait_until(
     condition: Callable[[], bool], what: str, process: subprocess.Popen[bytes], log: Path, timeout: float
 ) -> None:
-    """Wait until a condition holds.
+    """Wait until a condition is true.
 
     :param what: What becomes ready, as the subject of the error message.
     :param process: Process that must not exit meanwhile.

@@ -171,7 +171,7 @@ def _connection_from_json(text: str) -> Connection:
     try:
         return _connection(**json.loads(text))
     except (ValueError, TypeError) as error:
-        # Without the text, which holds a token.
+        # Without the text, which contains a token.
         raise UserError(
             "AIRFLOW_CONN_DBT_CONN is not JSON on one line: write it as .env.example shows, unquoted."
         ) from error

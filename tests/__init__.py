@@ -1,1 +1,1 @@
-"""The tests: they mirror the rooms of the project."""
+"""Tests of the Dags, of what they import, of the plugins and of the image."""

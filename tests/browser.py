@@ -1,4 +1,4 @@
-"""A headless Chromium for tests of pages, and measures of what it shows."""
+"""A headless Chromium for tests, and scripts that measure a page."""
 
 import contextlib
 import shutil
@@ -10,7 +10,6 @@ from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHROMEDRIVER = shutil.which("chromedriver")
-# Whether both are installed.
 IS_INSTALLED = bool(CHROMIUM and CHROMEDRIVER)
 
 needs_chromium = pytest.mark.skipif(not IS_INSTALLED, reason="needs Chromium or Chrome, and chromedriver")
@@ -18,7 +17,7 @@ needs_chromium = pytest.mark.skipif(not IS_INSTALLED, reason="needs Chromium or 
 # JavaScript: widths of the screen and of the page, in pixels.
 WIDTHS = "const page = document.documentElement; return [page.clientWidth, page.scrollWidth]"
 
-# JavaScript: the lowest contrast ratio of any text to its background, by WCAG, and that text.
+# JavaScript: the least contrast ratio of a text to its background as WCAG defines it, and that text.
 LEAST_CONTRAST = """
 const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
 const light = (color) => numbers(color).slice(0, 3).map((c) => c / 255)
@@ -42,8 +41,8 @@ return [...document.body.querySelectorAll("*")]
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Chrome]:
-    """Run a browser while the block runs; its logs hold the console messages and the requests of pages."""
-    # With both paths given, Selenium downloads nothing.
+    """Run a browser that logs console messages and requests while the block runs."""
+    # Selenium downloads a browser or driver unless both paths are set.
     options = ChromeOptions()
     options.binary_location = str(CHROMIUM)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})

@@ -1,4 +1,4 @@
-"""Settings of the test run: a temporary Airflow home, and which folders need what is not installed."""
+"""Give Airflow a temporary home, and skip folders whose optional parts are not installed."""
 
 import importlib.util
 import os
@@ -10,7 +10,7 @@ import pytest
 
 PROJECT = Path(__file__).parent.parent
 
-# Folders whose tests need an optional part: `astro dev pytest` runs in the image, which has none of them.
+# Optional parts that the tests of a folder need. The image, where `astro dev pytest` runs, has none of them.
 NEEDS = {
     "integration": ("local_dbt_cloud",),
     "end_to_end": ("local_dbt_cloud", "scripts"),
@@ -21,7 +21,7 @@ _home = tempfile.TemporaryDirectory(prefix="dbt-cloud-starter-tests-")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give Airflow a temporary home and trust the local dbt Cloud, before either is imported."""
-    # The shell's settings of another Airflow, or of ports for `make run`, are not for the tests.
+    # The shell may have settings of another Airflow, or ports for `make run`.
     for name in list(os.environ):
         if name.startswith(("AIRFLOW", "LOCAL_DBT_CLOUD_")):
             del os.environ[name]
@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def missing(folder: str) -> list[str]:
-    """Return the optional parts that a folder's tests need and that are not here."""
+    """Return the optional parts that the tests of a folder need and that are not installed."""
     return [name for name in NEEDS.get(folder, ()) if importlib.util.find_spec(name) is None]
 
 
@@ -50,7 +50,7 @@ class _Skipped(pytest.Module):
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
-    """Skip a module whose folder needs a part that is not here, instead of failing at its imports."""
+    """Skip a module that needs an optional part which is not installed: its imports would fail."""
     if missing(module_path.parent.name):
         return _Skipped.from_parent(parent, path=module_path)
     return None

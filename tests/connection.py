@@ -1,4 +1,4 @@
-"""The connection dbt_conn, as an environment variable gives it to Airflow."""
+"""Define the connection dbt_conn in an environment variable."""
 
 import json
 from typing import Any
@@ -7,6 +7,9 @@ import pytest
 
 
 def connect(monkeypatch: pytest.MonkeyPatch, host: str, token: str = "local-token", **more: Any) -> None:
-    """Point the connection dbt_conn at a host for the length of a test; ``more`` are fields beside it."""
+    """Define dbt_conn during a test.
+
+    :param more: Further fields of the connection.
+    """
     fields = {"conn_type": "dbt_cloud", "host": host, "login": "1", "password": token, **more}
     monkeypatch.setenv("AIRFLOW_CONN_DBT_CONN", json.dumps(fields))

@@ -1,4 +1,4 @@
-"""Stand-ins for Airflow's task instance, its task state store, and the context that holds both."""
+"""A task instance, a task state store, and a context, with what the operator uses of Airflow's."""
 
 import json
 from dataclasses import dataclass, field
@@ -8,12 +8,15 @@ from uuid import UUID, uuid4
 
 
 class Killed(BaseException):
-    """The worker was killed: no code of the operator runs after it, not even its error handling."""
+    """The worker was killed. Not an ``Exception``, so that no error handling of the operator runs."""
 
 
 @dataclass
 class TaskInstance:
-    """A task instance that stores XComs as JSON; ``killed_at`` kills its worker at the XCom with that key."""
+    """A task instance that stores XComs as JSON.
+
+    :param killed_at: Key of the XCom whose push kills the worker.
+    """
 
     dag_id: str = "a_dag"
     run_id: str = "manual__2026-01-01T00:00:00+00:00"

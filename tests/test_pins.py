@@ -1,4 +1,4 @@
-"""The files that pin versions agree with each other."""
+"""All files pin the same versions."""
 
 import re
 
@@ -26,13 +26,13 @@ def test_every_locked_package_has_hashes() -> None:
     assert len(pins) == len(re.findall(r"^\S+==", LOCK.read_text(), re.MULTILINE)) > 100
 
 
-def test_laptop_and_image_have_the_same_provider() -> None:
+def test_lock_file_and_image_have_the_same_provider() -> None:
     pins = re.findall(r"^(\S+)==(\S+)", (PROJECT / "requirements.txt").read_text(), re.MULTILINE)
     assert pins
     assert pins == [(package, locked(package)) for package, _ in pins]
 
 
-def test_laptop_and_image_have_the_same_airflow() -> None:
+def test_lock_file_and_image_have_the_same_airflow() -> None:
     runtime = re.search(r"runtime:(\d+\.\d+)-", (PROJECT / "Dockerfile").read_text())
     assert runtime
     assert locked("apache-airflow").startswith(runtime[1] + ".")

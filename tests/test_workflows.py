@@ -1,4 +1,4 @@
-"""What runs on GitHub: every action is pinned, the permissions are read-only, the steps are the README's."""
+"""The GitHub workflows: pinned actions, read-only permissions, and the commands of the README."""
 
 import re
 from typing import Any
@@ -11,11 +11,11 @@ from tests.conftest import PROJECT
 WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yaml"))
 
 if not WORKFLOWS:
-    pytest.skip("there are no workflows here", allow_module_level=True)
+    pytest.skip("there are no workflows", allow_module_level=True)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_every_action_is_pinned_by_its_commit(path: Any) -> None:
+def test_every_action_is_pinned_to_a_commit(path: Any) -> None:
     uses = re.findall(r"uses: (\S+)(.*)", path.read_text())
     assert uses
     for action, comment in uses:
@@ -24,11 +24,11 @@ def test_every_action_is_pinned_by_its_commit(path: Any) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_a_workflow_may_read_and_nothing_else(path: Any) -> None:
+def test_workflows_can_only_read_the_repository(path: Any) -> None:
     assert yaml.safe_load(path.read_text())["permissions"] == {"contents": "read"}
 
 
-def test_every_hook_is_pinned_by_its_commit() -> None:
+def test_every_pre_commit_hook_is_pinned_to_a_commit() -> None:
     revisions = re.findall(r"rev: (.*)", (PROJECT / ".pre-commit-config.yaml").read_text())
     assert revisions
     assert all(re.fullmatch(r"[0-9a-f]{40} # v[\d.]+", revision) for revision in revisions)
@@ -41,6 +41,6 @@ def test_local_hooks_run_from_the_environment_of_make() -> None:
     assert all(hook["entry"].startswith(f"{venv}/bin/") for hook in local["hooks"])
 
 
-def test_workflows_run_what_the_readme_says() -> None:
+def test_the_test_workflow_runs_the_commands_of_the_readme() -> None:
     steps = yaml.safe_load((PROJECT / ".github/workflows/test.yaml").read_text())["jobs"]["test"]["steps"]
     assert [step["run"] for step in steps if "run" in step] == ["make lint", "make test"]

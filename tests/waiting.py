@@ -1,4 +1,4 @@
-"""Wait in tests for what another process, thread or task does."""
+"""Wait in tests for a condition that another process, thread or task fulfills."""
 
 import asyncio
 import time
@@ -7,16 +7,16 @@ from typing import Any
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 10) -> None:
-    """Return as soon as a condition holds; fail if it does not within ``seconds``."""
+    """Wait until a condition is true; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"the condition did not hold within {seconds:g} seconds"
+        assert time.monotonic() < deadline, f"the condition is still false after {seconds:g} seconds"
         time.sleep(0.05)
 
 
 async def wait_until_async(condition: Callable[[], Any], seconds: float = 20) -> None:
-    """Do the same in a coroutine, while the other tasks of the event loop go on."""
+    """Wait in a coroutine until a condition is true; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"the condition did not hold within {seconds:g} seconds"
+        assert time.monotonic() < deadline, f"the condition is still false after {seconds:g} seconds"
         await asyncio.sleep(0.01)

@@ -1,1 +1,1 @@
-"""Benchmarks of this project beside the stock provider and the Astronomer tutorial."""
+"""Benchmarks of this project compared with the stock provider and the Astronomer tutorial."""

@@ -1,4 +1,4 @@
-"""Run a program of workloads/ in a process of its own, so that its time and memory can be measured."""
+"""Run a program of workloads/ in a separate process, so that its time and memory can be measured."""
 
 import json
 import subprocess

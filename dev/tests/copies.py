@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from local_dbt_cloud.testing import environment_before_trust_ca
 
@@ -62,7 +63,9 @@ def run(directory: Path, *command: str | Path, env: Mapping[str, str] | None = N
     return process.stdout
 
 
-def make_copy(destination: Path, source: Path, ref: str = "HEAD", **answers: bool) -> Path:
+def make_copy(
+    destination: Path, source: Path, answers: Mapping[str, bool] = MappingProxyType({}), ref: str = "HEAD"
+) -> Path:
     """Copy a version of a template with the given answers to its questions."""
     data = [f"--data={name}={str(value).lower()}" for name, value in answers.items()]
     data.append("--data=project_name=my-project")
@@ -73,7 +76,7 @@ def make_copy(destination: Path, source: Path, ref: str = "HEAD", **answers: boo
 @contextmanager
 def temporary_copy(source: Path, directory: Path, **answers: bool) -> Iterator[Path]:
     """Make a copy in a new git repository; delete it after the block, because its environment is large."""
-    copy = make_copy(directory / "my-project", source, **answers)
+    copy = make_copy(directory / "my-project", source, answers)
     run(copy, "git", "init", "--quiet")
     yield copy
     shutil.rmtree(copy)
@@ -85,16 +88,29 @@ def list_files(directory: Path) -> list[str]:
     return output.splitlines()
 
 
-def lint_and_test(directory: Path, *variables: str) -> int:
-    """Run `make lint` and `make test` without slow tests; return the number of tests that passed.
+def lint_and_test(copy: Path, selection: str = "", prepared: Path | None = None) -> int:
+    """Run `make lint` and `make test` without slow tests; return how many tests passed.
 
-    :param variables: Variables for make, such as ``TESTS=tests .astro``.
+    :param selection: Expression that selects tests by their names and folders, as for ``pytest -k``. All
+        tests are imported.
+    :param prepared: Another copy with the same requirements, whose environment is used.
     """
-    run(directory, "make", "lint")
-    arguments = "PYTEST_ARGS=-m 'not end_to_end' --numprocesses 0 -p no:cacheprovider"
-    passed = re.search(r"(\d+) passed", run(directory, "make", "test", arguments, *variables))
+    variables = []
+    if prepared:
+        environment = prepared / ".make/venv"
+        variables = [f"VENV={environment}", f"--old-file={environment}/ready", "ENVIRONMENTS="]
+        variables.append(f"MYPY_CACHE_DIR={prepared}/.mypy_cache")
+    run(copy, "make", "lint", *variables)
+    arguments = f"PYTEST_ARGS=-m 'not end_to_end' -k '{selection}' --numprocesses 0 -p no:cacheprovider"
+    passed = re.search(r"(\d+) passed", run(copy, "make", "test", arguments, *variables))
     assert passed
     return int(passed[1])
+
+
+def differences(one: Path, other: Path) -> set[str]:
+    """Return the files that differ between two copies, or that one of them lacks."""
+    contents = ({(name, (copy / name).read_bytes()) for name in list_files(copy)} for copy in (one, other))
+    return {name for name, _ in set.symmetric_difference(*contents)}
 
 
 def check_content(copy: Path, answers: Mapping[str, bool]) -> None:
@@ -112,3 +128,16 @@ def check_content(copy: Path, answers: Mapping[str, bool]) -> None:
             assert found is None, f"{name} contains {found[0]}"
     assert (copy / "README.md").read_text().startswith("# my-project\n")
     assert (copy / ".astro/config.yaml").read_text() == "project:\n  name: my-project\n"
+
+
+def check_copy_without_workflows(starter: Path, directory: Path, complete: Path, **answers: bool) -> None:
+    """Assert that a copy without workflows passes, and differs from the complete copy in nothing else.
+
+    :param complete: Copy with the same answers and with workflows, whose environment is used.
+    """
+    answers |= {"keep_github_workflows": False}
+    with temporary_copy(starter, directory, **answers) as copy:
+        check_content(copy, answers)
+        different = {name for name in differences(copy, complete) if not name.startswith(".github/")}
+        assert different == {".copier-answers.yml", "tests/test_workflows.py"}
+        assert lint_and_test(copy, "test_image or test_pins", prepared=complete) > 20

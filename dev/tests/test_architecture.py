@@ -1,4 +1,4 @@
-"""The imports that each part of the project may have. Parts that were deleted are skipped."""
+"""The borders between the parts of the project. Parts that were deleted are skipped."""
 
 import ast
 from dataclasses import dataclass
@@ -88,6 +88,12 @@ def test_no_deployed_part_mentions_the_local_dbt_cloud(directory: str) -> None:
 def test_every_module_has_a_docstring(part: Part) -> None:
     for path in part.modules():
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_both_parts_with_pages_have_the_same_browser_helper() -> None:
+    # Copies may lack the local dbt Cloud, whose package must not depend on Selenium.
+    helpers = (PROJECT / "tests/browser.py", PROJECT / "local-dbt-cloud/tests/browser.py")
+    assert len({helper.read_text(encoding="utf-8") for helper in helpers if helper.exists()}) == 1
 
 
 def test_imports_are_found_and_compared_by_full_names(tmp_path: Path) -> None:

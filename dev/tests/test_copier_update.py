@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from copies import COPIER, make_copy, run
+from dev.tests.copies import COPIER, make_copy, run
 
 pytestmark = pytest.mark.end_to_end
 
@@ -22,7 +22,7 @@ def test_an_update_changes_the_library_but_no_dags(starter: Path, tmp_path: Path
     (template / report).unlink()
     run(template, "git", "commit", "--quiet", "--all", "--message", "Older")
     run(template, "git", "tag", "v0.1.0")
-    make_copy(copy, template, "v0.1.0")
+    make_copy(copy, template, ref="v0.1.0")
     run(copy, "git", "init", "--quiet")
     # The user changes one Dag, deletes another one, and adds one.
     (copy / main).write_text(current[main].replace("@daily", "@hourly"))

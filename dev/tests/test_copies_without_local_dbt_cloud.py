@@ -1,17 +1,35 @@
-"""Copies without the local dbt Cloud pass lint and their tests."""
+"""Copies without the local dbt Cloud, and a clone without the optional parts, pass lint and their tests."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from copies import check_content, lint_and_test, temporary_copy
+from dev.tests.copies import (
+    check_content,
+    check_copy_without_workflows,
+    lint_and_test,
+    run,
+)
 
 pytestmark = pytest.mark.end_to_end
 
+ANSWERS = {"keep_local_dbt_cloud": False, "keep_github_workflows": True}
 
-@pytest.mark.parametrize("workflows", [True, False], ids=["with workflows", "without workflows"])
-def test_a_copy_passes(starter: Path, tmp_path: Path, workflows: bool) -> None:
-    answers = {"keep_local_dbt_cloud": False, "keep_github_workflows": workflows}
-    with temporary_copy(starter, tmp_path, **answers) as copy:
-        check_content(copy, answers)
-        assert lint_and_test(copy) > 50
+
+def test_a_copy_with_workflows_passes(copy: Path) -> None:
+    check_content(copy, ANSWERS)
+    assert lint_and_test(copy) > 50
+
+
+def test_a_copy_without_workflows_passes(copy: Path, starter: Path, tmp_path: Path) -> None:
+    check_copy_without_workflows(starter, tmp_path, copy, **ANSWERS)
+
+
+def test_a_clone_without_the_optional_parts_passes(copy: Path, starter: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    run(tmp_path, "git", "clone", "--quiet", starter, clone)
+    for name in ("local-dbt-cloud", "scripts", "dev", "docs"):
+        shutil.rmtree(clone / name)
+    (clone / "docker-compose.override.yml").unlink()
+    assert lint_and_test(clone, prepared=copy) > 50

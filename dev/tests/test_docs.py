@@ -1,4 +1,4 @@
-"""Links, commands, Dags, paths, error messages and versions in the documentation exist."""
+"""Links, commands, Dags, paths, error messages and versions in the documentation are right."""
 
 import re
 import shlex
@@ -44,7 +44,7 @@ def test_the_table_has_all_dags() -> None:
 
 
 def test_the_layout_has_all_folders() -> None:
-    layout = re.search(r"## Layout\n\n```\n(.*?)```", TEXT, re.S)[1]
+    (layout,) = re.findall(r"## Layout\n\n```\n(.*?)```", TEXT, re.S)
     names = [line.split()[0] for line in layout.splitlines() if line]
     assert [name for name in names if not (PROJECT / name).exists()] == []
     tracked = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=True)
@@ -58,7 +58,7 @@ def test_the_example_imports() -> None:
 
 
 def test_error_messages_are_in_the_code() -> None:
-    table = re.search(r"## Troubleshooting\n(.*?)\n## ", TEXT, re.S)[1]
+    (table,) = re.findall(r"## Troubleshooting\n(.*?)\n## ", TEXT, re.S)
     code = "".join(
         path.read_text()
         for part in ("include", "scripts", "local-dbt-cloud/src")
@@ -74,7 +74,7 @@ def test_error_messages_are_in_the_code() -> None:
 
 def test_the_versions_are_those_of_the_lock_files() -> None:
     lock = (PROJECT / "requirements-dev.lock").read_text()
-    tag = re.search(r"runtime:(\S+)", (PROJECT / "Dockerfile").read_text())[1]
+    (tag,) = re.findall(r"runtime:(\S+)", (PROJECT / "Dockerfile").read_text())
     versions = re.search(
         r"^Airflow (\S+) \(Astro Runtime (\S+)\), the dbt Cloud provider (\S+), dbt (\S+)", TEXT, re.M
     )

@@ -17,8 +17,8 @@ needs_chromium = pytest.mark.skipif(not IS_INSTALLED, reason="needs Chromium or 
 # JavaScript: widths of the screen and of the page, in pixels.
 WIDTHS = "const page = document.documentElement; return [page.clientWidth, page.scrollWidth]"
 
-# JavaScript: the lowest contrast ratio of a text to its background as WCAG defines it, and that text.
-LOWEST_CONTRAST = """
+# JavaScript: the least contrast ratio of a text to its background as WCAG defines it, and that text.
+LEAST_CONTRAST = """
 const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
 const light = (color) => numbers(color).slice(0, 3).map((c) => c / 255)
   .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))

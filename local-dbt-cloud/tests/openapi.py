@@ -1,6 +1,6 @@
 """Validate responses of the API against dbt Cloud's OpenAPI files, if they are available.
 
-The files belong to dbt Labs and are not part of this repository. They are expected in a directory beside it.
+The files belong to dbt Labs and are not part of this repository. They are expected in a directory next to it.
 """
 
 import re

@@ -53,6 +53,11 @@ class TaskInstance:
         self.xcoms[key] = value
 
 
+def context(ti: TaskInstance) -> Any:
+    """Return the part of the task's context that the operator uses."""
+    return {"ti": ti}
+
+
 def first_event(trigger: DbtCloudRunJobTrigger) -> dict[str, Any]:
     """Run a trigger, as the triggerer does, until it fires."""
 
@@ -105,11 +110,11 @@ def test_deferrable_and_artifact_operators_succeed(
     )  # fmt: skip
     ti = TaskInstance()
     with pytest.raises(TaskDeferred) as deferred:
-        operator.execute({"ti": ti})
+        operator.execute(context(ti))
     assert ti.xcoms["job_run_url"].startswith(cloud.service.pages_url)
     event = first_event(deferred.value.trigger)
     assert event["status"] == "success"
-    run_id = operator.execute_complete({"ti": ti}, event)
+    run_id = operator.execute_complete(context(ti), event)
     assert run_id == ti.xcoms["job_run_id"]
     run = cloud.wait(run_id)
     assert (run["trigger"]["cause"], run["trigger"]["threads_override"]) == ("because", 2)
@@ -118,10 +123,10 @@ def test_deferrable_and_artifact_operators_succeed(
     artifact = DbtCloudGetJobRunArtifactOperator(
         task_id="get", dbt_cloud_conn_id=CONN_ID, run_id=run_id, path="run_results.json"
     )
-    file = artifact.execute({"ti": ti})
+    file = artifact.execute(context(ti))
     assert json.loads((tmp_path / file).read_text())["results"][0]["status"] == "success"
     listed = DbtCloudListJobsOperator(task_id="list", dbt_cloud_conn_id=CONN_ID, project_id=1)
-    assert listed.execute({"ti": ti}) == [1, 2, 3, 4]
+    assert listed.execute(context(ti)) == [1, 2, 3, 4]
 
 
 @pytest.mark.end_to_end
@@ -147,7 +152,7 @@ def test_synchronous_operator_runs_reuses_and_cancels(cloud: RunningCloud) -> No
         task_id="trigger_job", dbt_cloud_conn_id=CONN_ID, job_id=QUICK, trigger_reason="x", check_interval=1,
         deferrable=False,
     )  # fmt: skip
-    run_id = operator.execute({"ti": TaskInstance()})
+    run_id = operator.execute(context(TaskInstance()))
     assert cloud.wait(run_id)["status_humanized"] == "Success"
     assert DbtCloudJobRunSensor(task_id="wait", dbt_cloud_conn_id=CONN_ID, run_id=run_id).poke({})
 
@@ -155,12 +160,12 @@ def test_synchronous_operator_runs_reuses_and_cancels(cloud: RunningCloud) -> No
         task_id="trigger_job", dbt_cloud_conn_id=CONN_ID, job_id=SLOW, trigger_reason="x",
         wait_for_termination=False,
     )  # fmt: skip
-    slow = no_wait.execute({"ti": TaskInstance()})
+    slow = no_wait.execute(context(TaskInstance()))
     again = DbtCloudRunJobOperator(
         task_id="trigger_job", dbt_cloud_conn_id=CONN_ID, job_id=SLOW, trigger_reason="x",
         wait_for_termination=False, reuse_existing_run=True,
     )  # fmt: skip
-    assert again.execute({"ti": TaskInstance()}) == slow
+    assert again.execute(context(TaskInstance())) == slow
     no_wait.on_kill()
     assert cloud.wait(slow)["status_message"] == "Cancelled by user."
 
@@ -173,14 +178,14 @@ def test_second_try_retries_from_the_point_of_failure(cloud: RunningCloud, tmp_p
     )  # fmt: skip
     first = TaskInstance()
     with pytest.raises(DbtCloudJobRunException, match="reached terminal status ERROR"):
-        operator.execute({"ti": first})
+        operator.execute(context(first))
     (tmp_path / "tiny" / "models" / "broken.sql").write_text("select 1 as n")
-    run_id = operator.execute({"ti": TaskInstance(try_number=2)})
+    run_id = operator.execute(context(TaskInstance(try_number=2)))
     run = cloud.wait(run_id)
     assert run["retrying_run_id"] == first.xcoms["job_run_id"]
     assert run["run_steps"][3]["name"] == "Invoke dbt with `dbt retry`"
     # After a success, a second try triggers a new run.
-    assert cloud.wait(operator.execute({"ti": TaskInstance(try_number=2)}))["retrying_run_id"] is None
+    assert cloud.wait(operator.execute(context(TaskInstance(try_number=2))))["retrying_run_id"] is None
 
 
 def test_lookup_of_unknown_job_name_fails(hook: DbtCloudHook) -> None:

@@ -42,7 +42,7 @@ def test_token_and_bearer_are_accepted(cloud: RunningCloud, authorization: str) 
     "authorization", ["Token wrong", "Bearer", "local-token", "Token local-token2", "", "Token ü"]
 )
 def test_wrong_token_is_401(cloud: RunningCloud, authorization: str) -> None:
-    answer = cloud.client.get("runs/", headers={"Authorization": authorization.encode()})
+    answer = cloud.client.get("runs/", headers=[(b"Authorization", authorization.encode())])
     assert answer.status_code == 401
     assert answer.json() == {
         "status": {

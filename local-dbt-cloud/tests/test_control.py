@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from local_dbt_cloud.run_status import RunStatus
-from local_dbt_cloud.testing import serve
+from local_dbt_cloud.testing import Status, serve
 from running_cloud import RunningCloud
 
-RESULTS = {"metadata": {}, "results": []}
+RESULTS: dict[str, Any] = {"metadata": {}, "results": []}
 
 
 def statuses(cloud: RunningCloud) -> list[str]:
@@ -28,7 +28,7 @@ def test_paused_scheduler_keeps_runs_queued(cloud: RunningCloud) -> None:
 
 
 @pytest.mark.parametrize("status", ["queued", "starting", "running", "success", "error", "cancelled"])
-def test_created_run_has_the_timestamps_of_its_status(cloud: RunningCloud, status: str) -> None:
+def test_created_run_has_the_timestamps_of_its_status(cloud: RunningCloud, status: Status) -> None:
     run_id = cloud.create_run(status, status_message="Because.", cause="a reason")
     run = cloud.get(f"runs/{run_id}/", include_related="trigger")
     assert run["status_humanized"].lower() == status

@@ -1,5 +1,6 @@
 """Parsing of steps into arguments for dbt."""
 
+import click
 import pytest
 from dbt.cli.main import cli
 
@@ -63,5 +64,6 @@ def test_other_steps_are_rejected_with_a_reason(step: str) -> None:
 
 
 def test_all_global_options_with_a_value_are_known() -> None:
-    takes_value = {name for option in cli.params if not option.is_flag for name in option.opts}
+    options = (option for option in cli.params if isinstance(option, click.Option))
+    takes_value = {name for option in options if not option.is_flag for name in option.opts}
     assert takes_value <= OPTIONS_WITH_VALUE | RESERVED_OPTIONS | {"-r"}

@@ -92,8 +92,8 @@ def _in_braces(path: str) -> list[str]:
 
 def _query_names(dependant: Dependant) -> Iterator[str]:
     for field in dependant.query_params:
-        model = field.field_info.annotation
-        yield from model.model_fields if _is_model(model) else [field.alias]
+        model = _model(field.field_info.annotation)
+        yield from model.model_fields if model else [field.alias]
     for inner in dependant.dependencies:
         yield from _query_names(inner)
 
@@ -101,21 +101,20 @@ def _query_names(dependant: Dependant) -> Iterator[str]:
 def _body_fields(route: APIRoute) -> tuple[tuple[str, ...], ...] | None:
     if route.body_field is None:
         return None
-    model = route.body_field.field_info.annotation
     # The endpoints for jobs declare their body as any object.
-    return tuple(_field_paths(model if _is_model(model) else JobDefinition))
+    return tuple(_field_paths(_model(route.body_field.field_info.annotation) or JobDefinition))
 
 
-def _is_model(annotation: Any) -> bool:
-    return isclass(annotation) and issubclass(annotation, BaseModel)
+def _model(annotation: Any) -> type[BaseModel] | None:
+    return annotation if isclass(annotation) and issubclass(annotation, BaseModel) else None
 
 
 def _field_paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
     for name, field in model.model_fields.items():
         yield (name,)
         for inner in (field.annotation, *get_args(field.annotation)):
-            if _is_model(inner):
-                yield from ((name, *path) for path in _field_paths(inner))
+            if inner_model := _model(inner):
+                yield from ((name, *path) for path in _field_paths(inner_model))
 
 
 # Not a dataclass, because Hypothesis would print all its contents on failure.
@@ -289,7 +288,7 @@ def put(body: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, An
 def invalid_bodies(endpoint: Endpoint) -> st.SearchStrategy[Any]:
     """Return valid bodies, of which some fields are replaced by invalid values or omitted."""
     good = valid_body(endpoint)
-    bad = st.tuples(st.sampled_from(endpoint.body), leaves | st.lists(leaves, max_size=2) | wild_json)
+    bad = st.tuples(st.sampled_from(endpoint.body or ()), leaves | st.lists(leaves, max_size=2) | wild_json)
     missing = st.just("") | st.sampled_from(sorted(good))
 
     def made(bad: list[tuple[tuple[str, ...], Any]], missing: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from browser import LOWEST_CONTRAST, WIDTHS, chromium, needs_chromium, show
+from browser import LEAST_CONTRAST, WIDTHS, chromium, needs_chromium, show
 from local_dbt_cloud.database import Job, Run, utc_now
 from local_dbt_cloud.fault_injection import Fault
 from local_dbt_cloud.run_status import RunStatus
@@ -332,7 +332,7 @@ def test_both_color_schemes_have_enough_contrast(pages: Pages) -> None:
         pages.open(path)
         for scheme in ("light", "dark"):
             show(pages.browser, scheme=scheme)
-            least, text = pages.run_script(LOWEST_CONTRAST)
+            least, text = pages.run_script(LEAST_CONTRAST)
             # WCAG 2.2, level AA.
             assert least >= 4.5, (path, scheme, text)
             backgrounds.add(

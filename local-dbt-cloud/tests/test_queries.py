@@ -330,7 +330,7 @@ def check_list(
     asked += [
         (name, str(value)) for name, value in (("limit", limit), ("offset", offset)) if value is not None
     ]
-    response = cloud.client.get(path, params=asked)
+    response = cloud.client.get(path, params=tuple(asked))
     assert response.status_code == 200, response.text
     answer = response.json()
 

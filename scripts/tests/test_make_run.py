@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
@@ -58,7 +58,7 @@ class CommandRunner:
     def watch(
         self, process: subprocess.Popen[bytes], timeout: float, until: Callable[[], bool] = lambda: False
     ) -> None:
-        """Record descendants of the command until it exits or a condition holds; fail after ``timeout``."""
+        """Record descendants of the command until it exits or a condition is true; fail after ``timeout``."""
         deadline = time.monotonic() + timeout
         while process.poll() is None and not until():
             with contextlib.suppress(psutil.Error):
@@ -110,6 +110,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[CommandRunner, i
     """A finished `make run`: its runner, exit code and output."""
     runner = create_runner(tmp_path_factory.mktemp("make_run"))
     return runner, *runner.run()
+
+
+@pytest.fixture
+def runner(finished: tuple[CommandRunner, int, str]) -> CommandRunner:
+    """A runner in the directories of the finished `make run`: creating Airflow's database takes long."""
+    return replace(finished[0], descendants=set())
 
 
 def test_both_results_are_printed(finished: tuple[CommandRunner, int, str]) -> None:
@@ -179,8 +185,7 @@ def test_error_of_different_tokens_names_the_connection(tmp_path: Path, variable
     assert runner.running_descendants() == []
 
 
-def test_error_of_a_failed_task_has_its_reason(finished: tuple[CommandRunner, int, str]) -> None:
-    runner, _, _ = finished
+def test_error_of_a_failed_task_has_its_reason(runner: CommandRunner) -> None:
     with runner.start() as process:
         try:
             # A canceled run fails the task at once; a failed model would be retried.
@@ -196,8 +201,7 @@ def test_error_of_a_failed_task_has_its_reason(finished: tuple[CommandRunner, in
     assert runner.running_descendants() == []
 
 
-def test_a_second_ctrl_c_does_not_interrupt_the_cleanup(tmp_path: Path) -> None:
-    runner = create_runner(tmp_path)
+def test_a_second_ctrl_c_does_not_interrupt_the_cleanup(runner: CommandRunner) -> None:
     with runner.start() as process:
         # With the workers of the scheduler: all components have started.
         runner.watch(process, timeout=120, until=lambda: len(runner.descendants) > 10)
@@ -209,8 +213,7 @@ def test_a_second_ctrl_c_does_not_interrupt_the_cleanup(tmp_path: Path) -> None:
     assert runner.running_descendants() == []
 
 
-def test_make_start_runs_until_ctrl_c(tmp_path: Path) -> None:
-    runner = create_runner(tmp_path)
+def test_make_start_runs_until_ctrl_c(runner: CommandRunner) -> None:
     with runner.start("start") as process:
         runner.watch(process, timeout=120, until=lambda: "Press Ctrl-C" in runner.output.read_text())
         links = re.findall(r"(?:Airflow|dbt Cloud) +(http://\S+)", runner.output.read_text())

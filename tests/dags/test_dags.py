@@ -1,4 +1,4 @@
-"""The Dags: that they parse and follow the rules of the house, and are what the README says."""
+"""The Dags parse, follow the rules in CONTRIBUTING.md, and pass valid parameters to dbt Cloud."""
 
 import copy
 import random
@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import Asset, ParamsDict
+from airflow.sdk import Asset
+from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
 from tests.conftest import PROJECT
@@ -35,15 +36,16 @@ def test_all_dag_files_import(dag_bag: DagBag) -> None:
     assert {Path(dag.fileloc).stem for dag in dag_bag.dags.values()} == {path.stem for path in DAG_FILES}
 
 
-def test_every_dag_follows_the_rules_of_the_house(dag_bag: DagBag) -> None:
+def test_every_dag_has_docs_an_owner_tags_retries_and_a_timeout(dag_bag: DagBag) -> None:
     for dag in dag_bag.dags.values():
         assert dag.doc_md, f"{dag.dag_id} has no doc_md"
         assert dag.tags
         assert not dag.catchup
         for task in dag.tasks:
             assert task.owner != "airflow", f"{task.task_id} has no owner"
-            assert task.execution_timeout, f"{task.task_id} may hang for ever"
-            assert task.retries >= 2, f"{task.task_id} gives up at the first disturbance"
+            assert task.execution_timeout, f"{task.task_id} has no execution_timeout"
+            assert task.retries is not None
+            assert task.retries >= 2, f"{task.task_id} has no retries"
 
 
 @pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
@@ -52,7 +54,7 @@ def test_a_dag_file_is_short(path: Path) -> None:
     assert len(code.splitlines()) <= 60
 
 
-def test_it_runs_daily_one_run_at_a_time(dag) -> None:
+def test_the_main_dag_runs_daily_one_run_at_a_time(dag) -> None:
     assert dag.schedule == "@daily"
     assert dag.max_active_runs == 1
 
@@ -63,7 +65,7 @@ def test_the_check_comes_first_and_is_retried(dag) -> None:
     assert check.retries == 2
 
 
-def test_the_run_is_waited_for_without_a_worker_and_retried(dag) -> None:
+def test_the_job_is_triggered_deferred_and_retried(dag) -> None:
     trigger = dag.get_task("trigger_job")
     assert trigger.deferrable
     assert trigger.execution_timeout > timedelta(0)
@@ -72,7 +74,7 @@ def test_the_run_is_waited_for_without_a_worker_and_retried(dag) -> None:
 
 
 def test_the_job_is_not_read_while_the_dag_is_parsed(dag) -> None:
-    # There is no such variable in this Airflow, so that it parses at all says as much.
+    # Parsing succeeded although this Airflow does not have the variable.
     assert dag.get_task("trigger_job").job_id == "{{ var.value.dbt_cloud_job_id }}"
     assert "job_id" in dag.get_task("trigger_job").template_fields
 
@@ -80,10 +82,12 @@ def test_the_job_is_not_read_while_the_dag_is_parsed(dag) -> None:
 @pytest.mark.parametrize(
     "events",
     [{}, {Asset("dbt_cloud_job"): [SimpleNamespace(extra={"from_rest_api": True})]}],
-    ids=["started by hand", "an event that a person made"],
+    ids=["started manually", "event created manually"],
 )
-def test_the_report_says_what_it_needs_if_no_results_came(dag_bag: DagBag, events: dict[Asset, Any]) -> None:
-    report = dag_bag.dags["report_on_dbt_models"].get_task("report")
+def test_the_report_fails_if_the_asset_event_has_no_results(
+    dag_bag: DagBag, events: dict[Asset, Any]
+) -> None:
+    report: Any = dag_bag.dags["report_on_dbt_models"].get_task("report")
     with pytest.raises(AirflowFailException, match="The asset event has no dbt results"):
         report.python_callable(triggering_asset_events=events)
 
@@ -94,16 +98,16 @@ def form(dag_bag: DagBag) -> ParamsDict:
 
 
 def render(dag_bag: DagBag, params: dict[str, Any]) -> tuple[str, str | None]:
-    """Return the dbt command and the schema that a filled form leads to."""
+    """Return the dbt command and the schema for the parameters of a form."""
     dag = dag_bag.dags["run_selected_dbt_models"]
-    task = dag.get_task("run_models")
+    task: Any = dag.get_task("run_models")
     fields = (task.steps_override, task.schema_override)
     (step,), schema = task.render_template(fields, {"params": params}, dag.get_template_env())
     return step, schema
 
 
 @pytest.mark.parametrize(
-    ("text", "is_one"),
+    ("text", "is_valid"),
     [
         *((text, True) for text in (
             "", " orders ", "orders+", "+orders", "2+orders+3", "@orders", "tag:nightly,+orders",
@@ -118,43 +122,47 @@ def render(dag_bag: DagBag, params: dict[str, Any]) -> tuple[str, str | None]:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("field", ["select", "exclude"])
-def test_the_form_takes_what_dbt_takes(form: ParamsDict, field: str, text: str | None, is_one: bool) -> None:
-    if is_one:
+def test_the_form_accepts_exactly_dbt_selectors(
+    form: ParamsDict, field: str, text: str | None, is_valid: bool
+) -> None:
+    if is_valid:
         assert form.get_param(field).resolve(text) == text
         return
-    with pytest.raises(ParamValidationError) as refusal:
+    with pytest.raises(ParamValidationError) as error:
         form.get_param(field).resolve(text)
-    assert f"{text!r} is not one of ['dbt selectors separated by spaces or commas" in str(refusal.value)
-    assert "pattern" not in str(refusal.value)
+    assert f"{text!r} is not one of ['dbt selectors separated by spaces or commas" in str(error.value)
+    assert "pattern" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "is_one"),
+    ("text", "is_valid"),
     [
         *((text, True) for text in (None, "", "  ", "trial", " _trial_2 ", "a" * 63)),
         *((text, False) for text in ("1st", "a b", "a-b", "a;b", "a\n", "a" * 64)),
     ],
 )  # fmt: skip
-def test_the_form_takes_names_of_schemas(form: ParamsDict, text: str | None, is_one: bool) -> None:
-    if is_one:
+def test_the_form_accepts_exactly_names_of_schemas(
+    form: ParamsDict, text: str | None, is_valid: bool
+) -> None:
+    if is_valid:
         assert form.get_param("schema").resolve(text) == text
         return
-    with pytest.raises(ParamValidationError, match=r"is not one of \['schema names of up to 63") as refusal:
+    with pytest.raises(ParamValidationError, match=r"is not one of \['schema names of up to 63") as error:
         form.get_param("schema").resolve(text)
-    assert "pattern" not in str(refusal.value)
+    assert "pattern" not in str(error.value)
 
 
 @pytest.mark.parametrize("field", ["select", "exclude", "schema"])
-def test_the_sentence_of_a_refusal_is_refused_too(form: ParamsDict, field: str) -> None:
-    (sentence,) = form.get_param(field).schema["else"]["enum"]
+def test_the_error_message_is_not_a_valid_value(form: ParamsDict, field: str) -> None:
+    (message,) = form.get_param(field).schema["else"]["enum"]
     with pytest.raises(ParamValidationError):
-        form.get_param(field).resolve(sentence)
+        form.get_param(field).resolve(message)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_what_the_form_takes_is_passed_to_dbt_as_it_is(dag_bag: DagBag, form: ParamsDict, seed: int) -> None:
+def test_accepted_selectors_are_passed_to_dbt_unchanged(dag_bag: DagBag, form: ParamsDict, seed: int) -> None:
     rng = random.Random(seed)
-    # Mostly what selectors are made of, so that some of the texts are accepted.
+    # Mostly parts of selectors, so that some of the texts are accepted.
     parts = ["orders", "tag:", *"+@*[] ,.-2é", *(seed % 2 * string.punctuation)]
     for _ in range(100):
         text = "".join(rng.choices(parts, k=rng.randint(1, 6)))
@@ -170,14 +178,14 @@ def test_what_the_form_takes_is_passed_to_dbt_as_it_is(dag_bag: DagBag, form: Pa
 
 
 @pytest.mark.parametrize("empty", [None, "", "   "])
-def test_an_empty_or_blank_field_is_left_out(dag_bag: DagBag, empty: str | None) -> None:
+def test_an_empty_or_blank_field_is_omitted(dag_bag: DagBag, empty: str | None) -> None:
     fields = {"select": empty, "exclude": empty, "full_refresh": False, "schema": empty}
     step, schema = render(dag_bag, fields)
     assert re.fullmatch(r"dbt build --indirect-selection buildable --warn-error-options '[^']+'", step)
     assert schema is None
 
 
-def test_a_filled_field_is_used_without_its_blanks(dag_bag: DagBag) -> None:
+def test_outer_spaces_of_a_field_are_removed(dag_bag: DagBag) -> None:
     fields = {"select": " a  b+ ", "exclude": " c ", "full_refresh": True, "schema": " trial "}
     step, schema = render(dag_bag, fields)
     assert step.endswith("}' --select a  b+ --exclude c --full-refresh")

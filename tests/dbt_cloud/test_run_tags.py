@@ -28,6 +28,10 @@ def run(run_id: int, cause: str, retrying: int | None = None) -> JobRun:
     return JobRun(run_id, status=10, cause=cause, retrying_run_id=retrying)
 
 
+def found_id(found: JobRun | None) -> int | None:
+    return found.id if found else None
+
+
 def random_text(random: Random, characters: str, lengths: list[int]) -> str:
     """Return a text whose length is one of the given bounds or lies between two of them."""
     first, second = random.choices(lengths, k=2)
@@ -48,8 +52,8 @@ def test_a_cause_names_the_try_and_ends_in_its_tag() -> None:
 def test_a_cause_keeps_its_whole_tag_at_any_length_of_names() -> None:
     random = Random(20261124)
     for _ in range(2000):
-        names = [random_text(random, NAME_CHARACTERS, [1, 40, 250]) for _ in range(3)]
-        ti = TaskInstance(*names, map_index=random.choice([-1, 0, 7, 10_000]))
+        dag_id, run_id, task_id = (random_text(random, NAME_CHARACTERS, [1, 40, 250]) for _ in range(3))
+        ti = TaskInstance(dag_id, run_id, task_id, map_index=random.choice([-1, 0, 7, 10_000]))
         reason = random.choice([*REASONS, random_text(random, NAME_CHARACTERS + " /[]#", [0, 100, 400])])
         tag = run_tag(ti, "d")
         cause = tagged_cause(ti, tag, reason)
@@ -71,7 +75,7 @@ def test_a_cause_keeps_its_whole_tag_at_any_length_of_names() -> None:
 )
 @pytest.mark.parametrize("length", [1, 100])
 def test_no_other_task_instance_has_the_same_tag(other: dict[str, Any], length: int) -> None:
-    fields = {"dag_id": "d" * length, "run_id": "r", "task_id": "t", "map_index": 11}
+    fields: dict[str, Any] = {"dag_id": "d" * length, "run_id": "r", "task_id": "t", "map_index": 11}
     mine, others = TaskInstance(**fields), TaskInstance(**fields | other)
     assert instance_tag(mine, "d") != instance_tag(others, "d")
     assert find_tagged_run([run(1, f"x {run_tag(others, 'd')}")], run_tag(mine, "d")) is None
@@ -120,7 +124,7 @@ def test_the_newest_tagged_run_is_found_in_any_order_and_so_is_its_retry() -> No
     tag = run_tag(TaskInstance(), "d")
     others = [run(6, "x"), run(5, ""), run(4, "")]
     assert find_tagged_run(others, tag) is None
-    assert find_tagged_run([run(1, f"x {tag}"), *others, run(2, f"x {tag}")], tag).id == 2
+    assert found_id(find_tagged_run([run(1, f"x {tag}"), *others, run(2, f"x {tag}")], tag)) == 2
     retries = [run(8, "Retry of run 2", 2), run(9, "Retry of run 8", 8), run(7, "Retry of run 6", 6)]
-    assert find_tagged_run([*retries, *others, run(2, f"x {tag}")], tag).id == 9
-    assert find_tagged_run([run(3, "Retry of run 2", 2), run(2, "x")], tag, continued_run=2).id == 3
+    assert found_id(find_tagged_run([*retries, *others, run(2, f"x {tag}")], tag)) == 9
+    assert found_id(find_tagged_run([run(3, "Retry of run 2", 2), run(2, "x")], tag, continued_run=2)) == 3

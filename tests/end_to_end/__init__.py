@@ -1,1 +1,1 @@
-"""Tests of the room of the same name."""
+"""Tests in a real Airflow with a real dbt."""

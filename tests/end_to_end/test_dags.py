@@ -1,4 +1,4 @@
-"""Every Dag as it stands, in a real Airflow with a real dbt."""
+"""Every Dag, unchanged, in a real Airflow with a real dbt."""
 
 import json
 import os
@@ -26,6 +26,11 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.end_to_end
 
+FORM_DAG, SENSOR_DAG, REPORT_DAG = (
+    "run_selected_dbt_models",
+    "wait_for_dbt_cloud_job_with_sensor",
+    "report_on_dbt_models",
+)
 BUILD = (
     "dbt build --indirect-selection buildable "
     """--warn-error-options '{"error": ["NoNodesForSelectionCriteria"]}'"""
@@ -34,28 +39,27 @@ BUILD = (
 
 @dataclass
 class Stack:
-    """A local dbt Cloud and an Airflow that knows it, both up."""
+    """A running Airflow, connected to a running local dbt Cloud."""
 
     settings: Settings
     airflow: AirflowApi
     dbt_cloud: DbtCloudApi
 
-    def run(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
-        """Run a Dag that must succeed; return the id of its run."""
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+        """Trigger a Dag run; return its ID."""
         run_id = f"test_{os.urandom(4).hex()}"
         self.airflow.trigger_dag(dag_id, run_id, conf)
-        self.succeeded(dag_id, run_id)
         return run_id
 
-    def first_run(self, dag_id: str) -> str:
-        """Wait for a run that Airflow starts by itself, and for its success; return its id."""
+    def wait_for_scheduled_run(self, dag_id: str) -> str:
+        """Wait until the first run that Airflow schedules has succeeded; return its ID."""
         wait_until(lambda: self.airflow.get_dag_runs(dag_id), 120)
         run_id = self.airflow.get_dag_runs(dag_id)[0]["dag_run_id"]
-        self.succeeded(dag_id, run_id)
+        self.wait_for_success(dag_id, run_id)
         return run_id
 
-    def succeeded(self, dag_id: str, run_id: str) -> None:
-        """Wait until a Dag run has succeeded."""
+    def wait_for_success(self, dag_id: str, run_id: str) -> None:
+        """Wait until a Dag run has ended; all its tasks must have succeeded."""
         wait_until(lambda: self.airflow.get_dag_run(dag_id, run_id)["state"] in ("success", "failed"), 300)
         states = {
             name: task["state"] for name, task in self.airflow.get_task_instances(dag_id, run_id).items()
@@ -67,16 +71,11 @@ class Stack:
         return self.airflow.get_task_instances(dag_id, run_id)[task_id]["state"]
 
     def log(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
-        """Return the entries of the log of a task's first try."""
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/1"
-        with httpx.Client(base_url=self.settings.airflow_url, timeout=30, trust_env=False) as client:
-            token = client.get("/auth/token").raise_for_status().json()["access_token"]
-            headers = {"Authorization": f"Bearer {token}"}
-            answer = client.get(path, params={"full_content": True}, headers=headers).raise_for_status()
-        return [entry["event"] for entry in answer.json()["content"]]
+        """Return the log entries of a task's first try."""
+        return [entry["event"] for entry in self.airflow.get_log(dag_id, run_id, task_id, 1)]
 
     def run_ids(self, dag_id: str) -> set[str]:
-        """Return the ids of a Dag's runs."""
+        """Return the IDs of a Dag's runs."""
         return {run["dag_run_id"] for run in self.airflow.get_dag_runs(dag_id)}
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
@@ -106,22 +105,82 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             patch.setenv(name, str(value))
         settings, progress = read_settings(directory / "airflow"), Progress()
         with local_dbt_cloud(settings, progress), airflow(settings, progress, schedule=True) as api:
-            # The main Dag is daily, and would run as soon as it is unpaused.
+            # The main Dag runs daily: it would start as soon as it is unpaused.
             for path in (Path(__file__).parents[2] / "dags").glob("*.py"):
                 api.pause(path.stem, path.stem == DAG_ID)
             yield Stack(settings, api, check_connection(settings))
 
 
-def test_the_form_as_it_stands_leaves_the_schema_alone(stack: Stack) -> None:
-    run_id = stack.run("run_selected_dbt_models")
-    dbt_run = stack.dbt_cloud.get_run(stack.xcom("run_selected_dbt_models", run_id, "run_models"))
-    assert dbt_run["run_steps"][-1]["name"] == f"Invoke dbt with `{BUILD} --select +orders`"
-    assert dbt_run["trigger"]["schema_override"] is None
+@dataclass
+class DbtRun:
+    """The dbt run that a run of the form's Dag has started.
+
+    :param command: dbt command of its last step.
+    """
+
+    command: str
+    schema_override: str | None
+
+
+def wait_for_dbt_run(stack: Stack, run_id: str) -> DbtRun:
+    """Wait until a run of the form's Dag has succeeded; return its dbt run."""
+    stack.wait_for_success(FORM_DAG, run_id)
+    run = stack.dbt_cloud.get_run(stack.xcom(FORM_DAG, run_id, "run_models"))
+    return DbtRun(run["run_steps"][-1]["name"], run["trigger"]["schema_override"])
+
+
+@dataclass
+class TriggeredRuns:
+    """IDs of Dag runs that are triggered together, because each one waits for dbt."""
+
+    default_form: str
+    blank_form: str
+    filled_form: str
+    sensor: str
+
+
+@pytest.fixture(scope="module")
+def triggered(stack: Stack) -> TriggeredRuns:
+    filled = {"select": "+orders stg_products", "exclude": "stores test_type:unit", "schema": "trial"}
+    return TriggeredRuns(
+        default_form=stack.trigger(FORM_DAG),
+        blank_form=stack.trigger(FORM_DAG, {"select": "  ", "exclude": " ", "schema": "   "}),
+        filled_form=stack.trigger(FORM_DAG, filled | {"full_refresh": True}),
+        sensor=stack.trigger(SENSOR_DAG),
+    )
+
+
+def test_the_defaults_of_the_form_build_orders(stack: Stack, triggered: TriggeredRuns) -> None:
+    dbt_run = wait_for_dbt_run(stack, triggered.default_form)
+    assert dbt_run == DbtRun(f"Invoke dbt with `{BUILD} --select +orders`", None)
+
+
+def test_a_blank_field_counts_as_empty(stack: Stack, triggered: TriggeredRuns) -> None:
+    assert wait_for_dbt_run(stack, triggered.blank_form) == DbtRun(f"Invoke dbt with `{BUILD}`", None)
+
+
+def test_the_form_selects_models_and_schema(stack: Stack, triggered: TriggeredRuns) -> None:
+    options = "--select +orders stg_products --exclude stores test_type:unit --full-refresh"
+    dbt_run = wait_for_dbt_run(stack, triggered.filled_form)
+    assert dbt_run == DbtRun(f"Invoke dbt with `{BUILD} {options}`", "trial")
+    with duckdb.connect(str(stack.settings.data_dir / "jaffle_shop.duckdb"), read_only=True) as connection:
+        assert connection.execute("select count(*) > 0 from trial.orders").fetchone() == (True,)
+
+
+def test_other_tasks_run_while_a_sensor_waits(stack: Stack, triggered: TriggeredRuns) -> None:
+    stack.wait_for_success(SENSOR_DAG, triggered.sensor)
+    path = Path(stack.xcom(SENSOR_DAG, triggered.sensor, "get_run_results"))
+    assert json.loads(path.read_text())["results"]
+    path.unlink()
+    dbt_run = stack.dbt_cloud.get_run(stack.xcom(SENSOR_DAG, triggered.sensor, "trigger_job"))
+    tasks = stack.airflow.get_task_instances(SENSOR_DAG, triggered.sensor)
+    assert tasks["other_work"]["end_date"] < tasks["wait_for_job"]["end_date"]
+    assert dbt_run["status_humanized"] == "Success"
 
 
 def open_form(browser: Chrome, stack: Stack) -> None:
-    """Open the form of run_selected_dbt_models in Airflow's UI."""
-    browser.get(f"{stack.settings.airflow_url}/dags/run_selected_dbt_models")
+    """Open the form in Airflow's UI."""
+    browser.get(f"{stack.settings.airflow_url}/dags/{FORM_DAG}")
     wait_until(lambda: find(browser, "[data-testid='trigger-dag-button']"), 60)
     find(browser, "[data-testid='trigger-dag-button']")[0].click()
     wait_until(lambda: find(browser, "#element_schema"), 60)
@@ -132,7 +191,7 @@ def find(browser: Chrome, css: str) -> list[Any]:
 
 
 def fill(browser: Chrome, field: str, text: str) -> None:
-    """Replace the text of a field, key by key as a user does."""
+    """Replace the text of a field with key presses."""
     (element,) = find(browser, f"#element_{field}")
     element.send_keys(Keys.CONTROL, "a")
     element.send_keys(Keys.DELETE, text)
@@ -149,72 +208,39 @@ def submit(browser: Chrome) -> None:
 
 
 @needs_chromium
-def test_the_untouched_form_can_be_submitted(stack: Stack) -> None:
-    dag_id = "run_selected_dbt_models"
-    before = stack.run_ids(dag_id)
+def test_the_form_can_be_submitted_without_changes(stack: Stack) -> None:
+    before = stack.run_ids(FORM_DAG)
     with chromium() as browser:
         open_form(browser, stack)
         submit(browser)
-        wait_until(lambda: stack.run_ids(dag_id) - before, 60)
-    (run_id,) = stack.run_ids(dag_id) - before
-    stack.succeeded(dag_id, run_id)
-    dbt_run = stack.dbt_cloud.get_run(stack.xcom(dag_id, run_id, "run_models"))
-    assert dbt_run["run_steps"][-1]["name"] == f"Invoke dbt with `{BUILD} --select +orders`"
-    assert dbt_run["trigger"]["schema_override"] is None
+        wait_until(lambda: stack.run_ids(FORM_DAG) - before, 60)
+    (run_id,) = stack.run_ids(FORM_DAG) - before
+    dbt_run = wait_for_dbt_run(stack, run_id)
+    assert dbt_run == DbtRun(f"Invoke dbt with `{BUILD} --select +orders`", None)
 
 
 @needs_chromium
-def test_a_refused_selector_is_explained_in_the_form(stack: Stack) -> None:
-    before = stack.run_ids("run_selected_dbt_models")
+def test_the_form_explains_an_invalid_selector(stack: Stack) -> None:
+    before = stack.run_ids(FORM_DAG)
     with chromium() as browser:
         open_form(browser, stack)
         fill(browser, "select", "orders; dbt run")
         fill(browser, "exclude", "stores")
-        # A field that was filled and cleared is as good as an untouched one.
+        # A field that was filled and cleared is valid.
         fill(browser, "exclude", "")
         submit(browser)
-        sentence = "'orders; dbt run' is not one of ['dbt selectors separated by spaces or commas, such as"
-        wait_until(lambda: sentence in page_text(browser), 30)
+        message = "'orders; dbt run' is not one of ['dbt selectors separated by spaces or commas, such as"
+        wait_until(lambda: message in page_text(browser), 30)
         assert "Invalid input for param select" in page_text(browser)
         assert "pattern" not in page_text(browser)
-        # What was typed is still there to be corrected.
+        # The user can correct the text.
         assert find(browser, "#element_select")[0].get_attribute("value") == "orders; dbt run"
         assert can_be_submitted(browser)
-    assert stack.run_ids("run_selected_dbt_models") == before
+    assert stack.run_ids(FORM_DAG) == before
 
 
 def page_text(browser: Chrome) -> str:
     return browser.find_element(By.TAG_NAME, "body").text
-
-
-def test_a_blank_field_counts_as_empty(stack: Stack) -> None:
-    run_id = stack.run("run_selected_dbt_models", {"select": "  ", "exclude": " ", "schema": "   "})
-    dbt_run = stack.dbt_cloud.get_run(stack.xcom("run_selected_dbt_models", run_id, "run_models"))
-    assert dbt_run["run_steps"][-1]["name"] == f"Invoke dbt with `{BUILD}`"
-    assert dbt_run["trigger"]["schema_override"] is None
-
-
-def test_other_work_goes_on_while_a_sensor_waits(stack: Stack) -> None:
-    dag_id = "wait_for_dbt_cloud_job_with_sensor"
-    run_id = stack.run(dag_id)
-    path = Path(stack.xcom(dag_id, run_id, "get_run_results"))
-    assert json.loads(path.read_text())["results"]
-    path.unlink()
-    dbt_run = stack.dbt_cloud.get_run(stack.xcom(dag_id, run_id, "trigger_job"))
-    tasks = stack.airflow.get_task_instances(dag_id, run_id)
-    assert tasks["trigger_job"]["end_date"] < tasks["wait_for_job"]["end_date"]
-    assert dbt_run["status_humanized"] == "Success"
-
-
-def test_the_form_chooses_what_is_built_and_where(stack: Stack) -> None:
-    form = {"select": "+orders stg_products", "exclude": "stores test_type:unit", "schema": "trial"}
-    run_id = stack.run("run_selected_dbt_models", form | {"full_refresh": True})
-    dbt_run = stack.dbt_cloud.get_run(stack.xcom("run_selected_dbt_models", run_id, "run_models"))
-    options = "--select +orders stg_products --exclude stores test_type:unit --full-refresh"
-    assert dbt_run["run_steps"][-1]["name"] == f"Invoke dbt with `{BUILD} {options}`"
-    assert dbt_run["trigger"]["schema_override"] == "trial"
-    with duckdb.connect(str(stack.settings.data_dir / "jaffle_shop.duckdb"), read_only=True) as connection:
-        assert connection.execute("select count(*) > 0 from trial.orders").fetchone() == (True,)
 
 
 @pytest.mark.parametrize(
@@ -229,34 +255,32 @@ def test_the_form_chooses_what_is_built_and_where(stack: Stack) -> None:
     ],
     ids=str,
 )
-def test_the_form_refuses_what_is_not_a_selector(stack: Stack, form: dict[str, Any]) -> None:
+def test_invalid_parameters_are_rejected(stack: Stack, form: dict[str, Any]) -> None:
     with pytest.raises(httpx.HTTPStatusError, match="400"):
-        stack.airflow.trigger_dag("run_selected_dbt_models", "refused", form)
+        stack.airflow.trigger_dag(FORM_DAG, "invalid", form)
 
 
-def test_a_model_that_dbt_does_not_know_is_an_error(stack: Stack) -> None:
-    run_id = f"test_{os.urandom(4).hex()}"
-    stack.airflow.trigger_dag("run_selected_dbt_models", run_id, {"select": "+orders no_such_model"})
-
-    wait_until(lambda: stack.state("run_selected_dbt_models", run_id, "run_models") == "up_for_retry", 120)
-    error = stack.airflow.get_task_error("run_selected_dbt_models", run_id, "run_models", 1)
+def test_an_unknown_model_fails_the_task(stack: Stack) -> None:
+    run_id = stack.trigger(FORM_DAG, {"select": "+orders no_such_model"})
+    wait_until(lambda: stack.state(FORM_DAG, run_id, "run_models") == "up_for_retry", 120)
+    error = stack.airflow.get_task_error(FORM_DAG, run_id, "run_models", 1)
     assert error.startswith("DbtCloudJobRunFailed")
 
 
-def test_the_report_follows_a_run_of_the_job(stack: Stack) -> None:
+def test_a_run_of_the_job_triggers_the_report(stack: Stack) -> None:
     stack.airflow.pause(DAG_ID, False)
-    run_id = stack.first_run(DAG_ID)
+    run_id = stack.wait_for_scheduled_run(DAG_ID)
     results = stack.xcom(DAG_ID, run_id, "trigger_job", "run_results")
     assert results["counts"]["success"] > 16
-    report = stack.first_run("report_on_dbt_models")
-    assert stack.xcom("report_on_dbt_models", report, "report") == results["counts"]
-    # The UI collapses groups: the table is the first entry outside of them.
-    entries = stack.log("report_on_dbt_models", report, "report")
+    report = stack.wait_for_scheduled_run(REPORT_DAG)
+    assert stack.xcom(REPORT_DAG, report, "report") == results["counts"]
+    # The UI collapses groups: the table must be the first entry outside of them.
+    entries = stack.log(REPORT_DAG, report, "report")
     assert format_results(results) in outside_of_groups(entries)[0]
 
 
 def outside_of_groups(entries: list[str]) -> list[str]:
-    """Return the entries of a log that Airflow's UI shows without a click."""
+    """Return the log entries that Airflow's UI shows without a click."""
     depth, shown = 0, []
     for entry in entries:
         if entry.startswith("::group::"):
@@ -269,8 +293,8 @@ def outside_of_groups(entries: list[str]) -> list[str]:
 
 
 @needs_chromium
-def test_the_tab_shows_the_results_inside_airflow(stack: Stack) -> None:
-    run_id = stack.first_run(DAG_ID)
+def test_the_tab_shows_the_results_in_airflow(stack: Stack) -> None:
+    run_id = stack.wait_for_scheduled_run(DAG_ID)
     results = stack.xcom(DAG_ID, run_id, "trigger_job", "run_results")
     address = f"{stack.settings.airflow_url}/dags/{DAG_ID}/runs/{run_id}/tasks/trigger_job"
     with chromium() as browser:
@@ -282,7 +306,7 @@ def test_the_tab_shows_the_results_inside_airflow(stack: Stack) -> None:
         wait_until(lambda: browser.find_elements(By.CSS_SELECTOR, "svg .bar"), 60)
         assert len(browser.find_elements(By.CSS_SELECTOR, "svg .bar")) > 80
         assert f"dbt Cloud run {results['run_id']}" in browser.find_element(By.TAG_NAME, "h1").text
-        # The frame may not leave Airflow: the link opens a page of its own.
+        # The frame cannot navigate away from Airflow: the link opens a new page.
         browser.find_element(By.LINK_TEXT, "Open in dbt Cloud").click()
         wait_until(lambda: len(browser.window_handles) == 2, 30)
         browser.switch_to.window(browser.window_handles[1])

@@ -1,4 +1,4 @@
-"""Connect the tests to a local dbt Cloud whose runs they control."""
+"""Fixtures: a local dbt Cloud whose runs are controlled by the tests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def cloud(local_dbt_cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch) -> Lo
 
 @pytest.fixture
 def held(cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch) -> LocalDbtCloud:
-    """A local dbt Cloud that leaves triggered runs in the queue: the test decides how each one ends."""
+    """A local dbt Cloud that keeps triggered runs queued: the test sets how each one ends."""
     cloud.pause()
     monkeypatch.setattr("include.dbt_cloud.submitter.CONSISTENCY_WINDOW", 0.5)
     return cloud

@@ -1,4 +1,4 @@
-"""An HTTP proxy that tunnels TLS connections, as companies have one."""
+"""An HTTP proxy that tunnels TLS connections, as in company networks."""
 
 import contextlib
 import selectors
@@ -6,13 +6,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 
 
 class _Tunnel(BaseHTTPRequestHandler):
     def do_CONNECT(self) -> None:
-        address = urlsplit(f"//{self.path}")
-        with socket.create_connection((address.hostname, address.port)) as upstream:
+        host, _, port = self.path.rpartition(":")
+        with socket.create_connection((host, int(port))) as upstream:
             self.send_response(200)
             self.end_headers()
             self.wfile.flush()
@@ -22,14 +21,15 @@ class _Tunnel(BaseHTTPRequestHandler):
 
     def _relay(self, upstream: socket.socket) -> None:
         with selectors.DefaultSelector() as selector:
-            selector.register(self.connection, selectors.EVENT_READ, upstream)
-            selector.register(upstream, selectors.EVENT_READ, self.connection)
+            selector.register(self.connection, selectors.EVENT_READ, (self.connection, upstream))
+            selector.register(upstream, selectors.EVENT_READ, (upstream, self.connection))
             while True:
                 for key, _ in selector.select():
-                    data = key.fileobj.recv(65536)
+                    source, target = key.data
+                    data = source.recv(65536)
                     if not data:
                         return
-                    key.data.sendall(data)
+                    target.sendall(data)
 
     def log_message(self, *_: object) -> None:
         pass

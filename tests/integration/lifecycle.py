@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 from airflow.sdk.exceptions import TaskDeferred
@@ -30,7 +30,7 @@ class TaskLifecycle:
         # The tries that followed a clear.
         self.cleared_tries: list[int] = []
         self.outlet_events: dict[Any, Any] = {}
-        self.arguments = {
+        self.arguments: dict[str, Any] = {
             "task_id": self.ti.task_id,
             "dbt_cloud_conn_id": "dbt_conn",
             "job_id": 101,
@@ -60,7 +60,8 @@ class TaskLifecycle:
         except TaskDeferred as deferred:
             _, arguments = deferred.trigger.serialize()
             trigger = DbtCloudRunJobTrigger(**json.loads(json.dumps(arguments)))
-            trigger.task_instance = self.ti
+            # Like Airflow's, as far as the trigger uses it.
+            trigger.task_instance = cast("Any", self.ti)
             return trigger
 
     def resume(self, trigger: DbtCloudRunJobTrigger, killed_at: str | None = None) -> int:
@@ -108,7 +109,7 @@ class TaskLifecycle:
 def _kill_at(operator: DbtCloudRunJobOperator, moment: str) -> None:
     send = operator.hook.run
 
-    def die(endpoint: str, *args: Any, **more: Any) -> Any:
+    def die(endpoint: Any = None, *args: Any, **more: Any) -> Any:
         is_submission = operator.hook.method == "POST" and endpoint.endswith(("/run/", "/retry/"))
         if is_submission and moment == "answer":
             send(endpoint, *args, **more)
@@ -116,7 +117,7 @@ def _kill_at(operator: DbtCloudRunJobOperator, moment: str) -> None:
             raise Killed(moment)
         return send(endpoint, *args, **more)
 
-    operator.hook.run = die
+    operator.hook.run = die  # type: ignore[method-assign]  # of this instance only
 
 
 def runs(cloud: LocalDbtCloud, job_id: int = 101) -> list[tuple[int, str]]:

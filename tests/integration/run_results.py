@@ -1,4 +1,4 @@
-"""Build steps of runs with the run_results.json that dbt leaves, for ``LocalDbtCloud.create_run``."""
+"""Build steps of runs, with the run_results.json that dbt writes, for ``LocalDbtCloud.create_run``."""
 
 from typing import Any
 from uuid import uuid4
@@ -22,7 +22,7 @@ def result(
 
 
 def step(results: list[dict[str, Any]] | None, which: str = "build") -> dict[str, Any]:
-    """Return a step with the results of a dbt invocation; None is a step without run_results.json."""
+    """Return a step with the results of a dbt invocation, or without run_results.json if they are None."""
     if results is None:
         return {"command": "dbt build"}
     content = {

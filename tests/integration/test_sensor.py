@@ -15,7 +15,7 @@ from include.dbt_cloud.exceptions import (
 )
 from include.dbt_cloud.sensor import DbtCloudJobRunSensor
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
-from tests.task_instance import TaskInstance
+from tests.task_instance import context
 
 
 def sensor(run_id: Any, **more: Any) -> DbtCloudJobRunSensor:
@@ -46,13 +46,13 @@ def test_a_failed_or_canceled_run_fails_the_sensor_for_good(cloud: LocalDbtCloud
     run_id = cloud.create_run("running")
     trigger = deferred(sensor(run_id))
     cloud.end_active_runs(status)
-    told = rf"dbt Cloud run {run_id} ended: {status.capitalize()}.*See http"
-    with pytest.raises(DbtCloudJobRunNotSucceeded, match=told) as error:
+    message = rf"dbt Cloud run {run_id} ended: {status.capitalize()}.*See http"
+    with pytest.raises(DbtCloudJobRunNotSucceeded, match=message) as error:
         sensor(run_id).execute_complete({}, asyncio.run(trigger.wait()).payload)
     assert isinstance(error.value, AirflowFailException)
     for is_deferrable in (True, False):
-        with pytest.raises(DbtCloudJobRunNotSucceeded, match=told):
-            sensor(run_id, deferrable=is_deferrable).execute({"ti": TaskInstance()})
+        with pytest.raises(DbtCloudJobRunNotSucceeded, match=message):
+            sensor(run_id, deferrable=is_deferrable).execute(context())
 
 
 def test_neither_its_timeout_nor_a_kill_cancels_the_run(cloud: LocalDbtCloud) -> None:
@@ -64,18 +64,18 @@ def test_neither_its_timeout_nor_a_kill_cancels_the_run(cloud: LocalDbtCloud) ->
     assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Running"
 
 
-@pytest.mark.parametrize("trouble", [{"status": 404}, {"run_status": 42}, {"html": True}], ids=str)
+@pytest.mark.parametrize("fault", [{"status": 404}, {"run_status": 42}, {"html": True}], ids=str)
 @pytest.mark.parametrize("is_deferrable", [True, False])
 def test_a_first_poll_without_a_status_does_not_fail_the_sensor(
-    cloud: LocalDbtCloud, is_deferrable: bool, trouble: dict[str, Any]
+    cloud: LocalDbtCloud, is_deferrable: bool, fault: dict[str, Any]
 ) -> None:
     run_id = cloud.create_run()
-    cloud.add_fault(f"/runs/{run_id}", **trouble)
+    cloud.add_fault(f"/runs/{run_id}", **fault)
     waiting = sensor(run_id, deferrable=is_deferrable)
     if is_deferrable:
         assert asyncio.run(deferred(waiting).wait()).payload["status"] == "success"
     else:
-        waiting.execute({"ti": TaskInstance()})
+        waiting.execute(context())
 
 
 @pytest.mark.parametrize("status", [401, 403, 400])
@@ -83,8 +83,9 @@ def test_a_rejected_request_is_not_repeated(cloud: LocalDbtCloud, status: int) -
     run_id = cloud.create_run("running")
     cloud.add_fault(f"/runs/{run_id}", status=status, times=9)
     with pytest.raises(DbtCloudResponseError, match=str(status)):
-        sensor(run_id, deferrable=False).execute({"ti": TaskInstance()})
+        sensor(run_id, deferrable=False).execute(context())
 
 
 def test_a_run_that_has_ended_is_not_waited_for(cloud: LocalDbtCloud) -> None:
-    assert sensor(cloud.create_run()).execute({}) is None
+    # A deferral would raise.
+    sensor(cloud.create_run()).execute({})

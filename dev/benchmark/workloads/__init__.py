@@ -1,1 +1,1 @@
-"""Programs that benchmarks measure, each in a process of its own without other imports of this project."""
+"""Programs that benchmarks measure, each in a separate process without other imports of this project."""

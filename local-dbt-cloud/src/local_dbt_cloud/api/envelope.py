@@ -1,4 +1,4 @@
-"""The envelope of dbt Cloud's responses: a ``status`` beside the ``data``, for errors too."""
+"""The envelope of dbt Cloud's responses: a ``status`` next to the ``data``, for errors too."""
 
 import logging
 from typing import Any

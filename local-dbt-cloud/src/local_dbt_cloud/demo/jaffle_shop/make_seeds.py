@@ -241,7 +241,7 @@ def make_targets(orders: Sequence[Order]) -> Iterable[Sequence[object]]:
 
 
 def write_csv(name: str, columns: str, rows: Iterable[Sequence[object]]) -> None:
-    """Write a file beside this script, with the same line endings on all systems."""
+    """Write a file next to this script, with the same line endings on all systems."""
     with (HERE / name).open("w", encoding="utf-8", newline="") as file:
         serializer = csv.serializer(file, lineterminator="\n")
         serializer.writerow(columns.split())

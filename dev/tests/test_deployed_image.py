@@ -1,4 +1,4 @@
-"""The tests pass in the deployed image, and in a clone without the optional parts."""
+"""The tests pass in the deployed image."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from copies import lint_and_test, list_files, make_copy, run
+from dev.tests.copies import list_files, make_copy, run
 from tests.dockerignore import is_ignored
 
 pytestmark = pytest.mark.end_to_end
@@ -32,12 +32,3 @@ def test_the_tests_pass_in_the_image(starter: Path, tmp_path: Path) -> None:
     assert re.search(r"\d\d+ passed", output)
     assert "needs local_dbt_cloud, not installed here" in output
     assert "needs local_dbt_cloud and scripts, not installed here" in output
-
-
-def test_the_tests_pass_without_the_optional_parts(starter: Path, tmp_path: Path) -> None:
-    clone = tmp_path / "clone"
-    run(tmp_path, "git", "clone", "--quiet", starter, clone)
-    for name in ("local-dbt-cloud", "scripts", "dev", "docs"):
-        shutil.rmtree(clone / name)
-    (clone / "docker-compose.override.yml").unlink()
-    assert lint_and_test(clone) > 50
