@@ -36,6 +36,9 @@ NEVER_NULL = {
     "state", "status", "triggers", "updated_at",
 }  # fmt: skip
 
+# As recorded from dbt Cloud, these have only the fields of their type.
+PARTIAL_SCHEMAS = {"HumanReadableDateStrategy", "HumanReadableTimeStrategy"}
+
 
 @cache
 def _file(api: str) -> dict[str, Any]:
@@ -83,7 +86,8 @@ def _with_required_fields(schema: Any) -> Any:
 def _validator(api: str, name: str) -> jsonschema.Draft202012Validator:
     components = {
         "schemas": {
-            key: _with_required_fields(value) for key, value in _file(api)["components"]["schemas"].items()
+            key: value if key in PARTIAL_SCHEMAS else _with_required_fields(value)
+            for key, value in _file(api)["components"]["schemas"].items()
         }
     }
     schema = {"$ref": f"#/components/schemas/{name}", "components": components}

@@ -18,6 +18,7 @@ from local_dbt_cloud.durations import format_clock, format_words
 from local_dbt_cloud.environment_variables import display_value
 from local_dbt_cloud.run_plan import active_run_ids, blocked_by, newest_run_id, retry_not_supported_reason
 from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus, humanize_status
+from local_dbt_cloud.schedule import describe_cron, next_run
 from local_dbt_cloud.service import Service
 
 STATIC_FIELDS: dict[str, dict[str, Any]] = yaml.safe_load(
@@ -160,8 +161,14 @@ class Serializer:
 
     def job(self, job: Job) -> dict[str, Any]:
         """Serialize a job."""
+        cron, runs_on_schedule = job.definition["schedule"]["cron"], job.definition["triggers"]["schedule"]
+        now = utc_now()
+        upcoming = next_run(cron, now) if runs_on_schedule and job.state == JobState.ACTIVE else None
         serialized = STATIC_FIELDS["job"] | job.definition | {
             "id": job.id,
+            "cron_humanized": describe_cron(cron),
+            "next_run": upcoming and upcoming.isoformat(),
+            "next_run_humanized": upcoming and format_words(upcoming - now),
             "state": job.state,
             "created_at": job.created_at.isoformat(),
             "updated_at": job.updated_at.isoformat(),

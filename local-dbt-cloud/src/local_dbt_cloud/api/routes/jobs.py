@@ -107,6 +107,11 @@ def _merged(stored: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     def merged(old: Any, new: Any) -> Any:
         return old | new if isinstance(old, dict) and isinstance(new, dict) else new
 
+    # The one follows from the other.
+    if given.get("cost_optimization_features") is not None:
+        stored = stored | {"force_node_selection": None}
+    elif given.get("force_node_selection") is not None:
+        stored = stored | {"cost_optimization_features": []}
     return stored | {field: merged(stored.get(field), value) for field, value in given.items()}
 
 
