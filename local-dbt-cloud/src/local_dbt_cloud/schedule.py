@@ -4,20 +4,17 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal, Self
 
-from cron_descriptor import get_description
-from croniter import croniter
-from pydantic import AfterValidator, Field, field_serializer, model_validator
+from cron_descriptor import get_description  # type: ignore[import-untyped]
+from croniter import croniter  # type: ignore[import-untyped]
+from pydantic import Field, field_serializer, model_validator
 
 from local_dbt_cloud.validation import InputModel, Text
 
 
-def _check_cron(cron: str) -> str:
+def _checked(cron: str) -> str:
     if len(cron.split()) != 5 or not croniter.is_valid(cron):
         raise ValueError(f"{cron!r} is not a cron expression of five fields")
     return cron
-
-
-Cron = Annotated[Text, AfterValidator(_check_cron)]
 
 
 class ScheduleDate(InputModel):
@@ -25,7 +22,7 @@ class ScheduleDate(InputModel):
 
     type: Literal["every_day", "days_of_week", "custom_cron", "interval_cron"] = "every_day"
     days: list[Annotated[int, Field(ge=0, le=7)]] | None = None
-    cron: Cron | None = None
+    cron: Text | None = None
 
 
 class ScheduleTime(InputModel):
@@ -43,7 +40,8 @@ class JobSchedule(InputModel):
     their type.
     """
 
-    cron: Cron = "0 * * * *"
+    # The Terraform provider sends an empty one, because the other fields decide.
+    cron: Text = ""
     date: ScheduleDate = ScheduleDate()
     time: ScheduleTime = ScheduleTime()
 
@@ -54,7 +52,7 @@ class JobSchedule(InputModel):
             self.time = ScheduleTime(type=time.type, hours=time.hours or [0])
         else:
             self.time = ScheduleTime(type=time.type, interval=time.interval or 1)
-        if "cron" in self.model_fields_set and "date" not in self.model_fields_set:
+        if self.cron and "date" not in self.model_fields_set:
             date = ScheduleDate(type="custom_cron", cron=self.cron)
         match date.type:
             case "every_day":
@@ -64,12 +62,10 @@ class JobSchedule(InputModel):
                 days = date.days or list(range(7))
                 self.cron = f"0 {self._hours()} * * {_joined(days)}"
                 self.date = ScheduleDate(type=date.type, days=days)
-            case "custom_cron":
-                self.cron = date.cron or self.cron
-                self.date = ScheduleDate(type=date.type, cron=self.cron)
-            case "interval_cron":
-                self.cron = date.cron or self.cron
-                self.date = ScheduleDate(type=date.type, days=_days_of_week(self.cron), cron=self.cron)
+            case "custom_cron" | "interval_cron":
+                self.cron = _checked(date.cron or self.cron)
+                days_of_week = _days_of_week(self.cron) if date.type == "interval_cron" else None
+                self.date = ScheduleDate(type=date.type, days=days_of_week, cron=self.cron)
         return self
 
     def _hours(self) -> str:

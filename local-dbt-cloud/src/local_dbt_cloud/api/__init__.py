@@ -14,9 +14,9 @@ from local_dbt_cloud.api.routes import (
     accounts,
     artifacts,
     control,
-    environments,
+    empty_lists,
     jobs,
-    projects,
+    provisioning,
     runs,
     variables,
 )
@@ -24,11 +24,10 @@ from local_dbt_cloud.service import Service
 
 ACCOUNT_ROUTERS = {
     "v2": (
-        accounts.router, projects.router, environments.router, jobs.router, runs.router, artifacts.router,
+        accounts.router, *provisioning.v2_routers, jobs.router, runs.router, artifacts.router,
+        empty_lists.v2_router,
     ),
-    "v3": (
-        accounts.router, projects.router, environments.router, environments.project_router, variables.router,
-    ),
+    "v3": (accounts.router, *provisioning.v3_routers, variables.router, empty_lists.v3_router),
 }  # fmt: skip
 
 
@@ -54,6 +53,7 @@ def create_api(service: Service) -> FastAPI:
         return {"service": "local dbt Cloud", "pages": service.pages_url}
 
     app.include_router(control.router, dependencies=[Depends(check_token)])
+    app.include_router(accounts.user_router, dependencies=[Depends(check_token)])
     for version, routers in ACCOUNT_ROUTERS.items():
         prefix = f"/api/{version}/accounts"
         app.include_router(accounts.list_router, prefix=prefix, dependencies=[Depends(check_token)])
