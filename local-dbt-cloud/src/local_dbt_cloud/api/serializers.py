@@ -66,6 +66,7 @@ class Serializer:
         self.related = related
         # Cached, because a list has many runs of few jobs.
         self._job_of_run = cache(self._serialize_job_of_run)
+        self._one = cache(self._serialize_one)
         self._newest_run_id = cache(partial(newest_run_id, session))
         self._active_run_ids = cache(partial(active_run_ids, session))
 
@@ -288,7 +289,7 @@ class Serializer:
         """Return the related objects that the request includes, by name."""
         return {name: value() for name, value in available.items() if name in self.related}
 
-    def _one(
+    def _serialize_one(
         self, kind: type[AccountObject], object_id: int | None, api: str = "v3"
     ) -> dict[str, Any] | None:
         stored = active_object(self.session, kind, object_id)
@@ -298,7 +299,7 @@ class Serializer:
 
     def _connection_of(self, project_id: int, definition: dict[str, Any]) -> dict[str, Any] | None:
         connection = active_object(self.session, Connection, definition["connection_id"])
-        return connection and self.project_connection(connection, project_id)
+        return self.project_connection(connection, project_id) if connection else None
 
     def _variables(self, **scope: int) -> list[dict[str, Any]]:
         variables = select(EnvironmentVariable).filter_by(**scope)
