@@ -7,6 +7,7 @@ from local_dbt_cloud.api.envelope import add_exception_handlers
 from local_dbt_cloud.api.fault_middleware import FaultInjectionMiddleware
 from local_dbt_cloud.api.middleware import (
     BodySizeLimitMiddleware,
+    CrossOriginMiddleware,
     RequestLogMiddleware,
     TrailingSlashMiddleware,
 )
@@ -45,6 +46,7 @@ def create_api(service: Service) -> FastAPI:
     app.add_middleware(FaultInjectionMiddleware, faults=service.faults)
     app.add_middleware(RequestLogMiddleware, requests=service.requests)
     app.add_middleware(TrailingSlashMiddleware)
+    app.add_middleware(CrossOriginMiddleware)
     add_exception_handlers(app)
 
     # The connection test of Airflow's provider requests "/".
