@@ -249,3 +249,24 @@ def test_wrong_method_is_405_in_an_envelope(cloud: RunningCloud) -> None:
     answer = cloud.client.put("jobs/101/")
     assert answer.status_code == 405
     assert answer.json()["status"]["is_success"] is False
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "https://elsewhere.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_request_of_a_page_of_another_site_is_rejected(
+    cloud: RunningCloud, headers: dict[str, str], code: int
+) -> None:
+    for method, path in (("GET", "/"), ("GET", "/api/v2/accounts/"), ("POST", "/local/reset")):
+        answer = cloud.client.request(method, f"{cloud.url}{path}", headers=headers)
+        assert answer.status_code == code, path
+    if code == 403:
+        assert cloud.requests() == []

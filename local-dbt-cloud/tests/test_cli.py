@@ -284,3 +284,30 @@ def test_kill_stops_dbt_and_the_next_start_recovers(tmp_path: Path, tiny_account
         after = command.client.post(f"jobs/{QUICK}/run/", json={"cause": "a test"}).json()["data"]["id"]
         assert after > running
         assert wait_for(command.client, after, {10, 20, 30})["status"] == 10
+
+
+def test_token_is_in_no_environment_that_a_step_can_read(tmp_path: Path) -> None:
+    with started(tmp_path / "data", LOCAL_DBT_CLOUD_TOKEN="another-token") as command:
+        assert command.client.get("").status_code == 200
+        environment = psutil.Process(command.process.pid).environ()
+        assert environment["PATH"] == os.environ["PATH"]
+        assert "another-token" not in str(environment)
+
+
+def test_idle_connections_do_not_stop_it(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] != resource.RLIM_INFINITY and limits[1] < 4096:
+        pytest.skip("the system permits too few open files")
+    # The command inherits the usual limit of 1,024 open files.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, limits[1]))
+    try:
+        with contextlib.ExitStack() as stack:
+            command = stack.enter_context(started(tmp_path / "data"))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (4096, limits[1]))
+            address = (command.client.base_url.host, command.client.base_url.port)
+            for _ in range(1500):
+                stack.enter_context(socket.create_connection(address, timeout=10))
+            assert command.client.get("").status_code == 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

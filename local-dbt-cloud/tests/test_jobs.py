@@ -42,7 +42,7 @@ def test_created_job_has_given_fields_and_defaults(cloud: RunningCloud) -> None:
     assert created["triggers"]["schedule"] is True
     assert created["triggers"]["on_merge"] is False
     assert created["schedule"]["cron"] == "5 4 * * *"
-    assert created["schedule"]["date"] == {"type": "custom_cron", "days": None, "cron": "5 4 * * *"}
+    assert created["schedule"]["date"] == {"type": "custom_cron", "cron": "5 4 * * *"}
     assert (created["state"], created["description"], created["dbt_version"]) == (1, "", None)
     assert cloud.post("jobs/", NEW_JOB)["id"] == 104
 

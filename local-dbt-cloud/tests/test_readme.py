@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import product
 from pathlib import Path
 
 from fastapi.routing import APIRoute
@@ -17,14 +18,12 @@ PREFIX = "/accounts/{account_id}"
 def documented() -> dict[tuple[str, str, str], str]:
     """Return the description of each version, method and path in the table of operations."""
     found = {}
-    for method, paths, versions, text in re.findall(
-        r"^\| (GET|POST|DELETE) \| (.+?) \| ([v23 ]+) \| (.+) \|$", README, re.M
-    ):
-        for version in versions.split():
-            for path in re.findall("`(.+?)`", paths):
-                short = path if path.startswith("/api/") else f"/api/{version}{PREFIX}{path}".rstrip("/")
-                if short.startswith(f"/api/{version}/"):
-                    found[version, method, short] = text
+    rows = re.findall(r"^\| ([A-Z, ]+) \| (.+?) \| ([v23 ]+) \| (.+) \|$", README, re.M)
+    for methods, paths, versions, text in rows:
+        for version, path in product(versions.split(), re.findall("`(.+?)`", paths)):
+            short = path if path.startswith("/api/") else f"/api/{version}{PREFIX}{path}".rstrip("/")
+            if short.startswith(f"/api/{version}/"):
+                found |= {(version, method, short): text for method in methods.split(", ")}
     return found
 
 

@@ -10,7 +10,7 @@ import pytest
 from local_dbt_cloud.account import load_account_config
 from local_dbt_cloud.data_directory import DataDirectory
 from local_dbt_cloud.database import Run, open_database
-from local_dbt_cloud.job_store import sync_declared_jobs
+from local_dbt_cloud.provisioning import sync_declared
 from local_dbt_cloud.run_status import RunStatus
 from local_dbt_cloud.scheduler import Scheduler
 from local_dbt_cloud.trigger_request import TriggerRequest
@@ -44,7 +44,7 @@ def test_run_canceled_before_its_start_never_starts(tmp_path: Path, tiny_account
         config = load_account_config(tiny_account)
         sessions = open_database(data)
         with sessions.begin() as session:
-            sync_declared_jobs(session, config)
+            sync_declared(session, config)
         scheduler = Scheduler(config, sessions, data)
         run_id = await race(scheduler)
         # Wait for pending callbacks.

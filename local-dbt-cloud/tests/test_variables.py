@@ -103,3 +103,39 @@ def test_dbt_sees_the_value_of_the_highest_precedence(tmp_path: Path, tiny_accou
         assert results["metadata"]["env"]["DBT_CLOUD_RUN_ID"] == str(run["id"])
         path = f"runs/{run['id']}/artifacts/compiled/tiny/models/one.sql"
         assert cloud.client.get(path).text == "select 'job' as a, 'environment' as b"
+
+
+def bulk(cloud: RunningCloud, method: str, body: dict[str, Any]) -> Any:
+    return cloud.client.request(method, url(cloud, "bulk/"), json=body)
+
+
+def values(cloud: RunningCloud, name: str = "DBT_A") -> dict[str, Any]:
+    return cloud.get(url(cloud, "environment/"))["variables"].get(name, {})
+
+
+def test_bulk_creates_changes_renames_and_deletes_values(cloud: RunningCloud) -> None:
+    created = bulk(cloud, "POST", {"env_var": {"new_name": "DBT_A", "project": "p", "Production": "e"}})
+    assert len(created.json()["data"]["new_var_ids"]) == 2
+    first = values(cloud)
+    assert {scope: one["value"] for scope, one in first.items()} == {"project": "p", "Production": "e"}
+    # The Terraform provider names existing values by ID, and deletes them with an empty one.
+    by_id = {str(first["project"]["id"]): "new", str(first["Production"]["id"]): ""}
+    changed = bulk(cloud, "PUT", {"env_vars": {"name": "DBT_A", "new_name": "DBT_B", **by_id}}).json()["data"]
+    assert changed["deleted_var_ids"] == [first["Production"]["id"]]
+    assert values(cloud) == {}
+    assert values(cloud, "DBT_B") == {"project": {"id": first["project"]["id"], "value": "new"}}
+    assert bulk(cloud, "DELETE", {"name": "DBT_B"}).status_code == 200
+    assert values(cloud, "DBT_B") == {}
+    assert bulk(cloud, "DELETE", {"name": "DBT_B"}).status_code == 404
+
+
+def test_bulk_with_an_unknown_environment_changes_nothing(cloud: RunningCloud) -> None:
+    answer = bulk(cloud, "POST", {"env_var": {"new_name": "DBT_A", "project": "p", "Nowhere": "e"}})
+    assert (answer.status_code, set(answer.json()["data"])) == (400, {"Nowhere"})
+    assert values(cloud) == {}
+
+
+def test_ids_of_deleted_values_are_not_reused(cloud: RunningCloud) -> None:
+    first = set_variable(cloud, "DBT_A", "x", job_definition_id=101)
+    cloud.client.delete(url(cloud, f"{first['id']}/"))
+    assert set_variable(cloud, "DBT_A", "x", job_definition_id=101)["id"] > first["id"]

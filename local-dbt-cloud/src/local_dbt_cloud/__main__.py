@@ -1,5 +1,40 @@
-"""Run the command ``local-dbt-cloud`` as ``python -m local_dbt_cloud``."""
+"""Start the command ``local-dbt-cloud`` without its token in the environment.
 
-from local_dbt_cloud.cli import main
+Processes of the same user can read the environment with which this one was started, for example from
+``/proc``, and a step of dbt must not find the token there. So the process starts anew, and receives the token
+through a pipe. Nothing else is imported first: that would take most of the time of a start, twice.
+"""
 
-main()
+import os
+import sys
+
+TOKEN = "LOCAL_DBT_CLOUD_TOKEN"  # noqa: S105
+TOKEN_PIPE = "LOCAL_DBT_CLOUD_TOKEN_PIPE"  # noqa: S105
+
+
+def main() -> None:
+    """Run the command."""
+    if TOKEN_PIPE in os.environ:
+        with os.fdopen(int(os.environ.pop(TOKEN_PIPE)), encoding="utf-8") as pipe:
+            os.environ[TOKEN] = pipe.read()
+    elif TOKEN in os.environ:
+        _start_anew(os.environ.pop(TOKEN))
+    from local_dbt_cloud.cli import main as run_command
+
+    run_command()
+
+
+def _start_anew(token: str) -> None:
+    reader, writer = os.pipe()
+    # A token fits into the buffer of the pipe.
+    os.write(writer, token.encode())
+    os.close(writer)
+    os.set_inheritable(reader, True)
+    environment = os.environ | {TOKEN_PIPE: str(reader)}
+    # -P: as for the installed command, do not import from the working directory.
+    command = [sys.executable, "-P", "-m", "local_dbt_cloud", *sys.argv[1:]]
+    os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+if __name__ == "__main__":
+    main()

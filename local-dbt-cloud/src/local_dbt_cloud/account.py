@@ -1,14 +1,24 @@
 """Load account.yaml: the account and its projects, environments and jobs."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from local_dbt_cloud.errors import UserError
 from local_dbt_cloud.job_definition import JobDefinition
-from local_dbt_cloud.validation import FORBID_UNKNOWN_FIELDS, Id, InputModel, Text, TextWithoutJinja
+from local_dbt_cloud.validation import (
+    FORBID_UNKNOWN_FIELDS,
+    Id,
+    InputModel,
+    ShortText,
+    Text,
+    TextWithoutJinja,
+)
+
+# A file in the data directory.
+DatabaseName = Annotated[str, Field(pattern=r"^[\w.-]+\.duckdb$", max_length=255)]
 
 
 class Account(InputModel):
@@ -20,11 +30,23 @@ class Account(InputModel):
 
 
 class Project(InputModel):
-    """A dbt project; ``directory`` contains its dbt_project.yml."""
+    """A dbt project.
+
+    :param directory: Root of its repository; contains dbt_project.yml, here or in the subdirectory.
+    :param remote_url: Address of the repository in dbt Cloud. Projects that clients create with a repository
+        of this address use the same directory.
+    """
 
     id: Id
-    name: str
+    name: ShortText
     directory: Path
+    dbt_project_subdirectory: Text = ""
+    remote_url: ShortText | None = None
+
+    @property
+    def repository_url(self) -> str:
+        """Address of the repository; that of the directory if the file declares none."""
+        return self.remote_url or self.directory.as_uri()
 
 
 class Environment(InputModel):
@@ -32,8 +54,8 @@ class Environment(InputModel):
 
     id: Id
     project_id: Id
-    name: str
-    database: str = Field(pattern=r"^[\w.-]+\.duckdb$")
+    name: ShortText
+    database: DatabaseName
     # "schema" is a method of pydantic's BaseModel.
     default_schema: TextWithoutJinja = Field(alias="schema")
 
@@ -111,9 +133,10 @@ def load_account_config(path: Path) -> AccountConfig:
         raise UserError(f"The account file {path} is invalid at {location}: {reason}.") from error
     for project in config.projects:
         project.directory = (path.parent / project.directory).resolve()
-        if not (project.directory / "dbt_project.yml").is_file():
+        root = project.directory / project.dbt_project_subdirectory
+        if not (root / "dbt_project.yml").is_file():
             raise UserError(
-                f"Project {project.id} in {path} has no dbt_project.yml in {project.directory}: "
+                f"Project {project.id} in {path} has no dbt_project.yml in {root}: "
                 "set its directory to a dbt project."
             )
     return config

@@ -2,9 +2,11 @@
 
 import argparse
 import asyncio
+import contextlib
 import importlib.util
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -21,6 +23,7 @@ from local_dbt_cloud.server import serve
 from local_dbt_cloud.service import create_service
 
 MAX_HISTORY = 1_000_000
+MAX_OPEN_FILES = 10_240
 DEMO_ACCOUNT = Path(__file__).parent / "demo" / "account.yaml"
 
 
@@ -61,9 +64,11 @@ async def serve_until_signal(options: argparse.Namespace) -> None:
         raise UserError("dbt is not installed in this Python: install local-dbt-cloud with its dependencies.")
     if not 0 <= options.history <= MAX_HISTORY:
         raise UserError(f"--history must be between 0 and {MAX_HISTORY}.")
-    token = os.environ.get("LOCAL_DBT_CLOUD_TOKEN", "local-token")
+    # Removed, so that no child process inherits it.
+    token = os.environ.pop("LOCAL_DBT_CLOUD_TOKEN", "local-token")
     if not token:
         raise UserError("LOCAL_DBT_CLOUD_TOKEN is empty: set it to a token, or unset it for the default.")
+    raise_file_limit()
     data = DataDirectory(options.data_dir.resolve())
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -79,6 +84,15 @@ async def serve_until_signal(options: argparse.Namespace) -> None:
         # Scripts and `local_dbt_cloud.testing` parse this line.
         print(f"local dbt Cloud: API {api_url}, pages {pages_url}, data {data.root}", flush=True)
         await serve(service, api_socket, pages_socket, stop)
+
+
+def raise_file_limit() -> None:
+    """Raise the limit of open files: with the usual 1,024, idle connections would block new ones."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    # The kernel of macOS may accept less than the hard limit.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 @contextmanager
@@ -107,7 +121,3 @@ def main() -> None:
         asyncio.run(serve_until_signal(parse_arguments()))
     except UserError as error:
         sys.exit(f"local dbt Cloud: {error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,11 @@
-"""The SQLite database with jobs, runs, steps and environment variables."""
+"""The SQLite database with the account's objects, runs and steps."""
 
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Connection, Dialect, ForeignKey, Index, create_engine, event, text
+from sqlalchemy import JSON, BigInteger, Dialect, ForeignKey, Index, create_engine, engine, event, text
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
 from sqlalchemy.types import TypeDecorator
@@ -14,14 +14,14 @@ from local_dbt_cloud.data_directory import DataDirectory
 from local_dbt_cloud.errors import UserError
 from local_dbt_cloud.run_status import RunStatus
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 
 class JobState(IntEnum):
-    """``state`` of a job in dbt Cloud's API."""
+    """``state`` of a job or of another object in dbt Cloud's API."""
 
     ACTIVE = 1
     DELETED = 2
@@ -51,14 +51,14 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON}
 
 
-class Job(Base):
-    """A job.
+class AccountObject(Base):
+    """An object that account.yaml declares or that a client created.
 
-    ``definition`` is a ``JobDefinition``; ``declared`` is the definition that account.yaml had when the job
-    was last updated from it, None for a job that a client created.
+    ``definition`` holds its fields as the API returns them; ``declared`` is the definition that account.yaml
+    had when the object was last updated from it, None for an object that a client created.
     """
 
-    __tablename__ = "jobs"
+    __abstract__ = True
     # Never reuse an ID.
     __table_args__ = ({"sqlite_autoincrement": True},)
 
@@ -70,10 +70,54 @@ class Job(Base):
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 
 
+class Project(AccountObject):
+    """A dbt project."""
+
+    __tablename__ = "projects"
+
+
+class Repository(AccountObject):
+    """The git repository of a project."""
+
+    __tablename__ = "repositories"
+
+
+class Connection(AccountObject):
+    """The connection of environments to a warehouse."""
+
+    __tablename__ = "connections"
+
+
+class Credentials(AccountObject):
+    """The schema of an environment; secrets are never stored."""
+
+    __tablename__ = "credentials"
+
+
+class ExtendedAttributes(AccountObject):
+    """Additional attributes of the profile of an environment."""
+
+    __tablename__ = "extended_attributes"
+
+
+class Environment(AccountObject):
+    """An environment of a project, in which jobs run."""
+
+    __tablename__ = "environments"
+
+
+class Job(AccountObject):
+    """A job; its definition is a ``JobDefinition``."""
+
+    __tablename__ = "jobs"
+
+
 class EnvironmentVariable(Base):
     """The value of an environment variable for a project, an environment or a job."""
 
     __tablename__ = "environment_variables"
+    # Never reuse an ID.
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int]
@@ -123,6 +167,8 @@ class Run(Base):
     retrying_run_id: Mapped[int | None]
     dbt_steps: Mapped[list[Any]] = mapped_column(default=list)
     dbt_version: Mapped[str]
+    # Commit of the project, if it is a git checkout.
+    git_sha: Mapped[str | None]
     has_docs_generated: Mapped[bool] = mapped_column(default=False)
     has_sources_generated: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
@@ -166,9 +212,9 @@ def open_database(data: DataDirectory) -> sessionmaker[Session]:
     # Values of environment variables may be secrets.
     path.touch(mode=0o600)
     # The timeout is short because all requests wait while SQLite waits for a lock.
-    engine = create_engine(f"sqlite:///{path}", hide_parameters=True, connect_args={"timeout": 0.5})
+    database = create_engine(f"sqlite:///{path}", hide_parameters=True, connect_args={"timeout": 0.5})
 
-    @event.listens_for(engine, "connect")
+    @event.listens_for(database, "connect")
     def _configure(connection: Any, _: Any) -> None:
         # With a write-ahead log, readers and the writer do not block each other.
         connection.execute("PRAGMA journal_mode=WAL")
@@ -176,18 +222,18 @@ def open_database(data: DataDirectory) -> sessionmaker[Session]:
         connection.execute("PRAGMA foreign_keys=ON")
 
     try:
-        with engine.begin() as connection:
+        with database.begin() as connection:
             _prepare_schema(connection, path)
     except UserError:
-        engine.dispose()
+        database.dispose()
         raise
     except DatabaseError as error:
-        engine.dispose()
+        database.dispose()
         raise UserError(database_error_message(path, str(error.orig))) from error
-    return sessionmaker(engine, expire_on_commit=False)
+    return sessionmaker(database, expire_on_commit=False)
 
 
-def _prepare_schema(connection: Connection, path: Path) -> None:
+def _prepare_schema(connection: engine.Connection, path: Path) -> None:
     version = connection.scalar(text("PRAGMA user_version"))
     if version == 0:
         Base.metadata.create_all(connection)

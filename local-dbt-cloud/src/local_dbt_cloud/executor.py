@@ -12,12 +12,13 @@ from typing import Any
 import yaml
 from sqlalchemy.orm import Session, sessionmaker
 
-from local_dbt_cloud.account import Environment, Project
 from local_dbt_cloud.data_directory import DataDirectory
 from local_dbt_cloud.database import Run, RunStep, utc_now
 from local_dbt_cloud.dbt_commands import dbt_arguments
 from local_dbt_cloud.dbt_process import run_dbt
+from local_dbt_cloud.git import commit_of
 from local_dbt_cloud.job_definition import JobDefinition
+from local_dbt_cloud.provisioning import Target
 from local_dbt_cloud.run_plan import FIRST_DBT_STEP, DbtStep
 from local_dbt_cloud.run_status import RunStatus
 from local_dbt_cloud.trigger_request import TriggerRequest
@@ -39,8 +40,7 @@ class RunExecution:
 
     run: Run
     job: JobDefinition
-    project: Project
-    environment: Environment
+    target: Target
     variables: dict[str, str]
     sessions: sessionmaker[Session]
     data: DataDirectory
@@ -81,8 +81,12 @@ class RunExecution:
         return self.data.run(self.run.id)
 
     @property
-    def _project_copy(self) -> Path:
+    def _repository_copy(self) -> Path:
         return self._directory / "project"
+
+    @property
+    def _project_copy(self) -> Path:
+        return self._repository_copy / self.target.subdirectory
 
     async def _run_steps(self) -> None:
         with self.sessions.begin() as session:
@@ -91,11 +95,7 @@ class RunExecution:
         # After a state file was restored from a backup, IDs are reused, and the directory may exist.
         shutil.rmtree(self._directory, ignore_errors=True)
         with self._step(1, "Clone git repository") as log:
-            # In a thread, because copying a large project would block the event loop.
-            await asyncio.to_thread(
-                shutil.copytree, self.project.directory, self._project_copy, ignore=self._ignored_files
-            )
-            log.write_text(f"Copied {self.project.directory}.\n", encoding="utf-8")
+            log.write_text(await self._copy_repository(), encoding="utf-8")
         with self._step(2, "Create profile from connection DuckDB") as log:
             profile = yaml.safe_dump(self._profile(), sort_keys=False)
             (self._directory / "profiles.yml").write_text(profile, encoding="utf-8")
@@ -107,6 +107,27 @@ class RunExecution:
             except StepFailed:
                 if not step.continue_on_error:
                     raise
+
+    async def _copy_repository(self) -> str:
+        """Copy the repository instead of cloning it, and return the log."""
+        source = self.target.directory
+        if source is None:
+            url = self.target.repository_url
+            raise StepFailed(
+                f"Repository {url} is not on this machine: add a project with this remote_url to account.yaml"
+                if url
+                else f"Project {self.run.project_id} has no repository: create one and set its repository_id."
+            )
+        # In a thread, because copying a large project would block the event loop.
+        await asyncio.to_thread(shutil.copytree, source, self._repository_copy, ignore=self._ignored_files)
+        if not self._project_copy.resolve().is_relative_to(self._repository_copy.resolve()):
+            raise StepFailed(f"The subdirectory {self.target.subdirectory} is outside the repository.")
+        if not (self._project_copy / "dbt_project.yml").is_file():
+            raise StepFailed(f"{source / self.target.subdirectory} has no dbt_project.yml.")
+        git_sha = await commit_of(source)
+        with self.sessions.begin() as session:
+            session.get_one(Run, self.run.id).git_sha = git_sha
+        return f"Copied {source}{f' at {git_sha}' if git_sha else ''}.\n"
 
     def _ignored_files(self, directory: str, names: list[str]) -> set[str]:
         # The data directory may be inside the project; copying it would never end.
@@ -153,7 +174,7 @@ class RunExecution:
                 step.status, step.finished_at = status, utc_now()
 
     def _finish(self, status: RunStatus, message: str | None = None) -> None:
-        shutil.rmtree(self._project_copy, ignore_errors=True)
+        shutil.rmtree(self._repository_copy, ignore_errors=True)
         with self.sessions.begin() as session:
             run = session.get_one(Run, self.run.id)
             run.status, run.status_message, run.finished_at = status, message, utc_now()
@@ -165,10 +186,13 @@ class RunExecution:
                 "The project's dbt_project.yml has no profile: add a line such as 'profile: shop'."
             )
         target = self.request.target_name_override or self.job.settings.target_name
+        schema = self.request.schema_override or self.target.schema
+        if set("{}") & set(schema):
+            raise StepFailed("The schema contains braces, which dbt would render with Jinja.")
         output = {
             "type": "duckdb",
-            "path": str(self.data.root / self.environment.database),
-            "schema": self.request.schema_override or self.environment.default_schema,
+            "path": str(self.data.root / self.target.database),
+            "schema": schema,
             "threads": self.request.threads_override or self.job.settings.threads,
         }
         return {dbt_project["profile"]: {"target": target, "outputs": {target: output}}}
@@ -177,8 +201,8 @@ class RunExecution:
         # docs.getdbt.com/docs/build/environment-variables, "Special environment variables".
         special = {
             "DBT_CLOUD_ACCOUNT_ID": str(self.job.account_id),
-            "DBT_CLOUD_PROJECT_ID": str(self.project.id),
-            "DBT_CLOUD_ENVIRONMENT_ID": str(self.environment.id),
+            "DBT_CLOUD_PROJECT_ID": str(self.run.project_id),
+            "DBT_CLOUD_ENVIRONMENT_ID": str(self.run.environment_id),
             "DBT_CLOUD_JOB_ID": str(self.run.job_definition_id),
             "DBT_CLOUD_RUN_ID": str(self.run.id),
             "DBT_CLOUD_RUN_REASON": self.request.cause,

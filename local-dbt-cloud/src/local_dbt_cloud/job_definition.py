@@ -1,14 +1,18 @@
 """The definition of a job, in account.yaml and in requests that create or update a job."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from local_dbt_cloud.dbt_commands import dbt_arguments
+from local_dbt_cloud.schedule import JobSchedule
 from local_dbt_cloud.validation import Id, InputModel, ShortText, Text, TextWithoutJinja
 
 Threads = Annotated[int, Field(ge=1, le=128)]
 Seconds = Annotated[int, Field(ge=0, le=10**9)]
+
+STATE_AWARE = "state_aware_orchestration"
+DBT_STATE = "dbt_state"
 
 
 class JobSettings(InputModel):
@@ -32,30 +36,6 @@ class JobTriggers(InputModel):
     schedule: bool = False
     on_merge: bool = False
     custom_branch_only: bool = False
-
-
-class ScheduleDate(InputModel):
-    """Days of a schedule."""
-
-    type: Literal["every_day", "days_of_week", "custom_cron", "interval_cron"] = "every_day"
-    days: list[int] | None = None
-    cron: Text | None = None
-
-
-class ScheduleTime(InputModel):
-    """Hours of a schedule."""
-
-    type: Literal["every_hour", "at_exact_hours"] = "every_hour"
-    interval: int | None = None
-    hours: list[int] | None = None
-
-
-class JobSchedule(InputModel):
-    """Schedule of the job in dbt Cloud; stored, without effect here."""
-
-    cron: Text = "0 * * * *"
-    date: ScheduleDate = ScheduleDate()
-    time: ScheduleTime = ScheduleTime(interval=1)
 
 
 class CompletionCondition(InputModel):
@@ -106,6 +86,28 @@ class JobDefinition(InputModel):
     run_lint: bool = False
     errors_on_lint_failure: bool = True
     cost_optimization_features: list[Text] = Field(default=[])
+
+    @model_validator(mode="after")
+    def _derive(self) -> Self:
+        """Derive the type from the triggers, and whether nodes are selected from the optimizations.
+
+        As the Terraform provider documents it: CI and the other types are fixed, but ``scheduled``, ``other``
+        and ``merge`` follow the triggers. Optimizations take precedence over ``force_node_selection``.
+        """
+        if self.job_type in ("scheduled", "other", "merge"):
+            if self.triggers.github_webhook or self.triggers.git_provider_webhook:
+                self.job_type = "ci"
+            elif self.triggers.on_merge:
+                self.job_type = "merge"
+            elif self.job_type != "merge":
+                self.job_type = "scheduled" if self.triggers.schedule else "other"
+        if DBT_STATE in self.cost_optimization_features:
+            self.cost_optimization_features = [DBT_STATE]
+        if self.cost_optimization_features:
+            self.force_node_selection = not {STATE_AWARE, DBT_STATE} & set(self.cost_optimization_features)
+        elif self.force_node_selection is False:
+            self.cost_optimization_features = [STATE_AWARE]
+        return self
 
     @field_validator("execute_steps")
     @classmethod

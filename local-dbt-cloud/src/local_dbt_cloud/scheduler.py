@@ -9,11 +9,12 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from local_dbt_cloud.account import AccountConfig
 from local_dbt_cloud.data_directory import DataDirectory
-from local_dbt_cloud.database import Job, Run, utc_now
+from local_dbt_cloud.database import Environment, Job, Run, utc_now
 from local_dbt_cloud.dbt_process import dbt_version
 from local_dbt_cloud.environment_variables import effective_variables
 from local_dbt_cloud.executor import RunExecution
 from local_dbt_cloud.job_store import job_definition
+from local_dbt_cloud.provisioning import run_target
 from local_dbt_cloud.run_plan import plan_retry, plan_run
 from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus
 from local_dbt_cloud.trigger_request import TriggerRequest
@@ -70,12 +71,18 @@ class Scheduler:
         """Queue a run of a job and return its ID."""
         with self.sessions.begin() as session:
             job = job_definition(session.get_one(Job, job_id))
+            environment = session.get_one(Environment, job.environment_id).definition
             run = Run(
                 job_definition_id=job_id,
                 project_id=job.project_id,
                 environment_id=job.environment_id,
                 trigger=request.model_dump(),
-                dbt_version=request.dbt_version_override or job.dbt_version or dbt_version(),
+                dbt_version=(
+                    request.dbt_version_override
+                    or job.dbt_version
+                    or environment["dbt_version"]
+                    or dbt_version()
+                ),
                 cause_category=cause_category,
             )
             session.add(run)
@@ -187,12 +194,9 @@ class Scheduler:
     def _start(self, run: Run) -> None:
         with self.sessions() as session:
             job = job_definition(session.get_one(Job, run.job_definition_id))
+            target = run_target(session, self.config, run)
             variables = effective_variables(session, run)
-        environment = self.config.environment(run.environment_id)
-        project = self.config.project(environment.project_id) if environment else None
-        if environment is None or project is None:
-            raise LookupError(f"environment {run.environment_id} is not declared in account.yaml")
-        execution = RunExecution(run, job, project, environment, variables, self.sessions, self.data)
+        execution = RunExecution(run, job, target, variables, self.sessions, self.data)
         task = asyncio.get_running_loop().create_task(execution.execute(), name=f"run {run.id}")
         self._tasks[run.id] = task
         task.add_done_callback(lambda task: self._on_done(run.id, task))

@@ -14,7 +14,7 @@ from local_dbt_cloud.data_directory import DataDirectory
 from local_dbt_cloud.database import Base, Run, open_database
 from local_dbt_cloud.fault_injection import FaultRegistry
 from local_dbt_cloud.history import fill_history
-from local_dbt_cloud.job_store import sync_declared_jobs
+from local_dbt_cloud.provisioning import sync_declared
 from local_dbt_cloud.request_log import RequestLog
 from local_dbt_cloud.scheduler import Scheduler
 
@@ -24,8 +24,7 @@ class Service:
     """The components of one local dbt Cloud.
 
     :param config: Contents of account.yaml.
-    :param config_modified_at: Modification time of account.yaml: the ``created_at`` of everything it
-        declares.
+    :param config_modified_at: Modification time of account.yaml: the ``created_at`` of the account.
     :param data: Directory for everything that is written.
     :param sessions: Factory of database sessions.
     :param scheduler: Run queue.
@@ -51,7 +50,7 @@ class Service:
         return f"{self.pages_url}/deploy/{account_id}/projects/{run.project_id}/runs/{run.id}/"
 
     async def reset(self) -> None:
-        """Restore the state of a first start: the declared jobs, and no runs, faults or recorded requests."""
+        """Restore the state of a first start: what account.yaml declares, and no runs, faults or requests."""
         self.faults.clear()
         await self.scheduler.discard_all_runs()
         with self.sessions.begin() as session:
@@ -60,7 +59,7 @@ class Service:
             # IDs start at 1 again.
             session.execute(text("DELETE FROM sqlite_sequence"))
         with self.sessions.begin() as session:
-            sync_declared_jobs(session, self.config)
+            sync_declared(session, self.config)
         shutil.rmtree(self.data.runs, ignore_errors=True)
         self.requests.clear()
 
@@ -77,7 +76,7 @@ def create_service(
     prepare_certificates(data)
     sessions = open_database(data)
     with sessions.begin() as session:
-        sync_declared_jobs(session, config)
+        sync_declared(session, config)
         fill_history(session, history)
         # SQLite chooses indexes by these statistics.
         session.execute(text("ANALYZE"))

@@ -7,6 +7,7 @@ from local_dbt_cloud.api.envelope import add_exception_handlers
 from local_dbt_cloud.api.fault_middleware import FaultInjectionMiddleware
 from local_dbt_cloud.api.middleware import (
     BodySizeLimitMiddleware,
+    CrossOriginMiddleware,
     RequestLogMiddleware,
     TrailingSlashMiddleware,
 )
@@ -14,9 +15,9 @@ from local_dbt_cloud.api.routes import (
     accounts,
     artifacts,
     control,
-    environments,
+    empty_lists,
     jobs,
-    projects,
+    provisioning,
     runs,
     variables,
 )
@@ -24,11 +25,10 @@ from local_dbt_cloud.service import Service
 
 ACCOUNT_ROUTERS = {
     "v2": (
-        accounts.router, projects.router, environments.router, jobs.router, runs.router, artifacts.router,
+        accounts.router, *provisioning.v2_routers, jobs.router, runs.router, artifacts.router,
+        empty_lists.v2_router,
     ),
-    "v3": (
-        accounts.router, projects.router, environments.router, environments.project_router, variables.router,
-    ),
+    "v3": (accounts.router, *provisioning.v3_routers, variables.router, empty_lists.v3_router),
 }  # fmt: skip
 
 
@@ -46,6 +46,7 @@ def create_api(service: Service) -> FastAPI:
     app.add_middleware(FaultInjectionMiddleware, faults=service.faults)
     app.add_middleware(RequestLogMiddleware, requests=service.requests)
     app.add_middleware(TrailingSlashMiddleware)
+    app.add_middleware(CrossOriginMiddleware)
     add_exception_handlers(app)
 
     # The connection test of Airflow's provider requests "/".
@@ -54,6 +55,7 @@ def create_api(service: Service) -> FastAPI:
         return {"service": "local dbt Cloud", "pages": service.pages_url}
 
     app.include_router(control.router, dependencies=[Depends(check_token)])
+    app.include_router(accounts.user_router, dependencies=[Depends(check_token)])
     for version, routers in ACCOUNT_ROUTERS.items():
         prefix = f"/api/{version}/accounts"
         app.include_router(accounts.list_router, prefix=prefix, dependencies=[Depends(check_token)])

@@ -21,6 +21,8 @@ USER_MESSAGES = {
     401: "Invalid token.",
     403: "Access denied: Token is not scoped to account.",
     404: "The requested resource was not found. Please check that you have the proper permissions.",
+    # Not captured.
+    405: "The local dbt Cloud does not support this method here: its README lists the supported operations.",
 }
 
 
@@ -40,7 +42,9 @@ def envelope(data: Any, code: int = 200, message: str = "Success!", **more: Any)
     return JSONResponse({"status": status, "data": data, **more}, status_code=code)
 
 
-def list_envelope(service: Service, items: list[Any], total: int, query: ListQuery) -> JSONResponse:
+def list_envelope(
+    service: Service, items: list[Any], total: int, query: ListQuery, message: str = "Success!"
+) -> JSONResponse:
     """Return one page of a list.
 
     :param items: Items of the page.
@@ -49,7 +53,8 @@ def list_envelope(service: Service, items: list[Any], total: int, query: ListQue
     """
     filters = {"account_id": service.config.account.id} | query.as_response_filters()
     pagination = {"count": len(items), "total_count": total}
-    return envelope(items, extra={"filters": filters, "order_by": query.order_by, "pagination": pagination})
+    extra = {"filters": filters, "order_by": query.order_by, "pagination": pagination}
+    return envelope(items, message=message, extra=extra)
 
 
 def api_error(code: int, fields: dict[str, str] | None = None) -> HTTPException:

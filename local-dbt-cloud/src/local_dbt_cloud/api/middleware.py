@@ -1,8 +1,10 @@
-"""ASGI middleware of the API: trailing slashes, recorded requests, the size limit of bodies."""
+"""ASGI middleware of the API: other sites, trailing slashes, recorded requests, the size limit of bodies."""
 
 from fastapi import HTTPException
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from local_dbt_cloud.api.envelope import envelope
 from local_dbt_cloud.request_log import RequestLog
 
 MAX_BODY_BYTES = 1_000_000
@@ -20,6 +22,26 @@ class TrailingSlashMiddleware:
         """Process a request."""
         if scope["type"] == "http":
             scope["path"] = scope["path"].rstrip("/") or "/"
+        await self.app(scope, receive, send)
+
+
+class CrossOriginMiddleware:
+    """Respond with 403 to requests that a page of another site sends through a user's browser.
+
+    The rules are those of Go's ``http.CrossOriginProtection``, but for all methods: nothing here is a page.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Process a request."""
+        headers = Headers(scope=scope)
+        site, origin = headers.get("sec-fetch-site", ""), headers.get("origin", "")
+        has_other_origin = origin and origin.partition("://")[2] != headers.get("host")
+        if site not in ("", "same-origin", "none") or (not site and has_other_origin):
+            await envelope(None, 403, "The request came from a page of another site.")(scope, receive, send)
+            return
         await self.app(scope, receive, send)
 
 

@@ -96,6 +96,12 @@ class ListQuery(BaseModel):
         )
 
 
+class ObjectQuery(ListQuery):
+    """Parameters of the lists of connections, credentials and repositories."""
+
+    order_by: Literal["id", "-id", "created_at", "-created_at", "updated_at", "-updated_at"] = "id"
+
+
 class NamedQuery(ListQuery):
     """Parameters of the lists of projects, environments and jobs."""
 

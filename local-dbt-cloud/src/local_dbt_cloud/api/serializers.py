@@ -1,32 +1,42 @@
 """Serialize stored and declared objects as dbt Cloud's API returns them."""
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from datetime import datetime, timedelta
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import yaml
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from local_dbt_cloud.account import Environment, Project
 from local_dbt_cloud.data_directory import read_text
-from local_dbt_cloud.database import EnvironmentVariable, Job, JobState, Run, RunStep, utc_now
+from local_dbt_cloud.database import (
+    AccountObject,
+    Connection,
+    Credentials,
+    Environment,
+    EnvironmentVariable,
+    Job,
+    JobState,
+    Project,
+    Repository,
+    Run,
+    RunStep,
+    utc_now,
+)
 from local_dbt_cloud.dbt_process import dbt_version
 from local_dbt_cloud.durations import format_clock, format_words
 from local_dbt_cloud.environment_variables import display_value
+from local_dbt_cloud.provisioning import active_object, active_objects, unencrypted_details
 from local_dbt_cloud.run_plan import active_run_ids, blocked_by, newest_run_id, retry_not_supported_reason
 from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus, humanize_status
+from local_dbt_cloud.schedule import describe_cron, next_run
 from local_dbt_cloud.service import Service
 
 STATIC_FIELDS: dict[str, dict[str, Any]] = yaml.safe_load(
     Path(__file__).with_name("static_fields.yaml").read_text(encoding="utf-8")
 )
-RELATED_TO_JOB = {
-    "account", "project", "environment", "custom_environment_variables", "most_recent_run",
-    "most_recent_completed_run",
-}  # fmt: skip
 STATUS_COLORS = {
     RunStatus.QUEUED: "#9ca3af",
     RunStatus.STARTING: "#9ca3af",
@@ -47,9 +57,7 @@ def format_timestamp(value: datetime | None) -> str | None:
 class Serializer:
     """Serialize objects for one request.
 
-    :param related: Related objects to include: of runs ``trigger``, ``job``, ``environment``, ``run_steps``
-        and ``debug_logs``; of jobs ``account``, ``project``, ``environment``,
-        ``custom_environment_variables``, ``most_recent_run`` and ``most_recent_completed_run``.
+    :param related: Names of related objects to include, and ``debug_logs``.
     """
 
     def __init__(self, service: Service, session: Session, related: Set[str] = frozenset()) -> None:
@@ -58,6 +66,7 @@ class Serializer:
         self.related = related
         # Cached, because a list has many runs of few jobs.
         self._job_of_run = cache(self._serialize_job_of_run)
+        self._one = cache(self._serialize_one)
         self._newest_run_id = cache(partial(newest_run_id, session))
         self._active_run_ids = cache(partial(active_run_ids, session))
 
@@ -77,7 +86,7 @@ class Serializer:
             "blocked_by": blocked_by(run, self._active_run_ids),
             "dbt_version": run.dbt_version,
             "git_branch": run.trigger.get("git_branch"),
-            "git_sha": run.trigger.get("git_sha"),
+            "git_sha": run.trigger.get("git_sha") or run.git_sha,
             "artifacts_saved": run.finished_at is not None and bool(run.started_at and run.dbt_steps),
             "has_docs_generated": run.has_docs_generated,
             "has_sources_generated": run.has_sources_generated,
@@ -96,15 +105,12 @@ class Serializer:
         return retry_not_supported_reason(self.session, self.service.data, run, newest_id)
 
     def _related_to_run(self, run: Run) -> dict[str, Any]:
-        environment = self.service.config.environment(run.environment_id)
-        return {
-            "trigger": self.trigger(run) if "trigger" in self.related else None,
-            "job": self._job_of_run(run.job_definition_id) if "job" in self.related else None,
-            "environment": (
-                self.environment(environment) if environment and "environment" in self.related else None
-            ),
-            "run_steps": [self.step(step) for step in run.run_steps] if "run_steps" in self.related else [],
-        }
+        return {"trigger": None, "job": None, "environment": None, "run_steps": []} | self._related({
+            "trigger": lambda: self.trigger(run),
+            "job": lambda: self._job_of_run(run.job_definition_id),
+            "environment": lambda: self._one(Environment, run.environment_id, "v2"),
+            "run_steps": lambda: [self.step(step) for step in run.run_steps],
+        })  # fmt: skip
 
     def trigger(self, run: Run) -> dict[str, Any]:
         """Serialize the trigger of a run."""
@@ -121,7 +127,7 @@ class Serializer:
         job = self.session.get(Job, job_id)
         if job is None:
             return None
-        serialized = Serializer(self.service, self.session).job(job)
+        serialized = self._plain.job(job)
         # InternalJobDefinition of dbt Cloud's OpenAPI file has a shorter schedule.
         schedule = serialized["schedule"]
         short = {"cron": schedule["cron"], "date": schedule["date"]["type"], "time": schedule["time"]["type"]}
@@ -160,64 +166,151 @@ class Serializer:
 
     def job(self, job: Job) -> dict[str, Any]:
         """Serialize a job."""
+        cron, runs_on_schedule = job.definition["schedule"]["cron"], job.definition["triggers"]["schedule"]
+        now = utc_now()
+        upcoming = next_run(cron, now) if runs_on_schedule and job.state == JobState.ACTIVE else None
         serialized = STATIC_FIELDS["job"] | job.definition | {
             "id": job.id,
+            "cron_humanized": describe_cron(cron),
+            "next_run": upcoming and upcoming.isoformat(),
+            "next_run_humanized": upcoming and format_words(upcoming - now),
             "state": job.state,
             "created_at": job.created_at.isoformat(),
             "updated_at": job.updated_at.isoformat(),
         }  # fmt: skip
-        for name in self.related & RELATED_TO_JOB:
-            serialized[name] = self._related_to_job(name, job)
-        return serialized
-
-    def _related_to_job(self, name: str, job: Job) -> Any:
-        config = self.service.config
         runs = select(Run).where(Run.job_definition_id == job.id).order_by(Run.id.desc()).limit(1)
-        match name:
-            case "account":
-                return self.account()
-            case "project":
-                project = config.project(job.definition["project_id"])
-                return self.project(project) if project else None
-            case "environment":
-                environment = config.environment(job.definition["environment_id"])
-                return self.environment(environment) if environment else None
-            case "custom_environment_variables":
-                variables = select(EnvironmentVariable).where(EnvironmentVariable.job_definition_id == job.id)
-                return [self.variable(variable) for variable in self.session.scalars(variables)]
-            case "most_recent_completed_run":
-                runs = runs.where(Run.status.not_in(ACTIVE_STATUSES))
-        run = self.session.scalar(runs)
-        return Serializer(self.service, self.session).run(run) if run else None
+
+        def newest(*conditions: ColumnElement[bool]) -> dict[str, Any] | None:
+            run = self.session.scalar(runs.where(*conditions))
+            return self._plain.run(run) if run else None
+
+        return serialized | self._related({
+            "account": self.account,
+            "project": lambda: self._one(Project, job.definition["project_id"]),
+            "environment": lambda: self._one(Environment, job.definition["environment_id"], "v2"),
+            "custom_environment_variables": lambda: self._variables(job_definition_id=job.id),
+            "most_recent_run": newest,
+            "most_recent_completed_run": lambda: newest(Run.status.not_in(ACTIVE_STATUSES)),
+        })  # fmt: skip
+
+    def account_object(self, stored: AccountObject, api: str) -> dict[str, Any]:
+        """Serialize an object that clients can provision.
+
+        :param api: Version of the API, v2 or v3: their fields differ.
+        """
+        match stored:
+            case Project():
+                return self.project(stored)
+            case Environment():
+                return self.environment(stored, api)
+            case Connection():
+                return self.connection(stored)
+            case Credentials():
+                return self.credentials(stored)
+            case Repository():
+                return self.repository(stored)
+        return self._fields(stored)
+
+    def _fields(self, stored: AccountObject) -> dict[str, Any]:
+        return stored.definition | {
+            "id": stored.id,
+            "account_id": self.service.config.account.id,
+            "state": stored.state,
+            "created_at": stored.created_at.isoformat(),
+            "updated_at": stored.updated_at.isoformat(),
+        }
 
     def environment(self, environment: Environment, api: str = "v2") -> dict[str, Any]:
         """Serialize an environment.
 
         :param api: Version of the API, v2 or v3: their fields differ.
         """
-        static_fields = STATIC_FIELDS["environment"] | STATIC_FIELDS[f"environment_{api}"]
-        return static_fields | self._config_timestamps() | {
-            "id": environment.id,
-            "account_id": self.service.config.account.id,
-            "project_id": environment.project_id,
-            "name": environment.name,
-            "dbt_version": dbt_version(),
-            "raw_dbt_version": dbt_version(),
+        definition = environment.definition
+        version = definition["dbt_version"] or dbt_version()
+        serialized = STATIC_FIELDS[f"environment_{api}"] | self._fields(environment) | {
+            "dbt_version": version,
+            "raw_dbt_version": version,
         }  # fmt: skip
+        project = self.session.get_one(Project, definition["project_id"])
+        if api == "v2":
+            serialized["repository_id"] = project.definition["repository_id"]
+            serialized["dbt_project_subdirectory"] = project.definition["dbt_project_subdirectory"]
+        return serialized | self._related({
+            "project": lambda: self._plain.project(project),
+            "repository": lambda: self._one(Repository, project.definition["repository_id"]),
+            "connection": lambda: self._connection_of(project.id, definition),
+            "credentials": lambda: self._one(Credentials, definition["credentials_id"]),
+            "custom_environment_variables": lambda: self._variables(environment_id=environment.id),
+        })  # fmt: skip
 
     def project(self, project: Project) -> dict[str, Any]:
         """Serialize a project."""
-        account_id = self.service.config.account.id
-        return STATIC_FIELDS["project"] | self._config_timestamps() | {
-            "id": project.id,
-            "account_id": account_id,
-            "name": project.name,
+        definition = project.definition
+        return STATIC_FIELDS["project"] | self._fields(project) | self._related({
+            "repository": lambda: self._one(Repository, definition["repository_id"]),
+            "connection": lambda: self._connection_of(project.id, definition),
+            "environments": lambda: [
+                self._plain.environment(one, "v3")
+                for one in active_objects(self.session, Environment, project.id)
+            ],
+            "docs_job": lambda: self._one(Job, definition["docs_job_id"]),
+            "freshness_job": lambda: self._one(Job, definition["freshness_job_id"]),
+            "group_permissions": list,
+        })  # fmt: skip
+
+    def connection(self, connection: Connection) -> dict[str, Any]:
+        """Serialize a connection of the account."""
+        environments = active_objects(self.session, Environment)
+        users = [one for one in environments if one.definition["connection_id"] == connection.id]
+        return STATIC_FIELDS["connection"] | self._fields(connection) | {"environment__count": len(users)}
+
+    def project_connection(self, connection: Connection, project_id: int) -> dict[str, Any]:
+        """Serialize a connection as an object of a project, as the API did before connections were global."""
+        serialized = STATIC_FIELDS["project_connection"] | self.connection(connection)
+        return serialized | {"project_id": project_id, "details": serialized.pop("config")}
+
+    def credentials(self, credentials: Credentials) -> dict[str, Any]:
+        """Serialize credentials, which have no secrets."""
+        return STATIC_FIELDS["credentials"] | self._fields(credentials) | {
+            "unencrypted_credential_details": unencrypted_details(credentials.definition),
         }  # fmt: skip
+
+    def repository(self, repository: Repository) -> dict[str, Any]:
+        """Serialize a repository."""
+        name = repository.definition["remote_url"].removesuffix(".git").rstrip("/").rpartition("/")[2]
+        return STATIC_FIELDS["repository"] | {"name": name} | self._fields(repository)
+
+    @cached_property
+    def _plain(self) -> "Serializer":
+        """A serializer of related objects, which do not include further ones."""
+        return Serializer(self.service, self.session)
+
+    def _related(self, available: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+        """Return the related objects that the request includes, by name."""
+        return {name: value() for name, value in available.items() if name in self.related}
+
+    def _serialize_one(
+        self, kind: type[AccountObject], object_id: int | None, api: str = "v3"
+    ) -> dict[str, Any] | None:
+        stored = active_object(self.session, kind, object_id)
+        if stored is None:
+            return None
+        return self._plain.job(stored) if isinstance(stored, Job) else self._plain.account_object(stored, api)
+
+    def _connection_of(self, project_id: int, definition: dict[str, Any]) -> dict[str, Any] | None:
+        connection = active_object(self.session, Connection, definition["connection_id"])
+        return self.project_connection(connection, project_id) if connection else None
+
+    def _variables(self, **scope: int) -> list[dict[str, Any]]:
+        variables = select(EnvironmentVariable).filter_by(**scope)
+        return [self.variable(variable) for variable in self.session.scalars(variables)]
 
     def account(self) -> dict[str, Any]:
         """Serialize the account."""
-        account = self.service.config.account
-        return STATIC_FIELDS["account"] | self._config_timestamps() | {
+        account, modified_at = self.service.config.account, self.service.config_modified_at.isoformat()
+        return STATIC_FIELDS["account"] | {
+            "created_at": modified_at,
+            "updated_at": modified_at,
             "id": account.id,
             "name": account.name,
             "run_slots": account.run_slots,
@@ -241,10 +334,6 @@ class Serializer:
             "created_at": variable.created_at.isoformat(),
             "updated_at": variable.updated_at.isoformat(),
         }
-
-    def _config_timestamps(self) -> dict[str, str]:
-        modified_at = self.service.config_modified_at.isoformat()
-        return {"created_at": modified_at, "updated_at": modified_at}
 
 
 def status_fields(status: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from sqlalchemy import func, select
 
-from local_dbt_cloud.database import Job, Run
+from local_dbt_cloud.database import Environment, Job, Project, Run
 from local_dbt_cloud.dependencies import ServiceDependency, SessionDependency
 from local_dbt_cloud.job_store import active_jobs
 from local_dbt_cloud.run_plan import active_run_ids, blocked_by, newest_run_id, retry_not_supported_reason
@@ -77,8 +77,8 @@ async def get_run(
     """Show a run."""
     return render(
         request, "run.html", run=run, job=session.get(Job, run.job_definition_id),
-        project=service.config.project(run.project_id),
-        environment=service.config.environment(run.environment_id),
+        project=session.get_one(Project, run.project_id).definition,
+        environment=session.get_one(Environment, run.environment_id).definition,
         blocked_by=blocked_by(run, partial(active_run_ids, session)),
         can_retry=retry_not_supported_reason(session, service.data, run) is None,
     )  # fmt: skip

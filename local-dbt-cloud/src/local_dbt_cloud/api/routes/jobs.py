@@ -3,21 +3,21 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 from sqlalchemy import select
 
+from local_dbt_cloud.api.bodies import merged, validated
 from local_dbt_cloud.api.envelope import api_error, envelope, list_envelope
 from local_dbt_cloud.api.parameters import JobDependency, SerializerDependency
 from local_dbt_cloud.api.query import JobQuery
+from local_dbt_cloud.api.routes.provisioning import delete_and_cancel
 from local_dbt_cloud.api.routes.runs import new_run_response
 from local_dbt_cloud.api.serializers import Serializer
 from local_dbt_cloud.database import Job, JobState, Run
 from local_dbt_cloud.dependencies import ServiceDependency
 from local_dbt_cloud.job_definition import JobDefinition
 from local_dbt_cloud.job_store import InvalidReference, resolve_references
-from local_dbt_cloud.run_plan import active_run_ids, newest_run_id
+from local_dbt_cloud.run_plan import newest_run_id
 from local_dbt_cloud.trigger_request import TriggerRequest
 
 router = APIRouter()
@@ -53,31 +53,29 @@ async def get_job(serializer: SerializerDependency, job: JobDependency) -> JSONR
 
 @router.post("/jobs/{job_id}")
 async def update_job(
-    service: ServiceDependency,
-    serializer: SerializerDependency,
-    job: JobDependency,
-    body: Annotated[dict[str, Any], Body()],
+    serializer: SerializerDependency, job: JobDependency, body: Annotated[dict[str, Any], Body()]
 ) -> JSONResponse:
     """Update the fields of a job that the body contains; ``state`` 2 deletes it."""
     if body.get("id") != job.id:
         raise api_error(400, {"id": "The provided id does not match."})
     # The Terraform provider deletes jobs this way.
     if body.get("state") == JobState.DELETED:
-        return await delete_job(service, serializer, job)
-    job.definition = _definition(serializer, _merged(job.definition, body))
+        return await delete_job(serializer, job)
+    stored = job.definition
+    # The one follows from the other.
+    if body.get("cost_optimization_features") is not None:
+        stored = stored | {"force_node_selection": None}
+    elif body.get("force_node_selection") is not None:
+        stored = stored | {"cost_optimization_features": []}
+    job.definition = _definition(serializer, merged(stored, body))
     serializer.session.commit()
     return envelope(serializer.job(job))
 
 
 @router.delete("/jobs/{job_id}")
-async def delete_job(
-    service: ServiceDependency, serializer: SerializerDependency, job: JobDependency
-) -> JSONResponse:
+async def delete_job(serializer: SerializerDependency, job: JobDependency) -> JSONResponse:
     """Delete a job and cancel its active runs."""
-    job.state = JobState.DELETED
-    serializer.session.commit()
-    for run_id in active_run_ids(serializer.session, job.id):
-        await service.scheduler.cancel(run_id)
+    await delete_and_cancel(serializer, job)
     return envelope(serializer.job(job))
 
 
@@ -101,21 +99,10 @@ async def rerun_job(
     return new_run_response(serializer, service.scheduler.trigger(job.id, request, cause_category="rerun"))
 
 
-def _merged(stored: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored definition with the given fields; nested objects are merged, not replaced."""
-
-    def merged(old: Any, new: Any) -> Any:
-        return old | new if isinstance(old, dict) and isinstance(new, dict) else new
-
-    return stored | {field: merged(stored.get(field), value) for field, value in given.items()}
-
-
 def _definition(serializer: SerializerDependency, body: dict[str, Any]) -> dict[str, Any]:
     """Return a valid definition from a request body, or raise the exception for a response with 400."""
+    definition = validated(JobDefinition, body)
     try:
-        return resolve_references(serializer.service.config, JobDefinition.model_validate(body))
-    except ValidationError as error:
-        errors = [{**detail, "loc": ("body", *detail["loc"])} for detail in error.errors()]
-        raise RequestValidationError(errors) from error
+        return resolve_references(serializer.session, serializer.service.config.account.id, definition)
     except InvalidReference as error:
         raise api_error(400, {error.field: str(error)}) from error

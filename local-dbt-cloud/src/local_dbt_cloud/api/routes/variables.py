@@ -1,41 +1,83 @@
 """Endpoints for environment variables."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from local_dbt_cloud.api.envelope import api_error, envelope
 from local_dbt_cloud.api.parameters import PathId, SerializerDependency
-from local_dbt_cloud.database import EnvironmentVariable, JobState
+from local_dbt_cloud.database import Environment, EnvironmentVariable, JobState, Project
 from local_dbt_cloud.dbt_commands import RESERVED_OPTIONS
 from local_dbt_cloud.environment_variables import display_value, visible_variables
 from local_dbt_cloud.job_store import active_job
-from local_dbt_cloud.validation import Id, InputModel, Text
+from local_dbt_cloud.provisioning import active_object, active_objects
+from local_dbt_cloud.validation import Id, InputModel, ShortText, Text
 
 router = APIRouter(prefix="/projects/{project_id}/environment-variables")
+
+
+def _check_name(name: str) -> str:
+    # dbt also reads its options from variables: --target-path from DBT_TARGET_PATH and
+    # DBT_ENGINE_TARGET_PATH.
+    option = name.removeprefix("DBT_").removeprefix("ENGINE_").lower().replace("_", "-")
+    if f"--{option}" in RESERVED_OPTIONS | {"--downloads-dir"}:
+        raise ValueError("dbt Cloud sets this variable itself")
+    return name
+
+
+VariableName = Annotated[str, Field(pattern=r"^DBT_[A-Z0-9_]+$", max_length=255), AfterValidator(_check_name)]
 
 
 class VariableRequest(InputModel):
     """``CustomEnvironmentVariableRequest`` of dbt Cloud's OpenAPI file: a value and its scope."""
 
-    name: Annotated[str, Field(pattern=r"^DBT_[A-Z0-9_]+$", max_length=255)]
+    name: VariableName
     type: Literal["project", "environment", "job"] = "job"
     environment_id: Id | None = None
     job_definition_id: Id | None = None
     raw_value: Annotated[Text, Field(validation_alias=AliasChoices("raw_value", "display_value"))]
 
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        # dbt also reads its options from variables: --target-path from DBT_TARGET_PATH and
-        # DBT_ENGINE_TARGET_PATH.
-        option = name.removeprefix("DBT_").removeprefix("ENGINE_").lower().replace("_", "-")
-        if f"--{option}" in RESERVED_OPTIONS | {"--downloads-dir"}:
-            raise ValueError("dbt Cloud sets this variable itself")
-        return name
+
+class Values(BaseModel):
+    """Values of a variable, by environment name, "project" or, in an update, ID."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Text | None]
+
+
+class CreatedVariable(Values):
+    """``CustomEnvironmentVariableBulkRequest`` of dbt Cloud's OpenAPI file."""
+
+    new_name: VariableName
+
+
+class UpdatedVariable(Values):
+    """A variable with its new name, and with values to set or, if null or empty, to delete."""
+
+    name: VariableName
+    new_name: VariableName | None = None
+
+
+class BulkCreateRequest(BaseModel):
+    """Body that creates a variable with several values."""
+
+    env_var: CreatedVariable
+
+
+class BulkUpdateRequest(BaseModel):
+    """Body that updates a variable with several values."""
+
+    env_vars: UpdatedVariable
+
+
+class BulkDeleteRequest(BaseModel):
+    """Body that deletes a variable with all values of the project and its environments."""
+
+    name: ShortText
 
 
 @router.get("/job")
@@ -56,19 +98,49 @@ async def list_job_variables(
 @router.get("/environment")
 async def list_project_variables(serializer: SerializerDependency, project_id: PathId) -> JSONResponse:
     """List the variables of a project, by name and environment; ``project`` is the project's own value."""
-    environments = {
-        environment.id: environment.name
-        for environment in serializer.service.config.environments
-        if environment.project_id == project_id
-    }
-    variables = select(EnvironmentVariable).where(
-        EnvironmentVariable.project_id == project_id, EnvironmentVariable.type != "job"
-    )
+    environments = _environments(serializer, project_id)
+    names = {environment_id: name for name, environment_id in environments.items()}
     by_name: dict[str, dict[str, Any]] = {}
-    for variable in serializer.session.scalars(variables.order_by(EnvironmentVariable.id)):
-        scope = environments.get(variable.environment_id or 0, "project")
+    for variable in _of_project(serializer, project_id):
+        scope = names[variable.environment_id]
         by_name.setdefault(variable.name, {})[scope] = _id_and_value(variable)
-    return envelope({"environments": ["project", *environments.values()], "variables": by_name})
+    return envelope({"environments": list(environments), "variables": by_name})
+
+
+@router.post("/bulk")
+async def create_values(
+    serializer: SerializerDependency, project_id: PathId, request: BulkCreateRequest
+) -> JSONResponse:
+    """Create a variable with values for the project and environments."""
+    return _store_values(serializer, project_id, request.env_var.new_name, request.env_var)
+
+
+@router.put("/bulk")
+async def update_values(
+    serializer: SerializerDependency, project_id: PathId, request: BulkUpdateRequest
+) -> JSONResponse:
+    """Rename a variable, and set or delete values for the project and environments."""
+    variable = request.env_vars
+    if not _of_project(serializer, project_id, variable.name):
+        raise api_error(404)
+    for stored in _of_project(serializer, project_id, variable.name):
+        stored.name = variable.new_name or variable.name
+    return _store_values(serializer, project_id, variable.new_name or variable.name, variable)
+
+
+@router.delete("/bulk")
+async def delete_values(
+    serializer: SerializerDependency, project_id: PathId, request: BulkDeleteRequest
+) -> JSONResponse:
+    """Delete a variable with all its values."""
+    variables = select(EnvironmentVariable).filter_by(project_id=project_id, name=request.name)
+    deleted = serializer.session.scalars(variables).all()
+    if not deleted:
+        raise api_error(404)
+    for variable in deleted:
+        serializer.session.delete(variable)
+    serializer.session.commit()
+    return _bulk_response(deleted=deleted)
 
 
 @router.post("")
@@ -112,15 +184,79 @@ def _variable(serializer: SerializerDependency, project_id: int, variable_id: in
 def _store(
     serializer: SerializerDependency, variable: EnvironmentVariable, request: VariableRequest
 ) -> JSONResponse:
-    config = serializer.service.config
-    if config.project(variable.project_id) is None:
+    session = serializer.session
+    if active_object(session, Project, variable.project_id) is None:
         raise api_error(404)
-    if request.type == "environment" and config.environment(request.environment_id or 0) is None:
+    if request.type == "environment" and active_object(session, Environment, request.environment_id) is None:
         raise api_error(400, {"environment_id": f"Environment {request.environment_id} does not exist."})
-    if request.type == "job" and active_job(serializer.session, request.job_definition_id or 0) is None:
+    if request.type == "job" and active_job(session, request.job_definition_id or 0) is None:
         raise api_error(400, {"job_definition_id": f"Job {request.job_definition_id} does not exist."})
     for field, value in request.model_dump().items():
         setattr(variable, field, value)
-    serializer.session.add(variable)
-    serializer.session.commit()
+    session.add(variable)
+    session.commit()
     return envelope(serializer.variable(variable))
+
+
+def _environments(serializer: SerializerDependency, project_id: int) -> dict[str, int | None]:
+    """Return the IDs of a project's environments by name, and None for the project's own scope."""
+    if active_object(serializer.session, Project, project_id) is None:
+        raise api_error(404)
+    environments = active_objects(serializer.session, Environment, project_id)
+    return {"project": None} | {
+        environment.definition["name"]: environment.id for environment in environments
+    }
+
+
+def _of_project(
+    serializer: SerializerDependency, project_id: int, name: str | None = None
+) -> list[EnvironmentVariable]:
+    """Return the values of a project and its environments, optionally only those of one variable."""
+    conditions = [EnvironmentVariable.project_id == project_id, EnvironmentVariable.type != "job"]
+    if name is not None:
+        conditions.append(EnvironmentVariable.name == name)
+    variables = select(EnvironmentVariable).where(*conditions).order_by(EnvironmentVariable.id)
+    return list(serializer.session.scalars(variables))
+
+
+def _store_values(
+    serializer: SerializerDependency, project_id: int, name: str, request: Values
+) -> JSONResponse:
+    """Set or delete values of a variable, each by environment name or ID, unless one is unknown."""
+    environments, session = _environments(serializer, project_id), serializer.session
+    stored = _of_project(serializer, project_id, name)
+    by_scope = {variable.environment_id: variable for variable in stored}
+    by_id = {str(variable.id): variable for variable in stored}
+    created, deleted = [], []
+    values = request.__pydantic_extra__
+    unknown = {
+        key: f"Environment {key} does not exist." for key in values.keys() - environments - by_id.keys()
+    }
+    if unknown:
+        raise api_error(400, unknown)
+    for key, value in values.items():
+        variable = by_id.get(key) or by_scope.get(environments.get(key))
+        if not value:
+            if variable:
+                deleted.append(variable)
+            continue
+        if variable is None:
+            environment_id = environments[key]
+            variable = EnvironmentVariable(
+                project_id=project_id, name=name, environment_id=environment_id,
+                type="environment" if environment_id else "project",
+            )  # fmt: skip
+            session.add(variable)
+            created.append(variable)
+        variable.raw_value = value
+    for variable in deleted:
+        session.delete(variable)
+    session.commit()
+    return _bulk_response(created, deleted)
+
+
+def _bulk_response(
+    created: Sequence[EnvironmentVariable] = (), deleted: Sequence[EnvironmentVariable] = ()
+) -> JSONResponse:
+    ids = [[variable.id for variable in variables] for variables in (created, deleted)]
+    return envelope({"message": "Saved.", "new_var_ids": ids[0], "deleted_var_ids": ids[1], "failures": {}})
