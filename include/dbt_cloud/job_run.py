@@ -1,6 +1,7 @@
 """A dbt Cloud job run, as the Administrative API returns it."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Self
 
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunStatus
@@ -17,7 +18,8 @@ OUTCOMES = {
 class JobRun:
     """A run of a dbt Cloud job.
 
-    ``cause`` and ``steps`` are empty unless the request asked for them with ``include_related``.
+    ``cause``, ``job_name`` and ``steps`` are empty unless the request asked for them with
+    ``include_related``.
     ``created_at`` is in UTC, as dbt Cloud writes it.
     """
 
@@ -28,6 +30,11 @@ class JobRun:
     status_message: str = ""
     account_id: int | None = None
     created_at: str = ""
+    started_at: str = ""
+    finished_at: datetime | None = None
+    job_id: int | None = None
+    job_name: str = ""
+    git_sha: str = ""
     cause: str = ""
     retrying_run_id: int | None = None
     steps: list[dict[str, Any]] = field(default_factory=list, repr=False)
@@ -48,6 +55,11 @@ class JobRun:
             status_message=data.get("status_message") or "",
             account_id=data.get("account_id"),
             created_at=data.get("created_at") or "",
+            started_at=data.get("started_at") or "",
+            finished_at=datetime.fromisoformat(end) if (end := data.get("finished_at")) else None,
+            job_id=data.get("job_definition_id"),
+            job_name=(data.get("job") or {}).get("name") or "",
+            git_sha=data.get("git_sha") or "",
             cause=(data.get("trigger") or {}).get("cause") or "",
             retrying_run_id=data.get("retrying_run_id"),
             steps=data.get("run_steps") or [],

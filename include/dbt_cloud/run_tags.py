@@ -43,6 +43,12 @@ def tagged_cause(tag: str, reason: str) -> str:
     return f"{reason[: DBT_CAUSE_MAX_LENGTH - len(tag) - 1]} {tag}".lstrip()
 
 
+def is_tagged(cause: str) -> bool:
+    """Return whether a cause has the tag of any task instance."""
+    # The second one is OpenLineage's JSON, whose tag may be a digest.
+    return "[airflow " in cause or (cause.startswith('{"') and '"tag":' in cause)
+
+
 def find_tagged_run(runs: list[JobRun], tag: str, after: int = 0) -> JobRun | None:
     """Return the newest run that has the tag, or that retries a run which has it.
 
