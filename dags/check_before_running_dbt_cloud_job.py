@@ -15,15 +15,14 @@ daily, give that Dag's last task `outlets=[Asset("loaded")]`, and set `schedule=
 
 from datetime import timedelta
 
-from airflow.sdk import Asset, dag, task
+from airflow.sdk import dag, task
 from pendulum import datetime
 
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
+from include.dbt_cloud_jobs import JAFFLE_SHOP
 
 DBT_CLOUD_CONN_ID = "dbt_conn"
-JOB_ID = "{{ var.value.dbt_cloud_job_id }}"
-JOB_ASSET = Asset("dbt_cloud_job")
 
 
 @dag(
@@ -43,21 +42,23 @@ JOB_ASSET = Asset("dbt_cloud_job")
 )
 def check_before_running_dbt_cloud_job() -> None:
     @task.short_circuit
-    def check_job_is_not_running(job_id: str) -> bool:
+    def check_job_is_not_running(job_id: int | str) -> bool:
         return DbtCloudHook(DBT_CLOUD_CONN_ID).check_job_is_not_running(job_id)
 
     trigger_job = DbtCloudRunJobOperator(
         task_id="trigger_job",
         dbt_cloud_conn_id=DBT_CLOUD_CONN_ID,
-        job_id=JOB_ID,
+        job_id=JAFFLE_SHOP.id,
         deferrable=True,
         # If somebody starts the job after the check, wait for that run instead of queueing a second one.
         reuse_existing_run=True,
         execution_timeout=timedelta(hours=2),
-        outlets=[JOB_ASSET],
+        outlets=[JAFFLE_SHOP.asset],
+        # Each of these becomes an asset of its own; ["*"] for all models.
+        model_assets=["orders", "customers"],
     )
 
-    check_job_is_not_running(JOB_ID) >> trigger_job
+    check_job_is_not_running(JAFFLE_SHOP.id) >> trigger_job
 
 
 check_before_running_dbt_cloud_job()

@@ -1,7 +1,7 @@
 """A dbt Cloud job run, as the Administrative API returns it."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunStatus
@@ -14,13 +14,25 @@ OUTCOMES = {
 }
 
 
+def to_iso(value: Any) -> str | None:
+    """Return a time of the API in ISO 8601, such as 2026-01-01T12:00:00+00:00; None if it is not a time.
+
+    dbt Cloud separates date and time by a space, and omits the offset in some fields.
+    """
+    try:
+        time = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()
+
+
 @dataclass(frozen=True)
 class JobRun:
     """A run of a dbt Cloud job.
 
-    ``cause``, ``job_name`` and ``steps`` are empty unless the request asked for them with
-    ``include_related``.
-    ``created_at`` is in UTC, as dbt Cloud writes it.
+    ``cause``, ``steps`` and the names of the job and the environment are empty unless the request asked for
+    them with ``include_related``. ``created_at`` is in UTC, as dbt Cloud writes it; the other times are in
+    ISO 8601, or None.
     """
 
     id: int
@@ -30,13 +42,15 @@ class JobRun:
     status_message: str = ""
     account_id: int | None = None
     created_at: str = ""
-    started_at: str = ""
-    finished_at: datetime | None = None
-    job_id: int | None = None
-    job_name: str = ""
-    git_sha: str = ""
     cause: str = ""
     retrying_run_id: int | None = None
+    job_id: int | None = None
+    job_name: str = ""
+    environment_name: str = ""
+    git_branch: str | None = None
+    git_sha: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
     steps: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     @classmethod
@@ -55,13 +69,15 @@ class JobRun:
             status_message=data.get("status_message") or "",
             account_id=data.get("account_id"),
             created_at=data.get("created_at") or "",
-            started_at=data.get("started_at") or "",
-            finished_at=datetime.fromisoformat(end) if (end := data.get("finished_at")) else None,
-            job_id=data.get("job_definition_id"),
-            job_name=(data.get("job") or {}).get("name") or "",
-            git_sha=data.get("git_sha") or "",
             cause=(data.get("trigger") or {}).get("cause") or "",
             retrying_run_id=data.get("retrying_run_id"),
+            job_id=data.get("job_definition_id"),
+            job_name=(data.get("job") or {}).get("name") or "",
+            environment_name=(data.get("environment") or {}).get("name") or "",
+            git_branch=data.get("git_branch"),
+            git_sha=data.get("git_sha"),
+            started_at=to_iso(data.get("started_at")),
+            finished_at=to_iso(data.get("finished_at")),
             steps=data.get("run_steps") or [],
         )
 

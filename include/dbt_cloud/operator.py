@@ -2,19 +2,21 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
 from airflow.providers.dbt.cloud.operators.dbt import DbtCloudRunJobOperator as ProviderOperator
 from airflow.providers.dbt.cloud.utils.openlineage import inject_parent_job_information_into_dbt_cloud_cause
-from airflow.sdk import Asset, Context
+from airflow.sdk import Asset, AssetAlias, Context
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from include.dbt_cloud.checkpoint import Checkpoint
 from include.dbt_cloud.exceptions import RUN_ERRORS, DbtCloudJobRunUnreachable, parse_id
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.job_run import JobRun
+from include.dbt_cloud.model_assets import MODELS, built_models
 from include.dbt_cloud.results import first_failed, format_results, read_run_results
 from include.dbt_cloud.run_tags import run_tag
 from include.dbt_cloud.submitter import JobRunSubmitter, cancel_run
@@ -38,6 +40,11 @@ class DbtCloudRunJobOperator(ProviderOperator):
         task fails. Default: 1800.
     :param cancel_on_kill: Whether to cancel the run when somebody marks the running or deferred task failed
         or successful, or clears it. Default: True.
+    :param model_assets: Names of models, or patterns such as ``stg_*``, that become assets: a successful run
+        adds an event for each one that it built. ``model_asset`` returns such an asset. A mapped task needs
+        ``MODELS`` among its outlets. A failed task updates no asset: that is Airflow's rule. Default: none.
+    :param mapped_outlet: Asset that this instance of a mapped task updates through an ``AssetAlias`` among
+        its outlets, which are the same for all instances.
     :raises DbtCloudJobRunFailed: dbt failed.
     :raises DbtCloudJobRunCancelled: A user canceled the run; not retried.
     :raises DbtCloudJobRunTimedOut: ``timeout`` passed, or ``execution_timeout``, which cancels the run.
@@ -50,9 +57,15 @@ class DbtCloudRunJobOperator(ProviderOperator):
         check_interval: int = 5,
         outage_tolerance: float = 1800,
         cancel_on_kill: bool = True,
+        model_assets: Sequence[str] = (),
+        mapped_outlet: Asset | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(check_interval=check_interval, **kwargs)
+        self.model_assets = model_assets
+        self.mapped_outlet = mapped_outlet
+        if model_assets and MODELS not in self.outlets:
+            self.outlets = [*self.outlets, MODELS]
         self.outage_tolerance = outage_tolerance
         self.cancel_on_kill = cancel_on_kill
         self._submitter: JobRunSubmitter | None = None
@@ -201,4 +214,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
         for outlet in self.outlets if run.outcome == "success" else ():
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra = results
+            elif outlet == MODELS:
+                for asset, extra in built_models(results, self.model_assets):
+                    context["outlet_events"][outlet].add(asset, extra)
+            elif self.mapped_outlet and isinstance(outlet, AssetAlias):
+                context["outlet_events"][outlet].add(self.mapped_outlet, results)
         return failed

@@ -32,7 +32,8 @@ class RunCursor:
 
         :param runs: All that ended since ``start``, or the first of these, oldest first.
         """
-        ends = {run.id: run.finished_at for run in runs if run.finished_at and run.finished_at >= self.start}
+        ends = {run.id: datetime.fromisoformat(run.finished_at) for run in runs if run.finished_at}
+        ends = {run_id: end for run_id, end in ends.items() if end >= self.start}
         new = [run for run in runs if run.id in ends and run.id not in self.seen]
         position = max([self.position, *ends.values()])
         # Kept beyond the runs just read: a list may leave out a run that an earlier one had.

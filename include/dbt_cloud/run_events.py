@@ -158,9 +158,10 @@ def _resolve(job_id: int | str) -> int:
 
 
 def _payload(run: JobRun) -> dict[str, Any]:
-    names = ("job_id", "job_name", "outcome", "href", "cause", "git_sha", "created_at", "started_at")
-    payload = {"run_id": run.id} | {name: getattr(run, name) for name in names}
-    return payload | {"finished_at": str(run.finished_at), "message": run.summary}
+    names = ("job_id", "job_name", "outcome", "href", "cause", "git_sha")
+    times = ("created_at", "started_at", "finished_at")
+    facts = {name: getattr(run, name) for name in (*names, *times)}
+    return {"run_id": run.id, "message": run.summary} | facts
 
 
 class _Outage:
@@ -259,13 +260,13 @@ class _RunFeed(SharedStreamProducer):
                 with suppress(ValueError):
                     run = JobRun.from_api(data)
                     runs[run.id] = run
-            ends = [run.finished_at for run in runs.values() if run.finished_at]
             is_complete = len(found) < PAGE_SIZE
-            # Far enough, or no cursor would move.
-            if is_complete or (page + 1 >= MAX_PAGES and ends and max(ends) > since + OVERLAP):
+            end = max((run.finished_at or "" for run in runs.values()), default="")
+            # Not before the end of the overlap, or no cursor would move.
+            if is_complete or (page + 1 >= MAX_PAGES and end > (since + OVERLAP).isoformat()):
                 break
         own = {run.id for run in runs.values() if await self._is_own(session, run)}
-        ordered = sorted(runs.values(), key=lambda run: str(run.finished_at))
+        ordered = sorted(runs.values(), key=lambda run: run.finished_at or "")
         return _Poll(since, ordered, is_complete, own)
 
     async def _is_own(self, session: aiohttp.ClientSession, run: JobRun) -> bool:

@@ -18,6 +18,7 @@ def test_demo_account_is_valid() -> None:
     assert {job.id: job.name for job in config.jobs} == {
         101: "Build jaffle shop",
         102: "Build jaffle shop, one model fails",
+        103: "Refresh customers",
     }
 
 

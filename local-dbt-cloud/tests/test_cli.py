@@ -186,7 +186,7 @@ def test_full_disk_is_reported_and_recovered_from(tmp_path: Path) -> None:
         answer = command.client.post("jobs/", json=body)
         assert answer.status_code == 500
         assert "Free some disk space" in answer.json()["status"]["user_message"]
-        assert len(command.client.get("jobs/").json()["data"]) == 2
+        assert len(command.client.get("jobs/").json()["data"]) == 3
         unlimited = (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY)
         psutil.Process(command.process.pid).rlimit(psutil.RLIMIT_FSIZE, unlimited)
         assert command.client.post("jobs/", json=body).json()["data"]["id"] == 103

@@ -16,7 +16,7 @@ SECOND = timedelta(seconds=1)
 
 def ended(run_id: int, at: datetime) -> JobRun:
     """Return a run that ended then."""
-    return JobRun(run_id, 10, finished_at=at)
+    return JobRun(run_id, 10, finished_at=at.isoformat())
 
 
 def ids(runs: list[JobRun]) -> list[int]:
@@ -92,9 +92,9 @@ class World:
             for run_id, (end, listed) in self.listed.items()
             if listed <= second and NOON + end * SECOND >= since
         ]
-        runs.sort(key=lambda run: (run.finished_at, run.id))
+        runs.sort(key=lambda run: (run.finished_at or "", run.id))
         length = page
-        while length <= len(runs) and (runs[length - 1].finished_at or since) <= since + OVERLAP:
+        while length <= len(runs) and (runs[length - 1].finished_at or "") <= (since + OVERLAP).isoformat():
             length += page
         return runs[:length]
 

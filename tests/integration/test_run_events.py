@@ -51,10 +51,10 @@ def test_a_run_that_ends_is_an_event(cloud: LocalDbtCloud) -> None:
         "message": f"dbt Cloud run {run_id} ended: Error. dbt failed",
         "href": run["href"],
         "cause": "Scheduled",
-        "git_sha": "",
+        "git_sha": None,
         "created_at": run["created_at"],
-        "started_at": run["started_at"],
-        "finished_at": run["finished_at"],
+        "started_at": run["started_at"].replace(" ", "T"),
+        "finished_at": run["finished_at"].replace(" ", "T"),
     }
 
 
