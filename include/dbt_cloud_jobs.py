@@ -26,8 +26,8 @@ class DbtCloudJob:
 
 
 JAFFLE_SHOP = DbtCloudJob("Jaffle shop", "{{ var.value.dbt_cloud_job_id }}", Asset("dbt_cloud_job"))
-# More jobs for run_dbt_cloud_jobs. 103 is one of the local dbt Cloud: replace it by one of yours.
-JOBS = [JAFFLE_SHOP, DbtCloudJob("Customers", 103, Asset("dbt_cloud_job_customers"))]
+# More jobs for run_dbt_cloud_jobs. 100 is one of the local dbt Cloud: replace it by one of yours.
+JOBS = [JAFFLE_SHOP, DbtCloudJob("Customers", 100, Asset("dbt_cloud_job_customers"))]
 
 # Gets an event when a run ends that somebody started outside of this Airflow.
 RUNS_STARTED_ELSEWHERE = watched_asset("dbt_cloud_runs_started_elsewhere", job_ids=[JAFFLE_SHOP.id])

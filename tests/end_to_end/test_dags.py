@@ -9,7 +9,9 @@ from typing import Any
 
 import duckdb
 import httpx
+import psutil
 import pytest
+from local_dbt_cloud.testing import LocalDbtCloud
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -20,12 +22,13 @@ from scripts.dbt_cloud_api import DbtCloudApi
 from scripts.processes import free_port
 from scripts.progress import Progress
 from scripts.settings import DAG_ID, Settings, read_settings
-from scripts.stack import airflow, check_connection, local_dbt_cloud
+from scripts.stack import airflow, airflow_process, check_connection, local_dbt_cloud
 from tests.browser import chromium, needs_chromium
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.end_to_end
 
+REACT = "react_to_dbt_cloud_runs"
 BUILD = (
     "dbt build --indirect-selection buildable "
     """--warn-error-options '{"error": ["NoNodesForSelectionCriteria"]}'"""
@@ -39,6 +42,8 @@ class Stack:
     settings: Settings
     airflow: AirflowApi
     dbt_cloud: DbtCloudApi
+    # To create runs that dbt never executes.
+    control: LocalDbtCloud
 
     def run(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Run a Dag that must succeed; return the id of its run."""
@@ -66,18 +71,26 @@ class Stack:
         """Return the state of a task."""
         return self.airflow.get_task_instances(dag_id, run_id)[task_id]["state"]
 
-    def log(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
-        """Return the entries of the log of a task's first try."""
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/1"
+    def get(self, path: str, **params: Any) -> Any:
+        """Return what Airflow's API answers."""
         with httpx.Client(base_url=self.settings.airflow_url, timeout=30, trust_env=False) as client:
             token = client.get("/auth/token").raise_for_status().json()["access_token"]
             headers = {"Authorization": f"Bearer {token}"}
-            answer = client.get(path, params={"full_content": True}, headers=headers).raise_for_status()
-        return [entry["event"] for entry in answer.json()["content"]]
+            return client.get(f"/api/v2/{path}", params=params, headers=headers).raise_for_status().json()
+
+    def log(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
+        """Return the entries of the log of a task's first try."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/1"
+        return [entry["event"] for entry in self.get(path, full_content=True)["content"]]
 
     def run_ids(self, dag_id: str) -> set[str]:
         """Return the ids of a Dag's runs."""
         return {run["dag_run_id"] for run in self.airflow.get_dag_runs(dag_id)}
+
+    def reported_runs(self) -> list[int]:
+        """Return the IDs of the dbt Cloud runs that react_to_dbt_cloud_runs reported."""
+        reports = (self.xcom(REACT, run_id, "report") or {} for run_id in self.run_ids(REACT))
+        return sorted(int(run_id) for report in reports for run_id in report)
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         return self.airflow.get_xcom(dag_id, run_id, task_id, key)
@@ -109,7 +122,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             # The main Dag is daily, and would run as soon as it is unpaused.
             for path in (Path(__file__).parents[2] / "dags").glob("*.py"):
                 api.pause(path.stem, path.stem == DAG_ID)
-            yield Stack(settings, api, check_connection(settings))
+            url = f"https://localhost:{settings.api_port}"
+            control = LocalDbtCloud(url, settings.pages_url, settings.data_dir)
+            yield Stack(settings, api, check_connection(settings), control)
 
 
 def test_the_form_as_it_stands_leaves_the_schema_alone(stack: Stack) -> None:
@@ -288,3 +303,53 @@ def test_the_tab_shows_the_results_inside_airflow(stack: Stack) -> None:
         browser.switch_to.window(browser.window_handles[1])
         wait_until(lambda: "Success" in browser.page_source, 30)
         assert browser.current_url == results["href"]
+
+
+def test_models_that_a_run_built_start_what_depends_on_them(stack: Stack) -> None:
+    stack.first_run(DAG_ID)
+    run_id = stack.first_run("refresh_after_orders")
+    built = stack.xcom("refresh_after_orders", run_id, "refresh")
+    assert built == ["jaffle_shop.customers", "jaffle_shop.orders"]
+    assert any(
+        line.startswith("jaffle_shop.orders: built at 20")
+        for line in stack.log("refresh_after_orders", run_id, "refresh")
+    )
+
+
+def test_each_job_has_a_mapped_task_with_its_name(stack: Stack) -> None:
+    run_id = f"test_{os.urandom(4).hex()}"
+    stack.airflow.trigger_dag("run_dbt_cloud_jobs", run_id)
+    wait_until(lambda: stack.airflow.get_dag_run("run_dbt_cloud_jobs", run_id)["state"] == "success", 300)
+    tasks = stack.get(f"dags/run_dbt_cloud_jobs/dagRuns/{run_id}/taskInstances")["task_instances"]
+    assert {task["rendered_map_index"] for task in tasks} == {"Jaffle shop", "Customers"}
+    events = stack.get("assets/events", source_run_id=run_id)["asset_events"]
+    assert {event["name"] for event in events} == {"dbt_cloud_job", "dbt_cloud_job_customers"}
+
+
+def test_runs_started_elsewhere_are_reported_once_and_own_runs_never(stack: Stack) -> None:
+    by_api = stack.control.trigger(101, steps_override=["dbt seed --select raw_stores"])["id"]
+    # As the button "Run now" does.
+    page = httpx.post(f"{stack.settings.pages_url}/deploy/1/jobs/101/run/", trust_env=False)
+    by_page = int(page.headers["location"].rstrip("/").rpartition("/")[2])
+    other_job = stack.control.create_run("error", job_id=102)
+    failed = stack.control.create_run("error", cause="Scheduled", status_message="dbt failed")
+    expected = sorted([by_api, by_page, failed])
+    wait_until(lambda: stack.reported_runs() == expected, 240)
+    assert other_job not in stack.reported_runs()
+
+
+def test_a_run_that_ended_while_the_triggerer_was_dead_is_reported_once(stack: Stack) -> None:
+    before = stack.reported_runs()
+    ours = psutil.Process().children(recursive=True)
+    (triggerer,) = [process for process in ours if process.cmdline()[-1:] == ["triggerer"]]
+    processes = [triggerer, *triggerer.children(recursive=True)]
+    first = stack.control.create_run()
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes)
+    second = stack.control.create_run("error")
+    with airflow_process(stack.settings, "triggerer"), airflow_process(stack.settings, "triggerer"):
+        wait_until(lambda: {first, second} <= set(stack.reported_runs()), 120)
+        third = stack.control.create_run()
+        wait_until(lambda: third in stack.reported_runs(), 120)
+    assert stack.reported_runs() == sorted([*before, first, second, third])
