@@ -4,7 +4,10 @@
 `check_job_is_not_running` checks in one request whether the job has an active run. If it has, the log names
 the run with its link, and `trigger_job` is skipped. Otherwise `trigger_job` starts a run, waits for its end
 without occupying a worker slot, and logs the result of each model and test. A retry reattaches to the run of
-the previous try. A successful run updates the asset `dbt_cloud_job`.
+the previous try. A successful run updates the asset `dbt_cloud_job`, and an asset for each of two models.
+
+A failed task, and a Dag run that takes more than seven hours, are reported to Slack or Teams: give the
+connection `dbt_alerts` the URL of a webhook. Without it, the message is logged.
 
 **Use it** when other people, or dbt Cloud's own schedule, may start the same job.
 
@@ -16,8 +19,11 @@ daily, give that Dag's last task `outlets=[Asset("loaded")]`, and set `schedule=
 from datetime import timedelta
 
 from airflow.sdk import dag, task
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from pendulum import datetime
 
+from include.dbt_cloud.alerts import LATE, WebhookNotifier
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud_jobs import JAFFLE_SHOP
@@ -36,7 +42,13 @@ DBT_CLOUD_CONN_ID = "dbt_conn"
         "retry_delay": timedelta(seconds=30),
         "retry_exponential_backoff": True,
         "execution_timeout": timedelta(minutes=5),
+        # To Slack or Teams, as the connection dbt_alerts says; without it, to the log.
+        "on_failure_callback": WebhookNotifier(),
     },
+    # Started at midnight, the models are due at 7:00 UTC.
+    deadline=DeadlineAlert(
+        DeadlineReference.DAGRUN_QUEUED_AT, timedelta(hours=7), AsyncCallback(WebhookNotifier, {"text": LATE})
+    ),
     tags=["dbt Cloud"],
     doc_md=__doc__,
 )
