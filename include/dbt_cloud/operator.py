@@ -16,6 +16,7 @@ from include.dbt_cloud.checkpoint import Checkpoint
 from include.dbt_cloud.exceptions import RUN_ERRORS, DbtCloudJobRunUnreachable, parse_id
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.job_run import JobRun
+from include.dbt_cloud.lineage import executed_steps
 from include.dbt_cloud.model_assets import MODELS, built_models
 from include.dbt_cloud.results import first_failed, format_results, read_run_results
 from include.dbt_cloud.run_tags import run_tag
@@ -130,6 +131,11 @@ class DbtCloudRunJobOperator(ProviderOperator):
         self._killed = True
         if self._submitter and self._submitter.owned_run and self.cancel_on_kill:
             self._submitter.cancel(self._submitter.owned_run.id)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Emit OpenLineage events for the models that the run built, also with ``steps_override``."""
+        with executed_steps(self.hook):
+            return super().get_openlineage_facets_on_complete(task_instance)
 
     def _create_submitter(self, ti: Any, checkpoint: Checkpoint) -> JobRunSubmitter:
         # Resolved here: in the triggerer an error would end the task without its reason.

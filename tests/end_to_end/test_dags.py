@@ -44,6 +44,8 @@ class Stack:
     dbt_cloud: DbtCloudApi
     # To create runs that dbt never executes.
     control: LocalDbtCloud
+    # OpenLineage events, one a line.
+    lineage: Path
 
     def run(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Run a Dag that must succeed; return the id of its run."""
@@ -115,6 +117,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             "LOCAL_DBT_CLOUD_TOKEN": "local-token",
             "AIRFLOW_CONN_DBT_CONN": json.dumps(connection),
             "AIRFLOW_VAR_DBT_CLOUD_JOB_ID": "101",
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
+                {"type": "file", "log_file_path": str(directory / "lineage.jsonl"), "append": True}
+            ),
         }.items():
             patch.setenv(name, str(value))
         settings, progress = read_settings(directory / "airflow"), Progress()
@@ -124,7 +129,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
                 api.pause(path.stem, path.stem == DAG_ID)
             url = f"https://localhost:{settings.api_port}"
             control = LocalDbtCloud(url, settings.pages_url, settings.data_dir)
-            yield Stack(settings, api, check_connection(settings), control)
+            lineage = directory / "lineage.jsonl"
+            yield Stack(settings, api, check_connection(settings), control, lineage)
 
 
 def test_the_form_as_it_stands_leaves_the_schema_alone(stack: Stack) -> None:
@@ -314,6 +320,24 @@ def test_models_that_a_run_built_start_what_depends_on_them(stack: Stack) -> Non
         line.startswith("jaffle_shop.orders: built at 20")
         for line in stack.log("refresh_after_orders", run_id, "refresh")
     )
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "task_id"), [(DAG_ID, "trigger_job"), ("run_selected_dbt_models", "run_models")]
+)
+def test_lineage_shows_the_job_and_its_models(stack: Stack, dag_id: str, task_id: str) -> None:
+    stack.first_run(dag_id)
+    events = [json.loads(line) for line in stack.lineage.read_text().splitlines()]
+    of_task = [event for event in events if event["job"]["name"] == f"{dag_id}.{task_id}"]
+    assert {"START", "COMPLETE"} <= {event["eventType"] for event in of_task}
+    runs = {event["run"]["runId"] for event in of_task}
+    children = [
+        event
+        for event in events
+        if event["run"]["facets"].get("parent", {}).get("run", {}).get("runId") in runs
+    ]
+    outputs = {output["name"] for event in children for output in event["outputs"]}
+    assert any(name.endswith("orders") for name in outputs), outputs
 
 
 def test_each_job_has_a_mapped_task_with_its_name(stack: Stack) -> None:
