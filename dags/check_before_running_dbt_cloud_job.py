@@ -4,7 +4,10 @@
 `check_job_is_not_running` checks in one request whether the job has an active run. If it has, the log names
 the run with its link, and `trigger_job` is skipped. Otherwise `trigger_job` starts a run, waits for its end
 without occupying a worker slot, and logs the result of each model and test. A retry reattaches to the run of
-the previous try. A successful run updates the asset `dbt_cloud_job`.
+the previous try. A successful run updates the asset `dbt_cloud_job`, and an asset for each of two models.
+
+A failed task, and a Dag run that takes more than seven hours, are reported to Slack or Teams: give the
+connection `dbt_alerts` the URL of a webhook. Without it, the message is logged.
 
 **Use it** when other people, or dbt Cloud's own schedule, may start the same job.
 
@@ -15,15 +18,17 @@ daily, give that Dag's last task `outlets=[Asset("loaded")]`, and set `schedule=
 
 from datetime import timedelta
 
-from airflow.sdk import Asset, dag, task
+from airflow.sdk import dag, task
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from pendulum import datetime
 
+from include.dbt_cloud.alerts import LATE, WebhookNotifier
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
+from include.dbt_cloud_jobs import JAFFLE_SHOP
 
 DBT_CLOUD_CONN_ID = "dbt_conn"
-JOB_ID = "{{ var.value.dbt_cloud_job_id }}"
-JOB_ASSET = Asset("dbt_cloud_job")
 
 
 @dag(
@@ -37,29 +42,37 @@ JOB_ASSET = Asset("dbt_cloud_job")
         "retry_delay": timedelta(seconds=30),
         "retry_exponential_backoff": True,
         "execution_timeout": timedelta(minutes=5),
+        # To Slack or Teams, as the connection dbt_alerts says; without it, to the log.
+        "on_failure_callback": WebhookNotifier(),
     },
+    # Started at midnight, the models are due at 7:00 UTC.
+    deadline=DeadlineAlert(
+        DeadlineReference.DAGRUN_QUEUED_AT, timedelta(hours=7), AsyncCallback(WebhookNotifier, {"text": LATE})
+    ),
     tags=["dbt Cloud"],
     doc_md=__doc__,
 )
 def check_before_running_dbt_cloud_job() -> None:
     @task.short_circuit
-    def check_job_is_not_running(job_id: str) -> bool:
+    def check_job_is_not_running(job_id: int | str) -> bool:
         return DbtCloudHook(DBT_CLOUD_CONN_ID).check_job_is_not_running(job_id)
 
     trigger_job = DbtCloudRunJobOperator(
         task_id="trigger_job",
         dbt_cloud_conn_id=DBT_CLOUD_CONN_ID,
-        job_id=JOB_ID,
+        job_id=JAFFLE_SHOP.id,
         deferrable=True,
         # If the job is started after the check, wait for that run instead of queueing a second one.
         reuse_existing_run=True,
         # A retry builds only what failed, and what was skipped because of it.
         retry_from_failure=True,
         execution_timeout=timedelta(hours=2),
-        outlets=[JOB_ASSET],
+        outlets=[JAFFLE_SHOP.asset],
+        # Each of these becomes an asset of its own; ["*"] for all models.
+        model_assets=["orders", "customers"],
     )
 
-    check_job_is_not_running(JOB_ID) >> trigger_job
+    check_job_is_not_running(JAFFLE_SHOP.id) >> trigger_job
 
 
 check_before_running_dbt_cloud_job()

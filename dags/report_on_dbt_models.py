@@ -13,19 +13,19 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Asset, dag, task
+from airflow.sdk import dag, task
 from airflow.sdk.exceptions import AirflowFailException
 from pendulum import datetime
 
 from include.dbt_cloud.results import format_results
+from include.dbt_cloud_jobs import JAFFLE_SHOP
 
-JOB_ASSET = Asset("dbt_cloud_job")
 # Not print: Airflow's UI collapses printed lines.
 log = logging.getLogger("airflow.task")
 
 
 @dag(
-    schedule=[JOB_ASSET],
+    schedule=[JAFFLE_SHOP.asset],
     start_date=datetime(2026, 1, 1),
     catchup=False,
     default_args={
@@ -40,7 +40,7 @@ log = logging.getLogger("airflow.task")
 def report_on_dbt_models() -> None:
     @task
     def report(triggering_asset_events: Any = None) -> dict[str, int]:
-        events = triggering_asset_events.get(JOB_ASSET)
+        events = triggering_asset_events.get(JAFFLE_SHOP.asset)
         results = events[-1].extra if events else {}
         if "nodes" not in results:
             raise AirflowFailException("The asset event has no dbt results: run the job's own Dag instead.")

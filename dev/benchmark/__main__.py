@@ -9,7 +9,16 @@ from pathlib import Path
 import httpx
 from rich.markup import escape
 
-from dev.benchmark import dag_parsing, idle_check, make_run, polling, report, resume_lag, throughput
+from dev.benchmark import (
+    dag_parsing,
+    idle_check,
+    make_run,
+    polling,
+    report,
+    resume_lag,
+    run_events,
+    throughput,
+)
 from dev.benchmark.context import BenchmarkContext
 from dev.benchmark.environment import cpu_load, environment_summary
 from scripts.cli import handle_termination_signals
@@ -20,6 +29,7 @@ BENCHMARKS = {
     "check": idle_check.measure,
     "waiting": polling.measure,
     "lag": resume_lag.measure,
+    "events": run_events.measure,
     "parse": dag_parsing.measure,
     "make-run": make_run.measure,
     "local-dbt-cloud": throughput.measure,

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from threading import Thread
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
 from airflow.providers.dbt.cloud.operators.dbt import DbtCloudRunJobOperator as ProviderOperator
 from airflow.providers.dbt.cloud.utils.openlineage import inject_parent_job_information_into_dbt_cloud_cause
-from airflow.sdk import Asset, Context
+from airflow.sdk import Asset, AssetAlias, Context
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from include.dbt_cloud.checkpoint import Checkpoint, Submission
@@ -21,6 +22,8 @@ from include.dbt_cloud.exceptions import (
 )
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.job_run import JobRun
+from include.dbt_cloud.lineage import executed_steps
+from include.dbt_cloud.model_assets import MODELS, built_models
 from include.dbt_cloud.results import first_failed, format_results, read_run_results
 from include.dbt_cloud.run_tags import deployment_id, instance_tag, run_tag, tagged_cause
 from include.dbt_cloud.submitter import JobRunSubmitter, cancel_run
@@ -53,6 +56,11 @@ class DbtCloudRunJobOperator(ProviderOperator):
     :param durable: Whether a retry reattaches to the run of the try before it. Default: True.
     :param cancel_on_kill: Whether to cancel the run when somebody marks the running or deferred task failed
         or successful, or clears it. A stalled or restarted Airflow never cancels it. Default: True.
+    :param model_assets: Names of models, or patterns such as ``stg_*``, that become assets: a successful run
+        adds an event for each one that it built. ``model_asset`` returns such an asset. A mapped task needs
+        ``MODELS`` among its outlets. A failed task updates no asset: that is Airflow's rule. Default: none.
+    :param mapped_outlet: Asset that this instance of a mapped task updates through an ``AssetAlias`` among
+        its outlets, which are the same for all instances.
     :raises DbtCloudJobRunFailed: dbt failed.
     :raises DbtCloudJobRunRejected: dbt did not accept a command line of the job; not retried.
     :raises DbtCloudJobRunCancelled: A user canceled the run; not retried.
@@ -67,9 +75,15 @@ class DbtCloudRunJobOperator(ProviderOperator):
         outage_tolerance: float = 1800,
         durable: bool = True,
         cancel_on_kill: bool = True,
+        model_assets: Sequence[str] = (),
+        mapped_outlet: Asset | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(check_interval=check_interval, **kwargs)
+        self.model_assets = model_assets
+        self.mapped_outlet = mapped_outlet
+        if model_assets and MODELS not in self.outlets:
+            self.outlets = [*self.outlets, MODELS]
         self.outage_tolerance = outage_tolerance
         self.durable = durable
         self.cancel_on_kill = cancel_on_kill
@@ -168,6 +182,11 @@ class DbtCloudRunJobOperator(ProviderOperator):
             self._submitter.checkpoint.canceled_run = run_id
             cancel_run(self.hook, run_id, self.account_id, self.log)
 
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Emit OpenLineage events for the models that the run built, also with ``steps_override``."""
+        with executed_steps(self.hook):
+            return super().get_openlineage_facets_on_complete(task_instance)
+
     def _create_submitter(self, context: Context) -> JobRunSubmitter:
         # Resolved here: in the triggerer an error would end the task without its reason.
         self.account_id = parse_id(self.account_id or self.hook.account_id, "account")
@@ -253,10 +272,19 @@ class DbtCloudRunJobOperator(ProviderOperator):
                     self.hook.log_job_run_failure_details(run.id, job_run=facts | {"run_steps": run.steps})
             self.log.info("dbt Cloud run %s: %s", run.id, format_results(results))
             self._push(context["ti"], "run_results", results)
-            for outlet in self.outlets if run.outcome == "success" else ():
-                if isinstance(outlet, Asset):
-                    context["outlet_events"][outlet].extra = results
+            if run.outcome == "success":
+                self._update_assets(context, results)
         except (Exception, AirflowTaskTimeout) as error:
             # The outcome matters more than the results.
             self.log.warning("Could not read the results of dbt Cloud run %s: %s", run.id, error)
         return f"{failed['unique_id']}: {failed['message']} " if failed else ""
+
+    def _update_assets(self, context: Context, results: dict[str, Any]) -> None:
+        for outlet in self.outlets:
+            if isinstance(outlet, Asset):
+                context["outlet_events"][outlet].extra = results
+            elif outlet == MODELS:
+                for asset, extra in built_models(results, self.model_assets):
+                    context["outlet_events"][outlet].add(asset, extra)
+            elif self.mapped_outlet and isinstance(outlet, AssetAlias):
+                context["outlet_events"][outlet].add(self.mapped_outlet, results)

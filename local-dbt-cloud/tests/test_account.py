@@ -16,6 +16,7 @@ def test_demo_account_is_valid() -> None:
     assert {project.id: project.name for project in config.projects} == {1: "Jaffle Shop"}
     assert [environment.id for environment in config.environments] == [1]
     assert {job.id: job.name for job in config.jobs} == {
+        100: "Refresh customers",
         101: "Build jaffle shop",
         102: "Build jaffle shop, one model fails",
     }

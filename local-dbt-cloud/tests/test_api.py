@@ -105,7 +105,7 @@ def test_project_environments_are_listed(cloud: RunningCloud) -> None:
 
 
 def test_declared_jobs_are_listed(cloud: RunningCloud) -> None:
-    assert ids(cloud.get("jobs/")) == [101, 102]
+    assert ids(cloud.get("jobs/")) == [100, 101, 102]
     assert ids(cloud.get("jobs/", name__icontains="FAILS")) == [102]
     assert ids(cloud.get("jobs/", order_by="-id", limit=1)) == [102]
     job = cloud.get("jobs/101/")

@@ -186,7 +186,7 @@ def test_full_disk_is_reported_and_recovered_from(tmp_path: Path) -> None:
         answer = command.client.post("jobs/", json=body)
         assert answer.status_code == 500
         assert "Free some disk space" in answer.json()["status"]["user_message"]
-        assert len(command.client.get("jobs/").json()["data"]) == 2
+        assert len(command.client.get("jobs/").json()["data"]) == 3
         unlimited = (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY)
         psutil.Process(command.process.pid).rlimit(psutil.RLIMIT_FSIZE, unlimited)
         assert command.client.post("jobs/", json=body).json()["data"]["id"] == 103
@@ -305,7 +305,7 @@ def test_idle_connections_do_not_stop_it(tmp_path: Path) -> None:
         with contextlib.ExitStack() as stack:
             command = stack.enter_context(started(tmp_path / "data"))
             resource.setrlimit(resource.RLIMIT_NOFILE, (4096, limits[1]))
-            address = (command.client.base_url.host, command.client.base_url.port)
+            address = (command.client.base_url.host, command.client.base_url.port or 443)
             for _ in range(1500):
                 stack.enter_context(socket.create_connection(address, timeout=10))
             assert command.client.get("").status_code == 200

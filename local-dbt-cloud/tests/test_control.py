@@ -135,7 +135,7 @@ def test_reset_restores_the_initial_state(cloud: RunningCloud) -> None:
     cloud.post("jobs/", job)
     cloud.reset()
     assert (cloud.runs(), cloud.faults(), cloud.requests()) == ([], [], [])
-    assert [job["id"] for job in cloud.get("jobs/")] == [101, 102]
+    assert [job["id"] for job in cloud.get("jobs/")] == [100, 101, 102]
     # IDs start at 1 again, and the scheduler is not paused.
     assert cloud.trigger(101)["id"] == 1
     cloud.wait(1, until=lambda run: run["status"] > RunStatus.QUEUED)

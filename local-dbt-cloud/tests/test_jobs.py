@@ -115,8 +115,8 @@ def test_invalid_job_is_400_and_changes_nothing(
 def test_deleted_job_is_404_and_listed_only_by_state(cloud: RunningCloud) -> None:
     answer = cloud.client.delete("jobs/102")
     assert (answer.status_code, answer.json()["data"]["state"]) == (200, 2)
-    assert names(cloud) == ["Build jaffle shop"]
-    for state, count in (("active", 1), ("1", 1), ("deleted", 1), (2, 1), ("all", 2)):
+    assert names(cloud) == ["Refresh customers", "Build jaffle shop"]
+    for state, count in (("active", 2), ("1", 2), ("deleted", 1), (2, 1), ("all", 3)):
         assert len(names(cloud, state=state)) == count, state
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "run/"), ("POST", "rerun/"), ("POST", "")):
         answer = cloud.client.request(method, f"jobs/102/{path}", json={"cause": "x", "id": 102})

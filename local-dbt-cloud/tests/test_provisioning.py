@@ -127,7 +127,7 @@ def test_object_of_another_project_is_404(cloud: RunningCloud) -> None:
 
 
 def test_secrets_are_accepted_but_not_stored(cloud: RunningCloud) -> None:
-    secrets = [
+    secrets: list[tuple[str, dict[str, Any]]] = [
         ("projects/1/credentials/", {"type": "snowflake", "user": "u", "password": "hush"}),
         ("projects/1/credentials/", {"type": "snowflake", "private_key": "hush", "schema": "s"}),
         ("projects/1/credentials/", {

@@ -17,7 +17,7 @@ PREFIX = "/accounts/{account_id}"
 
 def documented() -> dict[tuple[str, str, str], str]:
     """Return the description of each version, method and path in the table of operations."""
-    found = {}
+    found: dict[tuple[str, str, str], str] = {}
     rows = re.findall(r"^\| ([A-Z, ]+) \| (.+?) \| ([v23 ]+) \| (.+) \|$", README, re.M)
     for methods, paths, versions, text in rows:
         for version, path in product(versions.split(), re.findall("`(.+?)`", paths)):

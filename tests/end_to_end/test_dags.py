@@ -9,7 +9,9 @@ from typing import Any
 
 import duckdb
 import httpx
+import psutil
 import pytest
+from local_dbt_cloud.testing import LocalDbtCloud
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -20,7 +22,7 @@ from scripts.dbt_cloud_api import DbtCloudApi
 from scripts.processes import free_port
 from scripts.progress import Progress
 from scripts.settings import DAG_ID, Settings, read_settings
-from scripts.stack import airflow, check_connection, local_dbt_cloud
+from scripts.stack import airflow, airflow_process, check_connection, local_dbt_cloud
 from tests.browser import chromium, needs_chromium
 from tests.waiting import wait_until
 
@@ -31,6 +33,7 @@ FORM_DAG, SENSOR_DAG, REPORT_DAG = (
     "wait_for_dbt_cloud_job_with_sensor",
     "report_on_dbt_models",
 )
+REACT = "react_to_dbt_cloud_runs"
 BUILD = (
     "dbt build --indirect-selection buildable "
     """--warn-error-options '{"error": ["NoNodesForSelectionCriteria"]}'"""
@@ -44,6 +47,10 @@ class Stack:
     settings: Settings
     airflow: AirflowApi
     dbt_cloud: DbtCloudApi
+    # To create runs that dbt never executes.
+    control: LocalDbtCloud
+    # OpenLineage events, one a line.
+    lineage: Path
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Trigger a Dag run; return its ID."""
@@ -70,6 +77,13 @@ class Stack:
         """Return the state of a task."""
         return self.airflow.get_task_instances(dag_id, run_id)[task_id]["state"]
 
+    def get(self, path: str, **params: Any) -> Any:
+        """Return what Airflow's API answers."""
+        with httpx.Client(base_url=self.settings.airflow_url, timeout=30, trust_env=False) as client:
+            token = client.get("/auth/token").raise_for_status().json()["access_token"]
+            headers = {"Authorization": f"Bearer {token}"}
+            return client.get(f"/api/v2/{path}", params=params, headers=headers).raise_for_status().json()
+
     def log(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
         """Return the log entries of a task's first try."""
         return [entry["event"] for entry in self.airflow.get_log(dag_id, run_id, task_id, 1)]
@@ -77,6 +91,11 @@ class Stack:
     def run_ids(self, dag_id: str) -> set[str]:
         """Return the IDs of a Dag's runs."""
         return {run["dag_run_id"] for run in self.airflow.get_dag_runs(dag_id)}
+
+    def reported_runs(self) -> list[int]:
+        """Return the IDs of the dbt Cloud runs that react_to_dbt_cloud_runs reported."""
+        reports = (self.xcom(REACT, run_id, "report") or {} for run_id in self.run_ids(REACT))
+        return sorted(int(run_id) for report in reports for run_id in report)
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         return self.airflow.get_xcom(dag_id, run_id, task_id, key)
@@ -101,6 +120,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             "LOCAL_DBT_CLOUD_TOKEN": "local-token",
             "AIRFLOW_CONN_DBT_CONN": json.dumps(connection),
             "AIRFLOW_VAR_DBT_CLOUD_JOB_ID": "101",
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
+                {"type": "file", "log_file_path": str(directory / "lineage.jsonl"), "append": True}
+            ),
         }.items():
             patch.setenv(name, str(value))
         settings, progress = read_settings(directory / "airflow"), Progress()
@@ -108,7 +130,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             # The main Dag runs daily: it would start as soon as it is unpaused.
             for path in (Path(__file__).parents[2] / "dags").glob("*.py"):
                 api.pause(path.stem, path.stem == DAG_ID)
-            yield Stack(settings, api, check_connection(settings))
+            url = f"https://localhost:{settings.api_port}"
+            control = LocalDbtCloud(url, settings.pages_url, settings.data_dir)
+            lineage = directory / "lineage.jsonl"
+            yield Stack(settings, api, check_connection(settings), control, lineage)
 
 
 @dataclass
@@ -312,3 +337,71 @@ def test_the_tab_shows_the_results_in_airflow(stack: Stack) -> None:
         browser.switch_to.window(browser.window_handles[1])
         wait_until(lambda: "Success" in browser.page_source, 30)
         assert browser.current_url == results["href"]
+
+
+def test_models_that_a_run_built_start_what_depends_on_them(stack: Stack) -> None:
+    stack.wait_for_scheduled_run(DAG_ID)
+    run_id = stack.wait_for_scheduled_run("refresh_after_orders")
+    built = stack.xcom("refresh_after_orders", run_id, "refresh")
+    assert built == ["jaffle_shop.customers", "jaffle_shop.orders"]
+    assert any(
+        line.startswith("jaffle_shop.orders: built at 20")
+        for line in stack.log("refresh_after_orders", run_id, "refresh")
+    )
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "task_id"), [(DAG_ID, "trigger_job"), ("run_selected_dbt_models", "run_models")]
+)
+def test_lineage_shows_the_job_and_its_models(stack: Stack, dag_id: str, task_id: str) -> None:
+    stack.wait_for_scheduled_run(dag_id)
+    events = [json.loads(line) for line in stack.lineage.read_text().splitlines()]
+    of_task = [event for event in events if event["job"]["name"] == f"{dag_id}.{task_id}"]
+    assert {"START", "COMPLETE"} <= {event["eventType"] for event in of_task}
+    runs = {event["run"]["runId"] for event in of_task}
+    children = [
+        event
+        for event in events
+        if event["run"]["facets"].get("parent", {}).get("run", {}).get("runId") in runs
+    ]
+    outputs = {output["name"] for event in children for output in event["outputs"]}
+    assert any(name.endswith("orders") for name in outputs), outputs
+
+
+def test_each_job_has_a_mapped_task_with_its_name(stack: Stack) -> None:
+    run_id = f"test_{os.urandom(4).hex()}"
+    stack.airflow.trigger_dag("run_dbt_cloud_jobs", run_id)
+    wait_until(lambda: stack.airflow.get_dag_run("run_dbt_cloud_jobs", run_id)["state"] == "success", 300)
+    tasks = stack.get(f"dags/run_dbt_cloud_jobs/dagRuns/{run_id}/taskInstances")["task_instances"]
+    assert {task["rendered_map_index"] for task in tasks} == {"Jaffle shop", "Customers"}
+    events = stack.get("assets/events", source_run_id=run_id)["asset_events"]
+    assert {event["name"] for event in events} == {"dbt_cloud_job", "dbt_cloud_job_customers"}
+
+
+def test_runs_started_elsewhere_are_reported_once_and_own_runs_never(stack: Stack) -> None:
+    by_api = stack.control.trigger(101, steps_override=["dbt seed --select raw_stores"])["id"]
+    # As the button "Run now" does.
+    page = httpx.post(f"{stack.settings.pages_url}/deploy/1/jobs/101/run/", trust_env=False)
+    by_page = int(page.headers["location"].rstrip("/").rpartition("/")[2])
+    other_job = stack.control.create_run("error", job_id=102)
+    failed = stack.control.create_run("error", cause="Scheduled", status_message="dbt failed")
+    expected = sorted([by_api, by_page, failed])
+    wait_until(lambda: stack.reported_runs() == expected, 240)
+    assert other_job not in stack.reported_runs()
+
+
+def test_a_run_that_ended_while_the_triggerer_was_dead_is_reported_once(stack: Stack) -> None:
+    before = stack.reported_runs()
+    ours = psutil.Process().children(recursive=True)
+    (triggerer,) = [process for process in ours if process.cmdline()[-1:] == ["triggerer"]]
+    processes = [triggerer, *triggerer.children(recursive=True)]
+    first = stack.control.create_run()
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes)
+    second = stack.control.create_run("error")
+    with airflow_process(stack.settings, "triggerer"), airflow_process(stack.settings, "triggerer"):
+        wait_until(lambda: {first, second} <= set(stack.reported_runs()), 120)
+        third = stack.control.create_run()
+        wait_until(lambda: third in stack.reported_runs(), 120)
+    assert stack.reported_runs() == sorted([*before, first, second, third])

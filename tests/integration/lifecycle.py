@@ -29,7 +29,7 @@ class TaskLifecycle:
         self.clear_number = 0
         # The tries that followed a clear.
         self.cleared_tries: list[int] = []
-        self.outlet_events: dict[Any, Any] = {}
+        self.outlet_events: Any = {}
         self.arguments: dict[str, Any] = {
             "task_id": self.ti.task_id,
             "dbt_cloud_conn_id": "dbt_conn",

@@ -1,0 +1,62 @@
+"""
+### Report on dbt Cloud runs that somebody started elsewhere
+
+This Dag starts seconds after a run of the job has ended that dbt Cloud's schedule, CI or a person started. It
+logs how the run ended, the results of its models and tests, and what failed first. The runs of this Airflow's
+own Dags do not start it.
+
+**Use it** to act in Airflow on whatever dbt Cloud does: alert, export, build what depends on it.
+
+**Change** `report`, and the watched jobs and outcomes in `include/dbt_cloud_jobs.py`. Keep `inlets` and
+`max_active_runs=1`: with them, `unhandled_runs` leaves out an event that Airflow delivers twice. Unpausing
+the Dag delivers all runs that ended while it was paused, in one Dag run.
+"""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import dag, task
+from pendulum import datetime
+
+from include.dbt_cloud.hook import DbtCloudHook
+from include.dbt_cloud.results import first_failed, format_results, read_run_results
+from include.dbt_cloud.unhandled_runs import unhandled_runs
+from include.dbt_cloud_jobs import RUNS_STARTED_ELSEWHERE
+
+# Not print: Airflow's UI collapses printed lines.
+log = logging.getLogger("airflow.task")
+
+
+@dag(
+    schedule=[RUNS_STARTED_ELSEWHERE],
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    default_args={
+        "owner": "data engineering",
+        "retries": 2,
+        "retry_delay": timedelta(seconds=30),
+        "execution_timeout": timedelta(minutes=5),
+    },
+    tags=["dbt Cloud"],
+    doc_md=__doc__,
+)
+def react_to_dbt_cloud_runs() -> None:
+    @task(inlets=[RUNS_STARTED_ELSEWHERE])
+    def report(**context: Any) -> dict[str, str]:
+        hook, outcomes = DbtCloudHook("dbt_conn"), {}
+        for event in unhandled_runs(context, RUNS_STARTED_ELSEWHERE):
+            run = hook.get_run(event["run_id"], related=["run_steps"])
+            results = read_run_results(hook, run)
+            failed = first_failed(results)
+            first = f" First: {failed['unique_id']}: {failed['message']}" if failed else ""
+            log.info("%s: %s%s See %s", event["job_name"], event["message"], first, event["href"])
+            log.info("dbt Cloud run %s: %s", run.id, format_results(results))
+            outcomes[str(run.id)] = event["outcome"]
+        return outcomes
+
+    report()
+
+
+react_to_dbt_cloud_runs()

@@ -1,0 +1,57 @@
+"""
+### Refresh what depends on two models
+
+Each dbt model can be an asset of its own, with an event whenever a run builds it:
+`check_before_running_dbt_cloud_job` does that for `orders` and `customers`. This Dag starts when both were
+built since its last run, and logs when, with how many rows, and by which run.
+
+**Use it** for an export, a dashboard or a forecast that needs these models and no others.
+
+**Change** the models in `include/dbt_cloud_jobs.py` and in `model_assets` of the task that builds them, and
+`refresh`. Write `schedule=(ORDERS | CUSTOMERS)` to start after either one.
+"""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import dag, task
+from pendulum import datetime
+
+from include.dbt_cloud_jobs import CUSTOMERS, ORDERS
+
+# Not print: Airflow's UI collapses printed lines.
+log = logging.getLogger("airflow.task")
+
+
+@dag(
+    schedule=[ORDERS, CUSTOMERS],
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    default_args={
+        "owner": "data engineering",
+        "retries": 2,
+        "retry_delay": timedelta(seconds=30),
+        "execution_timeout": timedelta(minutes=5),
+    },
+    tags=["dbt Cloud"],
+    doc_md=__doc__,
+)
+def refresh_after_orders() -> None:
+    @task
+    def refresh(triggering_asset_events: Any = None) -> list[str]:
+        built = []
+        for asset, events in triggering_asset_events.items():
+            # Several runs may have built it since the last refresh: the newest counts.
+            model = events[-1].extra
+            log.info(
+                "%s: built at %s, rows: %s. See %s",
+                asset.name, model.get("started_at"), model.get("rows"), model.get("href"),
+            )  # fmt: skip
+            built.append(asset.name)
+        return sorted(built)
+
+    refresh()
+
+
+refresh_after_orders()

@@ -1,0 +1,42 @@
+"""An asset for each dbt model, with an event whenever a run builds it."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from typing import Any
+
+from airflow.sdk import Asset, AssetAlias
+
+# What all model events go through. A Dag scheduled on it starts after any of them.
+MODELS = AssetAlias("dbt_models")
+
+
+def model_asset(model: str, **arguments: Any) -> Asset:
+    """Return the asset of a model: ``jaffle_shop.orders`` has the URI ``x-dbt://jaffle_shop/orders``.
+
+    Both come from the dbt project and are the same in every account, environment and warehouse.
+
+    :param model: Names of the dbt project and the model, with a dot between them; ``.v2`` after them for a
+        version of the model.
+    :param arguments: More arguments of the asset, such as ``watchers``.
+    """
+    return Asset(model, uri=f"x-dbt://{model.replace('.', '/')}", **arguments)
+
+
+def built_models(results: dict[str, Any], patterns: Sequence[str]) -> list[tuple[Asset, dict[str, Any]]]:
+    """Return the assets of the chosen models that a successful run built, each with the event's extra.
+
+    A model that dbt skipped or reused was not built. Its tests passed, or the run would have failed; a
+    failed test of severity warn does not count.
+
+    :param results: What ``read_run_results`` returns.
+    :param patterns: Names of models, or patterns such as ``stg_*``.
+    """
+    models = []
+    for node in results["nodes"]:
+        kind, _, model = node["unique_id"].partition(".")
+        name = model.partition(".")[2]
+        if (kind, node["status"]) == ("model", "success") and any(fnmatch(name, one) for one in patterns):
+            extra = {key: results[key] for key in ("run_id", "href")}
+            extra |= {key: node.get(key) for key in ("status", "started_at", "execution_time", "rows")}
+            models.append((model_asset(model), extra))
+    return models

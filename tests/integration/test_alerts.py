@@ -1,0 +1,92 @@
+"""Notifications of failures and missed deadlines, received by a webhook."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from local_dbt_cloud.testing import LocalDbtCloud
+
+from include.dbt_cloud.alerts import LATE, WebhookNotifier
+from include.dbt_cloud.exceptions import DbtCloudJobRunFailed
+from tests.integration.lifecycle import TaskLifecycle
+from tests.integration.run_results import result, step
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """The messages that a webhook received, and the connection ``dbt_alerts`` to it."""
+    received: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"])
+            received.append((self.path, json.loads(self.rfile.read(length))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=[0.05]).start()
+        host = f"http://127.0.0.1:{server.server_port}/services/T/B/X"
+        monkeypatch.setenv("AIRFLOW_CONN_DBT_ALERTS", json.dumps({"conn_type": "http", "host": host}))
+        yield received
+        server.shutdown()
+
+
+def failed_task(held: LocalDbtCloud) -> tuple[TaskLifecycle, dict[str, Any]]:
+    """Return a task whose run failed, and the context of its callback."""
+    lifecycle = TaskLifecycle()
+    broken = step([result("model.shop.orders", "error", message="Database Error in model orders\n  no disk")])
+    with pytest.raises(DbtCloudJobRunFailed) as failure:
+        lifecycle.run(lambda: held.end_active_runs("error", "dbt failed", steps=[broken]))
+    ti = SimpleNamespace(dag_id="sales", task_id="trigger_job", log_url="http://airflow/log")
+    return lifecycle, {"ti": ti, "task": lifecycle.operator(), "exception": failure.value}
+
+
+def test_a_failure_is_posted_with_job_run_first_failed_node_and_reason(
+    held: LocalDbtCloud, webhook: list[Any]
+) -> None:
+    lifecycle, context = failed_task(held)
+    WebhookNotifier()(context)
+    run = held.get(f"runs/{lifecycle.ti.xcoms['job_run_id']}/")
+    text = (
+        f"sales.trigger_job failed for dbt Cloud job 101: dbt Cloud run {run['id']} ended: Error. dbt failed "
+        f"First: model.shop.orders: Database Error: no disk See {run['href']} Log: http://airflow/log"
+    )
+    assert webhook == [("/services/T/B/X", {"text": text})]
+
+
+def test_a_failure_is_logged_without_a_connection(
+    held: LocalDbtCloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, context = failed_task(held)
+    WebhookNotifier()(context)
+    assert (
+        "Not sent, because there is no connection 'dbt_alerts': {'text': 'sales.trigger_job f"
+        in capsys.readouterr().out
+    )
+
+
+# What Airflow passes to the callback of a deadline.
+DEADLINE = {"dag_run": {"dag_id": "sales", "dag_run_id": "scheduled"}, "deadline": {"deadline_time": "7:00"}}
+
+
+async def notify() -> None:
+    await WebhookNotifier(text=LATE, context=DEADLINE)
+
+
+def test_a_missed_deadline_is_posted(webhook: list[Any]) -> None:
+    asyncio.run(notify())
+    assert webhook == [("/services/T/B/X", {"text": "sales did not finish by 7:00. Run: scheduled"})]
+
+
+def test_a_missed_deadline_is_logged_without_a_connection(capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(notify())
+    assert "'text': 'sales did not finish by 7:00. Run: scheduled'" in capsys.readouterr().out
