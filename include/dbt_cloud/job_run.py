@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunStatus
@@ -18,12 +18,25 @@ OUTCOMES = {
 USAGE_ERROR = r"^(Usage: dbt |error: unexpected argument )"
 
 
+def to_iso(value: Any) -> str | None:
+    """Return a time of the API in ISO 8601, such as 2026-01-01T12:00:00+00:00; None if it is not a time.
+
+    dbt Cloud separates date and time by a space, and omits the offset in some fields.
+    """
+    try:
+        time = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()
+
+
 @dataclass(frozen=True)
 class JobRun:
     """A run of a dbt Cloud job.
 
-    ``cause`` and ``steps`` are empty unless the request asked for them with ``include_related``.
-    ``created_at`` is in UTC, as dbt Cloud writes it.
+    ``cause``, ``steps`` and the names of the job and the environment are empty unless the request asked for
+    them with ``include_related``. ``created_at`` is in UTC, as dbt Cloud writes it; the other times are in
+    ISO 8601, or None.
     """
 
     id: int
@@ -35,6 +48,13 @@ class JobRun:
     created_at: str = ""
     cause: str = ""
     retrying_run_id: int | None = None
+    job_id: int | None = None
+    job_name: str = ""
+    environment_name: str = ""
+    git_branch: str | None = None
+    git_sha: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
     steps: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     @classmethod
@@ -55,6 +75,13 @@ class JobRun:
             created_at=data.get("created_at") or "",
             cause=(data.get("trigger") or {}).get("cause") or "",
             retrying_run_id=data.get("retrying_run_id"),
+            job_id=data.get("job_definition_id"),
+            job_name=(data.get("job") or {}).get("name") or "",
+            environment_name=(data.get("environment") or {}).get("name") or "",
+            git_branch=data.get("git_branch"),
+            git_sha=data.get("git_sha"),
+            started_at=to_iso(data.get("started_at")),
+            finished_at=to_iso(data.get("finished_at")),
             steps=data.get("run_steps") or [],
         )
 

@@ -21,7 +21,14 @@ from include.dbt_cloud.exceptions import (
 )
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.job_run import JobRun
-from include.dbt_cloud.results import first_failed, format_results, read_run_results
+from include.dbt_cloud.results import (
+    describe_run,
+    first_failed,
+    format_results,
+    limit_nodes,
+    read_run_results,
+)
+from include.dbt_cloud.run_records import save_run_record
 from include.dbt_cloud.run_tags import deployment_id, instance_tag, run_tag, tagged_cause
 from include.dbt_cloud.submitter import JobRunSubmitter, cancel_run
 from include.dbt_cloud.task_state import ENDED, task_state
@@ -92,6 +99,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
             self.log.info("dbt Cloud run %s: %s", run.id, run.href)
             self._push(ti, "job_run_url", run.href)
             self._push(ti, "job_run_id", run.id)
+            record = describe_run(run) | {"try_number": ti.try_number}
+            save_run_record(context["task_state_store"], record)
         except AirflowTaskTimeout:
             if run_id := submitter.find_owned_run():
                 submitter.cancel(run_id)
@@ -233,8 +242,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
             self.log.warning("Could not push the XCom %s: %s", key, error)
 
     def _read_run(self, event: dict[str, Any]) -> JobRun | None:
+        related = ["run_steps", "trigger", "job", "environment"]
         try:
-            return self.hook.get_run(event["run_id"], self.account_id or None, ["run_steps"])
+            return self.hook.get_run(event["run_id"], self.account_id or None, related)
         except (Exception, AirflowTaskTimeout) as error:
             self.log.warning("Could not read dbt Cloud run %s: %s", self.run_id, error)
             return None
@@ -244,7 +254,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         failed = None
         try:
             try:
-                results = read_run_results(self.hook, run)
+                results = read_run_results(self.hook, run) | {"try_number": context["ti"].try_number}
                 failed = first_failed(results)
             finally:
                 if run.outcome != "success" and not failed:
@@ -253,9 +263,11 @@ class DbtCloudRunJobOperator(ProviderOperator):
                     self.hook.log_job_run_failure_details(run.id, job_run=facts | {"run_steps": run.steps})
             self.log.info("dbt Cloud run %s: %s", run.id, format_results(results))
             self._push(context["ti"], "run_results", results)
+            compact = limit_nodes(results)
+            save_run_record(context["task_state_store"], compact)
             for outlet in self.outlets if run.outcome == "success" else ():
                 if isinstance(outlet, Asset):
-                    context["outlet_events"][outlet].extra = results
+                    context["outlet_events"][outlet].extra = compact
         except (Exception, AirflowTaskTimeout) as error:
             # The outcome matters more than the results.
             self.log.warning("Could not read the results of dbt Cloud run %s: %s", run.id, error)
