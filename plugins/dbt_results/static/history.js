@@ -1,7 +1,7 @@
 /** The tab "dbt history" of a Dag: its last dbt runs, what got slower, what fails, what is flaky. */
 
 import { ApiError, asResults, get, getRunRecords, joinAirflow, tabOf } from "./airflow.js";
-import { durationChart, sparkline } from "./chart.js";
+import { durationChart, sparkline } from "./view/chart.js";
 import { failingTests, flaky, slower } from "./history_data.js";
 import { html, link } from "./view/dom.js";
 import { count, duration, median, time } from "./view/format.js";

@@ -1,10 +1,10 @@
 /** Small charts: durations of runs as bars, trends as lines. */
 
-import { html, svg } from "./view/dom.js";
-import { secondsBetween } from "./view/format.js";
-import { tickLabel, ticks } from "./view/layout.js";
-import { runSeconds } from "./view/run_view.js";
-import { kindOf, signOf } from "./view/status.js";
+import { html, svg } from "./dom.js";
+import { secondsBetween } from "./format.js";
+import { tickLabel, ticks } from "./layout.js";
+import { runSeconds } from "./run_view.js";
+import { kindOf, signOf } from "./status.js";
 
 const HEIGHT = 170;
 const BOTTOM = 34;
