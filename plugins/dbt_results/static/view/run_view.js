@@ -24,17 +24,25 @@ export function badge(run) {
 /** Return the seconds that a run took; those of its dbt steps if dbt Cloud did not tell. */
 export const runSeconds = (run) => secondsBetween(run.started_at ?? run.created_at, run.finished_at) ?? run.seconds;
 
-/** Return the element of a run; `title` is false where the page has a title of its own. */
-export function runView(run, { title = true, openLink = "Open in dbt Cloud" } = {}) {
+/**
+ * Return the element of a run.
+ *
+ * `title` is false where the page has a title of its own, `fold` is true where the table of all nodes is closed at first.
+ */
+export function runView(run, { title = true, fold = false } = {}) {
   views += 1;
   const heading = title && html("div", { class: "title" },
-    html("h2", {}, `dbt Cloud run ${run.run_id} `, badge(run)), run.href && link(run.href, openLink));
+    html("h2", {}, `dbt Cloud run ${run.run_id} `, badge(run)), run.href && link(run.href, "Open in dbt Cloud"));
   const parts = [heading, facts(run), run.status_message && html("p", { class: "message" }, run.status_message)];
   if (!run.nodes) return html("div", { class: "run" }, parts, html("p", { class: "soft" }, "No results of this run are known: it was not over when the task ended."));
   if (!run.nodes.length) return html("div", { class: "run" }, parts, html("p", {}, run.reason ?? "No node ran."), freshness(run.sources));
   const nodes = run.nodes;
   const table = nodeTable(nodes, views);
-  const drawing = timeline(nodes, { onPick: (node) => { table.search(node.unique_id); table.element.scrollIntoView({ block: "nearest" }); } });
+  const drawing = timeline(nodes, { onPick: (node) => {
+    table.search(node.unique_id);
+    table.element.closest("details")?.setAttribute("open", "");
+    table.element.scrollIntoView({ block: "nearest" });
+  } });
   const filter = (statuses) => {
     const isShown = (node) => !statuses.size || statuses.has(node.status);
     table.show(isShown);
@@ -42,8 +50,10 @@ export function runView(run, { title = true, openLink = "Open in dbt Cloud" } = 
   };
   return html("div", { class: "run" }, parts, counts(run, filter), failures(nodes), skipped(nodes), freshness(run.sources),
     drawing?.element, run.left_out > 0 && html("p", { class: "soft" }, `${count(run.left_out, "more node")}, the least important, ${run.left_out === 1 ? "is" : "are"} not stored.`),
-    table.element);
+    fold ? folded(table.element, nodes) : table.element);
 }
+
+const folded = (table, nodes) => html("details", { class: "card" }, html("summary", {}, `All ${count(nodes.length, "node")}`), table);
 
 function facts(run) {
   const queued = secondsBetween(run.created_at, run.started_at);
