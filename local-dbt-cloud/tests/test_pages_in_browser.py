@@ -150,6 +150,10 @@ def test_run_now_shows_the_run_until_it_succeeds(pages: Pages) -> None:
     assert pages.run_script("return window.isTheSamePage")
     assert not pages.all("form")
 
+    # The refresh has put the results into the page.
+    bars = "return document.querySelector('run-results').shadowRoot.querySelectorAll('[data-index]').length"
+    pages.until(lambda: pages.run_script(bars) == 1)
+
     pages.click("#artifacts-4 summary")
     pages.follow("run_results.json")
     pages.until(lambda: pages.browser.current_url.endswith("/artifacts/4/run_results.json"))
@@ -235,6 +239,18 @@ def test_fault_is_shown_and_cleared(pages: Pages) -> None:
     pages.click("#faults button")
     pages.until(lambda: not pages.all("#faults"))
     assert pages.cloud.service.faults.all() == []
+
+
+def test_job_page_draws_the_durations_of_its_runs(pages: Pages) -> None:
+    for status in (RunStatus.SUCCESS, RunStatus.ERROR):
+        pages.cloud.add_run(status, job_id=QUICK, started_at=utc_now(), finished_at=utc_now())
+    pages.open("/")
+    pages.click(f"#job-{QUICK} h2 a")
+    bars = (
+        "const chart = document.querySelector('duration-chart')?.shadowRoot;"
+        "return chart && [...chart.querySelectorAll('g > .bar')].map((bar) => bar.getAttribute('class'))"
+    )
+    pages.until(lambda: pages.run_script(bars) == ["bar success", "bar error"])
 
 
 def test_home_shows_a_run_that_the_api_started(pages: Pages) -> None:
