@@ -1,24 +1,30 @@
 """Find the critical path of a dbt step: the chain of nodes that determined when it ended."""
 
 import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+Parents = Mapping[str, Iterable[str]]
 
-def critical_path(results: list[dict[str, Any]]) -> set[str]:
+
+def critical_path(results: list[dict[str, Any]], parents: Parents | None = None) -> set[str]:
     """Return the ids of the node that ended last, of the node that it waited for last, and so on.
 
-    Dependencies are inferred from the compiled SQL, which names the tables of other nodes. With ``dbt
-    build`` a model also waits for its own unit tests, and for the tests of the tables that it reads.
+    With ``dbt build`` a model also waits for its own unit tests, and for the tests of the tables that it
+    reads.
 
     :param results: The ``results`` of one run_results.json.
+    :param parents: The ``parent_map`` of manifest.json. Without it dependencies are inferred from the
+        compiled SQL, which names the tables of other nodes.
     """
     ran = [_Node(result) for result in results if started_at(result)]
+    graph = _Graph(ran, parents)
     path, node = set(), max(ran, key=lambda node: node.end, default=None)
     # A node can end as it starts, and an incremental model reads itself: stop at a node seen before.
     while node and node.unique_id not in path:
         path.add(node.unique_id)
-        node = max(_waited_for(node, ran), key=lambda node: node.end, default=None)
+        node = max(graph.waited_for(node), key=lambda node: node.end, default=None)
     return path
 
 
@@ -29,31 +35,58 @@ def started_at(result: dict[str, Any]) -> str | None:
     )
 
 
+def ancestors(unique_id: str, parents: Parents, stop: Iterable[str] | None = None) -> set[str]:
+    """Return all ancestors of a node; with ``stop`` only the nearest that are in it."""
+    wanted = None if stop is None else set(stop)
+    found: set[str] = set()
+    seen, waiting = {unique_id}, [unique_id]
+    while waiting:
+        for parent in set(parents.get(waiting.pop()) or ()) - seen:
+            seen.add(parent)
+            if wanted is None or parent in wanted:
+                found.add(parent)
+            if wanted is None or parent not in wanted:
+                waiting.append(parent)
+    return found
+
+
 class _Node:
     def __init__(self, result: dict[str, Any]) -> None:
         self.unique_id = result["unique_id"]
-        self.kind, _, self.name, *_ = self.unique_id.split(".")
+        kind, _, name = self.unique_id.split(".")[:3]
+        self.kind, self.name = kind, name
         self.code = result.get("compiled_code") or ""
         self.start = datetime.fromisoformat(started_at(result) or "").timestamp()
-        self.end = self.start + result["execution_time"]
+        self.end = self.start + (result.get("execution_time") or 0)
         table = result.get("relation_name")
         # Older dbt versions give no table for a seed: match its name. orders must not match orders_archive.
         pattern = re.escape(table) if table else rf"\.\W?{re.escape(self.name)}"
         self.table = re.compile(rf"{pattern}(?!\w)") if table or self.kind == "seed" else None
 
-    def reads(self, other: "_Node") -> bool:
-        return other.table is not None and other.table.search(self.code) is not None
-
     def is_unit_test_of(self, other: "_Node") -> bool:
         return (self.kind, other.kind) == ("unit_test", "model") and self.name == other.name
 
 
-def _waited_for(node: _Node, ran: list[_Node]) -> list[_Node]:
-    before = [one for one in ran if one.end <= node.start]
-    # A unit test reads no table; it starts when its model could.
-    readers = [one for one in ran if node.is_unit_test_of(one)] or [node]
-    parents = [one for one in before if any(reader.reads(one) for reader in readers)]
-    if node.kind == "test":
-        return parents
-    tests = [one for one in before if one.kind == "test" and any(one.reads(parent) for parent in parents)]
-    return parents + tests + [one for one in before if one.is_unit_test_of(node)]
+class _Graph:
+    def __init__(self, ran: list[_Node], parents: Parents | None) -> None:
+        self.ran = ran
+        self.parents = parents
+        self.ids = {node.unique_id for node in ran}
+
+    def reads(self, node: _Node, other: _Node) -> bool:
+        if self.parents is not None:
+            # Through nodes that do not run, such as ephemeral models.
+            return other.unique_id in ancestors(node.unique_id, self.parents, self.ids)
+        return other.table is not None and other.table.search(node.code) is not None
+
+    def waited_for(self, node: _Node) -> list[_Node]:
+        before = [one for one in self.ran if one.end <= node.start]
+        # A unit test reads no table; it starts when its model could.
+        readers = [one for one in self.ran if node.is_unit_test_of(one)] or [node]
+        parents = [one for one in before if any(self.reads(reader, one) for reader in readers)]
+        if node.kind == "test":
+            return parents
+        tests = [
+            one for one in before if one.kind == "test" and any(self.reads(one, parent) for parent in parents)
+        ]
+        return parents + tests + [one for one in before if one.is_unit_test_of(node)]

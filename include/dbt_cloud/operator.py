@@ -24,7 +24,14 @@ from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.job_run import JobRun
 from include.dbt_cloud.lineage import executed_steps
 from include.dbt_cloud.model_assets import MODELS, built_models
-from include.dbt_cloud.results import first_failed, format_results, read_run_results
+from include.dbt_cloud.results import (
+    describe_run,
+    first_failed,
+    format_results,
+    limit_nodes,
+    read_run_results,
+)
+from include.dbt_cloud.run_records import save_run_record
 from include.dbt_cloud.run_tags import deployment_id, instance_tag, run_tag, tagged_cause
 from include.dbt_cloud.submitter import JobRunSubmitter, cancel_run
 from include.dbt_cloud.task_state import ENDED, task_state
@@ -106,6 +113,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
             self.log.info("dbt Cloud run %s: %s", run.id, run.href)
             self._push(ti, "job_run_url", run.href)
             self._push(ti, "job_run_id", run.id)
+            record = describe_run(run) | {"try_number": ti.try_number}
+            save_run_record(context["task_state_store"], record)
         except AirflowTaskTimeout:
             if run_id := submitter.find_owned_run():
                 submitter.cancel(run_id)
@@ -252,8 +261,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
             self.log.warning("Could not push the XCom %s: %s", key, error)
 
     def _read_run(self, event: dict[str, Any]) -> JobRun | None:
+        related = ["run_steps", "trigger", "job", "environment"]
         try:
-            return self.hook.get_run(event["run_id"], self.account_id or None, ["run_steps"])
+            return self.hook.get_run(event["run_id"], self.account_id or None, related)
         except (Exception, AirflowTaskTimeout) as error:
             self.log.warning("Could not read dbt Cloud run %s: %s", self.run_id, error)
             return None
@@ -263,7 +273,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         failed = None
         try:
             try:
-                results = read_run_results(self.hook, run)
+                results = read_run_results(self.hook, run) | {"try_number": context["ti"].try_number}
                 failed = first_failed(results)
             finally:
                 if run.outcome != "success" and not failed:
@@ -272,19 +282,22 @@ class DbtCloudRunJobOperator(ProviderOperator):
                     self.hook.log_job_run_failure_details(run.id, job_run=facts | {"run_steps": run.steps})
             self.log.info("dbt Cloud run %s: %s", run.id, format_results(results))
             self._push(context["ti"], "run_results", results)
+            compact = limit_nodes(results)
+            save_run_record(context["task_state_store"], compact)
             if run.outcome == "success":
-                self._update_assets(context, results)
+                # Of all results: the limit drops built models first.
+                self._update_assets(context, results, compact)
         except (Exception, AirflowTaskTimeout) as error:
             # The outcome matters more than the results.
             self.log.warning("Could not read the results of dbt Cloud run %s: %s", run.id, error)
         return f"{failed['unique_id']}: {failed['message']} " if failed else ""
 
-    def _update_assets(self, context: Context, results: dict[str, Any]) -> None:
+    def _update_assets(self, context: Context, results: dict[str, Any], compact: dict[str, Any]) -> None:
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra = results
+                context["outlet_events"][outlet].extra = compact
             elif outlet == MODELS:
                 for asset, extra in built_models(results, self.model_assets):
                     context["outlet_events"][outlet].add(asset, extra)
             elif self.mapped_outlet and isinstance(outlet, AssetAlias):
-                context["outlet_events"][outlet].add(self.mapped_outlet, results)
+                context["outlet_events"][outlet].add(self.mapped_outlet, compact)

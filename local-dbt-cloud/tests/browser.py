@@ -1,6 +1,7 @@
 """A headless Chromium for tests, and scripts that measure a page."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from tempfile import TemporaryDirectory
@@ -12,7 +13,10 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 CHROMEDRIVER = shutil.which("chromedriver")
 IS_INSTALLED = bool(CHROMIUM and CHROMEDRIVER)
 
-needs_chromium = pytest.mark.skipif(not IS_INSTALLED, reason="needs Chromium or Chrome, and chromedriver")
+# In CI they must be there: a test that is skipped there would be noticed by nobody.
+needs_chromium = pytest.mark.skipif(
+    not IS_INSTALLED and not os.environ.get("CI"), reason="needs Chromium or Chrome, and chromedriver"
+)
 
 # JavaScript: widths of the screen and of the page, in pixels.
 WIDTHS = "const page = document.documentElement; return [page.clientWidth, page.scrollWidth]"

@@ -74,9 +74,8 @@ def _file(api: str) -> dict[str, Any]:
         # Credentials are returned as the client sent them, without secrets.
         for name in schemas:
             if name.endswith(("Credentials", "CredentialsResponse", "CredentialsResponseList")):
-                fields: dict[str, Any] = {
-                    key: {} for key in ("id", "account_id", "project_id", "type", "state")
-                }
+                keys = ("id", "account_id", "project_id", "type", "state")
+                fields: dict[str, Any] = {key: {} for key in keys}
                 schemas[name] = {"type": "object", "properties": fields}
         # The file describes one connection, but all clients read a list.
         data = schemas["AccountConnectionListResponse"]["properties"]["data"]

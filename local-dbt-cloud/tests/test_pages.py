@@ -1,6 +1,8 @@
 """The pages without a browser: content, filters, security checks."""
 
+import html
 import itertools
+import json
 import re
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
@@ -95,7 +97,9 @@ def test_names_and_logs_are_escaped(cloud: RunningCloud, pages: httpx.Client) ->
     cloud.add_step(run_id, name=SCRIPT, log=SCRIPT, artifacts={"<script>alert(1)<script>": ""})
     run = f"/deploy/1/projects/1/runs/{run_id}/"
     # Number of occurrences per page, one of them in the list of faults.
-    for path, times in (("/", 5), ("/deploy/1/runs/", 4), (run, 10), ("/deploy/1/runs/?job=101&status=1", 2)):
+    job_page = "/deploy/1/projects/1/jobs/101"
+    runs = "/deploy/1/runs/"
+    for path, times in (("/", 5), (runs, 5), (run, 10), (f"{runs}?job=101&status=1", 2), (job_page, 8)):
         page = pages.get(path).text
         assert "<script>alert" not in page
         assert page.count("&lt;script&gt;alert(1)") == times, path
@@ -126,7 +130,95 @@ def test_runs_are_filtered_by_job_and_status(cloud: RunningCloud, pages: httpx.C
     assert '<option value="102" selected>' in page
     assert '<option value="30" selected>Cancelled' in page
     assert "Show all runs" in page
-    assert shown(pages.get("/deploy/1/projects/1/jobs/102").text) == [6, 5, 4]
+    assert shown(pages.get("/deploy/1/projects/1/runs/").text) == [6, 5, 4, 3, 2, 1]
+    assert shown(pages.get("/deploy/1/projects/1/runs/?job=102").text) == [6, 5, 4]
+    assert pages.get("/deploy/1/projects/7/runs/").status_code == 404
+
+
+def test_job_page_shows_settings_runs_and_durations(cloud: RunningCloud, pages: httpx.Client) -> None:
+    run_ids = [cloud.add_run(started_at=utc_now(), finished_at=utc_now()) for _ in range(25)]
+    cloud.add_run(job_id=102)
+    page = pages.get("/deploy/1/projects/1/jobs/101/").text
+    assert shown(page) == run_ids[:4:-1]
+    for text in ("Build jaffle shop", "dbt build", "Production", "All 25 runs", "Run now"):
+        assert text in page
+    runs = json.loads(html.unescape(re.findall(r'<duration-chart id="durations" runs="([^"]+)"', page)[0]))
+    assert [run["run_id"] for run in runs] == run_ids
+    assert {run["outcome"] for run in runs} == {"success"}
+    assert "<duration-chart" not in pages.get("/deploy/1/projects/1/jobs/102").text
+
+
+def test_page_of_a_deleted_job_cannot_run_it(cloud: RunningCloud, pages: httpx.Client) -> None:
+    with cloud.service.sessions.begin() as session:
+        session.get_one(Job, 102).state = JobState.DELETED
+    page = pages.get("/deploy/1/projects/1/jobs/102").text
+    assert "This job was deleted." in page
+    assert "Run now" not in page
+    for path in ("1/projects/2/jobs/101", "1/projects/1/jobs/7", f"1/projects/1/jobs/{2**70}"):
+        assert pages.get(f"/deploy/{path}").status_code == 404
+
+
+RESULTS = {
+    "args": {"which": "build"},
+    "results": [
+        {
+            "unique_id": "model.shop.orders",
+            "status": "success",
+            "thread_id": "Thread-1",
+            "execution_time": 2,
+            "timing": [{"started_at": "2026-01-01T00:00:00Z"}],
+            "adapter_response": {"rows_affected": 7},
+        },
+        {
+            "unique_id": "test.shop.unique_orders_id.abc",
+            "status": "fail",
+            "failures": 3,
+            "execution_time": 1,
+            "timing": [{"started_at": "2026-01-01T00:00:02Z"}],
+            "message": "Got 3",
+            "compiled_code": "select 1",
+        },
+        {"unique_id": "model.shop.report", "status": "skipped"},
+    ],
+}
+UNIQUE = {"test_metadata": {"name": "unique"}, "attached_node": "model.shop.orders", "column_name": "id"}
+MANIFEST = {
+    "nodes": {"test.shop.unique_orders_id.abc": UNIQUE},
+    "parent_map": {
+        "test.shop.unique_orders_id.abc": ["model.shop.orders"],
+        "model.shop.report": ["model.shop.orders"],
+    },
+}
+
+
+def test_results_of_a_finished_run_are_served_for_its_page(cloud: RunningCloud, pages: httpx.Client) -> None:
+    run_id = cloud.add_run(RunStatus.ERROR, finished_at=utc_now())
+    docs = json.dumps(RESULTS | {"args": {"which": "generate"}})
+    texts = {"run_results.json": json.dumps(RESULTS), "manifest.json": json.dumps(MANIFEST)}
+    cloud.add_step(run_id, 1, artifacts=texts)
+    cloud.add_step(run_id, 2, artifacts={"run_results.json": docs})
+    cloud.add_step(run_id, 3, artifacts={"run_results.json": "{half a fi"})
+    run = f"/deploy/1/projects/1/runs/{run_id}/"
+    assert '<run-results id="results" src="results.json">' in pages.get(run).text
+    results = pages.get(f"{run}results.json").json()
+    assert results["counts"] == {"fail": 1, "skipped": 1, "success": 1}
+    test, skipped, model = results["nodes"]
+    assert (test["name"], test["rows"], test["sql"], test["message"]) == (
+        "unique orders.id",
+        3,
+        "select 1",
+        "Got 3",
+    )
+    assert skipped["skipped_by"] == "test.shop.unique_orders_id.abc"
+    assert (model["rows"], model["critical"], test["critical"]) == (7, True, True)
+
+
+def test_results_of_an_active_run_are_not_served(cloud: RunningCloud, pages: httpx.Client) -> None:
+    run_id = cloud.add_run(RunStatus.RUNNING)
+    cloud.add_step(run_id, artifacts={"run_results.json": json.dumps(RESULTS)})
+    run = f"/deploy/1/projects/1/runs/{run_id}/"
+    assert "<run-results" not in pages.get(run).text
+    assert pages.get(f"{run}results.json").status_code == 404
 
 
 def test_pagination_keeps_the_filters(cloud: RunningCloud, pages: httpx.Client) -> None:

@@ -134,7 +134,8 @@ def paths_of_all_pages(cloud: RunningCloud) -> list[str]:
         cloud.add_run(job_id=QUICK, finished_at=utc_now())
     runs = [f"/deploy/1/projects/1/runs/{number}/" for number in range(1, len(RunStatus) + 1)]
     lists = [f"/deploy/1/runs/{query}" for query in ("", "?page=2", "?page=9", f"?job={FAILING}&status=2")]
-    return ["/", *lists, *runs, "/nothing"]
+    job_page = f"/deploy/1/projects/1/jobs/{QUICK}"
+    return ["/", *lists, job_page, *runs, "/nothing"]
 
 
 def test_run_now_shows_the_run_until_it_succeeds(pages: Pages) -> None:
@@ -148,6 +149,10 @@ def test_run_now_shows_the_run_until_it_succeeds(pages: Pages) -> None:
     assert "Success" in pages.browser.title
     assert pages.run_script("return window.isTheSamePage")
     assert not pages.all("form")
+
+    # The refresh has put the results into the page.
+    bars = "return document.querySelector('run-results').shadowRoot.querySelectorAll('[data-index]').length"
+    pages.until(lambda: pages.run_script(bars) == 1)
 
     pages.click("#artifacts-4 summary")
     pages.follow("run_results.json")
@@ -234,6 +239,18 @@ def test_fault_is_shown_and_cleared(pages: Pages) -> None:
     pages.click("#faults button")
     pages.until(lambda: not pages.all("#faults"))
     assert pages.cloud.service.faults.all() == []
+
+
+def test_job_page_draws_the_durations_of_its_runs(pages: Pages) -> None:
+    for status in (RunStatus.SUCCESS, RunStatus.ERROR):
+        pages.cloud.add_run(status, job_id=QUICK, started_at=utc_now(), finished_at=utc_now())
+    pages.open("/")
+    pages.click(f"#job-{QUICK} h2 a")
+    bars = (
+        "const chart = document.querySelector('duration-chart')?.shadowRoot;"
+        "return chart && [...chart.querySelectorAll('g > .bar')].map((bar) => bar.getAttribute('class'))"
+    )
+    pages.until(lambda: pages.run_script(bars) == ["bar success", "bar error"])
 
 
 def test_home_shows_a_run_that_the_api_started(pages: Pages) -> None:

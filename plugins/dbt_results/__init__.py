@@ -1,1 +1,1 @@
-"""The tab "dbt results" in Airflow's UI: the results of a task's dbt Cloud run, node by node."""
+"""Pages in Airflow's UI: the results of a task's dbt Cloud runs, and the history of a Dag."""

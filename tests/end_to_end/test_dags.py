@@ -328,9 +328,10 @@ def test_the_tab_shows_the_results_in_airflow(stack: Stack) -> None:
         browser.find_element(By.CSS_SELECTOR, "[href$='/plugin/dbt_results']").click()
         wait_until(lambda: browser.find_elements(By.TAG_NAME, "iframe"), 60)
         browser.switch_to.frame(browser.find_element(By.TAG_NAME, "iframe"))
-        wait_until(lambda: browser.find_elements(By.CSS_SELECTOR, "svg .bar"), 60)
-        assert len(browser.find_elements(By.CSS_SELECTOR, "svg .bar")) > 80
-        assert f"dbt Cloud run {results['run_id']}" in browser.find_element(By.TAG_NAME, "h1").text
+        wait_until(lambda: find(browser, ".timeline .bar[data-index]"), 60)
+        assert len(find(browser, ".timeline .bar[data-index]")) > 80
+        assert f"dbt Cloud run {results['run_id']}" in browser.find_element(By.TAG_NAME, "h2").text
+        assert "Build jaffle shop" in page_text(browser)
         # The frame cannot navigate away from Airflow: the link opens a new page.
         browser.find_element(By.LINK_TEXT, "Open in dbt Cloud").click()
         wait_until(lambda: len(browser.window_handles) == 2, 30)
@@ -405,3 +406,16 @@ def test_a_run_that_ended_while_the_triggerer_was_dead_is_reported_once(stack: S
         third = stack.control.create_run()
         wait_until(lambda: third in stack.reported_runs(), 120)
     assert stack.reported_runs() == sorted([*before, first, second, third])
+
+
+@needs_chromium
+def test_the_history_of_a_dag_is_a_tab_inside_airflow(stack: Stack) -> None:
+    stack.wait_for_scheduled_run(DAG_ID)
+    with chromium() as browser:
+        browser.get(f"{stack.settings.airflow_url}/dags/{DAG_ID}")
+        wait_until(lambda: find(browser, "[href$='/plugin/dbt_history']"), 60)
+        find(browser, "[href$='/plugin/dbt_history']")[0].click()
+        wait_until(lambda: find(browser, "iframe"), 60)
+        browser.switch_to.frame(find(browser, "iframe")[0])
+        wait_until(lambda: "Usual duration" in page_text(browser), 60)
+        assert len(find(browser, ".chart .bar.success[height]")) >= 1

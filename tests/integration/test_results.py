@@ -1,6 +1,8 @@
 """Results of a run's nodes in the log, in an XCom and in the asset event."""
 
+import contextlib
 import json
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +12,13 @@ from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.exceptions import DbtCloudJobRunFailed, DbtCloudResponseError
 from include.dbt_cloud.hook import DbtCloudHook
-from include.dbt_cloud.results import MAX_NODES_SIZE, format_results, read_run_results
+from include.dbt_cloud.results import (
+    MAX_COMPACT_SIZE,
+    MAX_NODES_SIZE,
+    format_results,
+    limit_nodes,
+    read_run_results,
+)
 from tests.integration.lifecycle import TaskLifecycle
 from tests.integration.run_results import result, step
 
@@ -50,10 +58,11 @@ def test_failures_come_first_then_the_slowest_nodes(cloud: LocalDbtCloud) -> Non
         "error          5.00  model broken              Runtime Error: Failed: bad SQL",
         "fail           1.00  test unique_id            Got 1 result",
         "warn           2.00  test not_null_id          Got 3 results",
-        "skipped        0.00  model after",
         "success       30.00  model slow",
         "pass           3.00  unit_test orders.adds_up",
         "success        0.10  model quick",
+        "1 skipped",
+        f"See {results['href']}",
     ]
     assert results["nodes"][0] == {
         "unique_id": "model.shop.broken",
@@ -63,6 +72,7 @@ def test_failures_come_first_then_the_slowest_nodes(cloud: LocalDbtCloud) -> Non
         "started_at": "2026-01-01T00:00:00Z",
         "critical": True,
         "message": "Runtime Error: Failed: bad SQL",
+        "name": "broken",
     }
 
 
@@ -73,15 +83,47 @@ def test_many_nodes_are_bounded_and_the_important_ones_are_kept(cloud: LocalDbtC
     assert len(json.dumps(results)) < MAX_NODES_SIZE + 1000
     assert sum(results["counts"].values()) == len(results["nodes"]) + results["left_out"] == 5020
     assert all(node["status"] == "error" for node in results["nodes"][:20])
+    assert len(json.dumps(limit_nodes(results))) < MAX_COMPACT_SIZE + 1000
+    assert limit_nodes(results)["left_out"] > results["left_out"] > 0
     table = format_results(results).splitlines()
-    assert len(table) == 1 + 1 + 20 + 10 + 1
-    assert table[-1] == "and 4990 more"
+    # Counts, head, the 20 failed and the 10 slowest nodes, what is left out, the link.
+    assert len(table) == 1 + 1 + 20 + 10 + 1 + 1
+    assert table[-2] == "and 4990 more"
 
 
-def test_a_run_without_results_has_none(cloud: LocalDbtCloud) -> None:
-    results = read(create_run(cloud, [None, None]))
+def test_the_log_is_at_most_a_screen(cloud: LocalDbtCloud) -> None:
+    bad = [result(f"model.shop.bad_{number}", "error", message="Bad.") for number in range(500)]
+    after = [result(f"model.shop.after_{number}", "skipped", 0, None) for number in range(500)]
+    table = format_results(read(create_run(cloud, [bad + after]))).splitlines()
+    assert len(table) <= 40
+    assert table[-3:-1] == ["500 skipped", "and 470 more"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"status": "success", "steps": [step(None)]}, "the steps of the job build nothing"),
+        ({"status": "success", "steps": [step([], which="build")]}, "select no node"),
+        (
+            {"status": "cancelled", "status_message": "Cancelled by user."},
+            "the run ended before dbt started. Cancelled by user.",
+        ),
+        (
+            {"status": "error", "steps": [step(None) | {"status": 20}]},
+            "step 4 failed first: Invoke dbt with `dbt build`.",
+        ),
+    ],
+    ids=["no results", "empty results", "canceled in the queue", "a step failed"],
+)
+def test_a_run_in_which_nothing_ran_says_why(
+    cloud: LocalDbtCloud, fields: dict[str, Any], reason: str
+) -> None:
+    results = read(cloud.create_run(**fields))
     assert (results["counts"], results["nodes"]) == ({}, [])
-    assert format_results(results).startswith("nothing, in 0")
+    first, link = format_results(results).splitlines()
+    assert first.startswith("No node ran: ")
+    assert reason in first
+    assert link == f"See {results['href']}"
 
 
 def test_commands_that_build_nothing_do_not_count(cloud: LocalDbtCloud) -> None:
@@ -93,6 +135,199 @@ def test_commands_that_build_nothing_do_not_count(cloud: LocalDbtCloud) -> None:
 def test_results_left_by_an_earlier_step_count_once(cloud: LocalDbtCloud) -> None:
     run_id = cloud.create_run(steps=[step([result("model.shop.orders")])] * 2)
     assert read(run_id)["counts"] == {"success": 1}
+
+
+def test_facts_about_the_run_are_in_its_results(cloud: LocalDbtCloud) -> None:
+    run_id = cloud.create_run("error", cause="Nightly", steps=[step([])], status_message="It broke.")
+    run = DbtCloudHook("dbt_conn").get_run(run_id, related=["run_steps", "trigger", "job", "environment"])
+    results = read_run_results(DbtCloudHook("dbt_conn"), run)
+    facts = {name: results[name] for name in ("outcome", "status_message", "job_id", "job", "cause")}
+    assert facts == {
+        "outcome": "error",
+        "status_message": "It broke.",
+        "job_id": 101,
+        "job": "Build jaffle shop",
+        "cause": "Nightly",
+    }
+    assert results["environment"]
+    times = [results[name] for name in ("created_at", "started_at", "finished_at")]
+    assert times == sorted(times)
+    assert all(datetime.fromisoformat(time).tzinfo for time in times)
+
+
+# What dbt 2 writes, by its published schemas and issues; it cannot be installed here.
+DBT_2_NODE = {"unique_id": "model.shop.orders", "status": "success"}
+PARENTS = {
+    "model.shop.stg": ["source.shop.raw.orders"],
+    "model.shop.orders": ["model.shop.ephemeral"],
+    "model.shop.ephemeral": ["model.shop.stg"],
+    "test.shop.unique_stg_id.abc": ["model.shop.stg"],
+    "model.shop.report": ["model.shop.orders"],
+}
+
+
+def manifest(parents: dict[str, list[str]]) -> dict[str, Any]:
+    return {"manifest.json": {"parent_map": parents, "nodes": {}}}
+
+
+def build(results: list[dict[str, Any]], more: dict[str, Any]) -> dict[str, Any]:
+    """Return a step with results and other artifacts."""
+    one = step(results)
+    return one | {"artifacts": one["artifacts"] | more}
+
+
+def test_missing_keys_do_not_cost_the_table(cloud: LocalDbtCloud) -> None:
+    nodes = [DBT_2_NODE, {"unique_id": "model.shop.bad", "status": "error"}, {"status": "success"}, {}]
+    nodes += [{"unique_id": "model.shop.odd"}]
+    content = {"results": nodes}
+    run_id = cloud.create_run(
+        steps=[{"command": "dbt build", "artifacts": {"run_results.json": content}}] * 2
+    )
+    results = read(run_id)
+    # Without an invocation id no step can be told from an earlier one: both count.
+    assert results["counts"] == {"error": 2, "success": 2, "unknown": 2}
+    assert "error          0.00  model bad" in format_results(results)
+
+
+def test_reused_nodes_have_a_place_of_their_own(cloud: LocalDbtCloud) -> None:
+    nodes = [result("model.shop.kept", "reused", 9, None), result("model.shop.built", seconds=1)]
+    results = read(create_run(cloud, [nodes]))
+    assert results["counts"] == {"success": 1, "reused": 1}
+    assert [node["status"] for node in results["nodes"]] == ["success", "reused"]
+    assert "message" not in results["nodes"][1]
+
+
+def test_without_sql_the_critical_path_follows_the_manifest(cloud: LocalDbtCloud) -> None:
+    def at(unique_id: str, start: int, seconds: float) -> dict[str, Any]:
+        timing = [{"name": "execute", "started_at": f"2026-01-01T00:00:0{start}Z"}]
+        return result(unique_id, seconds=seconds) | {"timing": timing, "compiled_code": None}
+
+    nodes = [at("model.shop.stg", 0, 1), at("model.shop.other", 1, 1), at("model.shop.orders", 3, 1)]
+    run_id = cloud.create_run(steps=[build(nodes, manifest(PARENTS))])
+    critical = {node["name"] for node in read(run_id)["nodes"] if node.get("critical")}
+    assert critical == {"stg", "orders"}
+
+
+def test_skipped_nodes_name_the_failed_one_that_made_dbt_skip_them(cloud: LocalDbtCloud) -> None:
+    after = [result(name, "skipped", 0, None) for name in ("model.shop.orders", "model.shop.report")]
+    failed = result("model.shop.stg", "error", message="Bad.")
+    results = read(cloud.create_run("error", steps=[build([failed, *after], manifest(PARENTS))]))
+    assert [node.get("skipped_by") for node in results["nodes"]] == [None] + ["model.shop.stg"] * 2
+    assert "2 skipped because of model stg" in format_results(results)
+
+
+def test_a_failed_test_is_the_cause_of_what_dbt_skips_after_it(cloud: LocalDbtCloud) -> None:
+    nodes = [
+        result("model.shop.stg"),
+        result("test.shop.unique_stg_id.abc", "fail", message="Got 1 result"),
+        result("model.shop.report", "skipped", 0, None),
+    ]
+    results = read(cloud.create_run("error", steps=[build(nodes, manifest(PARENTS))]))
+    assert results["nodes"][1]["skipped_by"] == "test.shop.unique_stg_id.abc"
+    assert "1 skipped because of test unique stg.id" in format_results(results)
+
+
+def test_a_manifest_that_is_too_large_or_forbidden_is_ignored(
+    cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [result("model.shop.stg", "error"), result("model.shop.orders", "skipped", 0, None)]
+    run_id = cloud.create_run("error", steps=[build(nodes, manifest(PARENTS))])
+    with monkeypatch.context() as patch:
+        patch.setattr("include.dbt_cloud.artifacts.MAX_MANIFEST_SIZE", 10)
+        assert "skipped_by" not in read(run_id)["nodes"][1]
+    cloud.add_fault("manifest.json", status=403)
+    results = read(run_id)
+    assert results["counts"] == {"error": 1, "skipped": 1}
+    assert "skipped_by" not in results["nodes"][1]
+    assert read(run_id)["nodes"][1]["skipped_by"] == "model.shop.stg"
+
+
+def test_no_manifest_is_read_where_the_sql_tells_enough(cloud: LocalDbtCloud) -> None:
+    run_id = create_run(cloud, [[result("model.shop.orders") | {"compiled_code": "select 1"}]])
+    cloud.clear_requests()
+    read(run_id)
+    assert not [request for request in cloud.requests() if "manifest" in request["path"]]
+
+
+def test_failed_nodes_have_their_sql_and_rows(cloud: LocalDbtCloud) -> None:
+    failed = result("test.shop.unique_orders_id.abc", "fail", message="Got 3 results")
+    failed |= {"compiled_code": "\nselect 1\n" + "x" * 9000, "failures": 3}
+    built = result("model.shop.orders") | {"adapter_response": {"rows_affected": 7}, "compiled_code": "x"}
+    test, model = read(create_run(cloud, [[failed, built]]))["nodes"]
+    assert (test["rows"], test["sql"][:8], len(test["sql"])) == (3, "select 1", 2000)
+    assert (model["rows"], model.get("sql")) == (7, None)
+
+
+SOURCES = {
+    "results": [
+        {
+            "unique_id": "source.shop.raw.fresh",
+            "status": "pass",
+            "max_loaded_at": "2026-01-01T11:00:00+00:00",
+        },
+        {
+            "unique_id": "source.shop.raw.stale",
+            "status": "error",
+            "max_loaded_at": "2025-12-31T00:00:00+00:00",
+            "max_loaded_at_time_ago_in_s": 129600.0,
+            "criteria": {"error_after": {"count": 1, "period": "day"}},
+        },
+        {
+            "unique_id": "source.shop.raw.gone",
+            "status": "runtime error",
+            "error": "Database Error\n  No table",
+        },
+    ]
+}
+
+
+def test_stale_and_failing_sources_are_in_the_results_and_the_log(cloud: LocalDbtCloud) -> None:
+    freshness = {"command": "dbt source freshness", "artifacts": {"sources.json": SOURCES}}
+    results = read(cloud.create_run("error", steps=[freshness, step([result("model.shop.orders")])]))
+    assert [(one["name"], one["status"]) for one in results["sources"]] == [
+        ("raw.gone", "runtime error"), ("raw.stale", "error"), ("raw.fresh", "pass"),
+    ]  # fmt: skip
+    assert (results["sources"][1]["age"], results["sources"][1]["limit"]) == (129600, 86400)
+    assert format_results(results).splitlines()[-4:-1] == [
+        "status         source     freshness",
+        "runtime error  raw.gone   Database Error",
+        "error          raw.stale  36.0 hours old, error after 1 days",
+    ]
+
+
+def test_missing_freshness_is_silent(cloud: LocalDbtCloud) -> None:
+    run_id = cloud.create_run(steps=[{"command": "dbt source freshness"}, step([result("model.shop.a")])])
+    assert read(run_id)["sources"] == []
+    assert "source" not in format_results(read(run_id))
+
+
+def test_each_run_of_a_task_instance_is_kept_for_the_page(cloud: LocalDbtCloud) -> None:
+    life = TaskLifecycle()
+    for status in ("error", "success"):
+        run_id = cloud.create_run(status, steps=[step([result("model.shop.orders")])])
+        event = {"status": status, "run_id": run_id, "message": "It ended."}
+        with contextlib.suppress(DbtCloudJobRunFailed):
+            life.operator().execute_complete(life.context, event)
+        life.retry()
+    records = [life.store.get(f"dbt_cloud_run_{run_id}") for run_id in (1, 2)]
+    assert [(one["outcome"], one["try_number"], len(one["nodes"])) for one in records] == [
+        ("error", 1, 1), ("success", 2, 1),
+    ]  # fmt: skip
+
+
+def test_a_store_that_fails_does_not_fail_the_task(
+    cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = TaskLifecycle()
+
+    def fail(key: str, value: Any) -> None:
+        raise OSError("No store.")
+
+    run_id = create_run(cloud, [[result("model.shop.orders")]])
+    monkeypatch.setattr(life.store, "set", fail)
+    event = {"status": "success", "run_id": run_id, "message": "Done."}
+    assert life.operator().execute_complete(life.context, event) == run_id
+    assert life.ti.xcoms["run_results"]["counts"] == {"success": 1}
 
 
 def test_a_results_file_that_is_forbidden_is_an_error(cloud: LocalDbtCloud) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from sqlalchemy.exc import DatabaseError
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -46,6 +47,7 @@ def create_pages(service: Service) -> FastAPI:
     app = FastAPI(title="local dbt Cloud pages", openapi_url=None)
     app.state.service, app.state.templates = service, _templates(service)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOST_NAMES)
+    app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")))
     app.include_router(views.router)
     app.include_router(actions.router)
     _add_exception_handlers(app, service)

@@ -4,18 +4,23 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
-from fastapi.responses import FileResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 from sqlalchemy import func, select
 
 from local_dbt_cloud.database import Environment, Job, Project, Run
 from local_dbt_cloud.dependencies import ServiceDependency, SessionDependency
-from local_dbt_cloud.job_store import active_jobs
+from local_dbt_cloud.job_store import active_job, active_jobs
 from local_dbt_cloud.run_plan import active_run_ids, blocked_by, newest_run_id, retry_not_supported_reason
-from local_dbt_cloud.run_status import ACTIVE_STATUSES
+from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus
 from local_dbt_cloud.validation import MAX_ID
+from local_dbt_cloud.web.run_results import has_results, read_results
 from local_dbt_cloud.web.security import RunDependency, check_account
 
 RUNS_PER_PAGE = 50
+# On the page of a job.
+RUNS_OF_JOB = 20
+RUNS_IN_CHART = 50
+OUTCOMES = {RunStatus.SUCCESS: "success", RunStatus.ERROR: "error", RunStatus.CANCELLED: "cancelled"}
 
 router = APIRouter()
 account_router = APIRouter(prefix="/deploy/{account_id}", dependencies=[Depends(check_account)])
@@ -40,15 +45,22 @@ async def home(request: Request, session: SessionDependency) -> Response:
 
 
 @account_router.get("/runs/")
+@account_router.get("/projects/{project_id}/runs/")
 async def list_runs(
     request: Request,
+    service: ServiceDependency,
     session: SessionDependency,
+    project_id: int | None = None,
     job: OptionalNumber = "",
     status: OptionalNumber = "",
     page: Annotated[int, Query(ge=1, le=10**9)] = 1,
 ) -> Response:
-    """Show runs, newest first, optionally of one job or in one status."""
+    """Show runs, newest first, optionally of one project or job, or in one status."""
     conditions = []
+    if project_id is not None:
+        if service.config.project(project_id) is None:
+            raise HTTPException(404)
+        conditions.append(Run.project_id == project_id)
     if job:
         conditions.append(Run.job_definition_id == min(int(job), MAX_ID))
     if status:
@@ -64,10 +76,32 @@ async def list_runs(
 
 
 # The address of a job in dbt Cloud; dbt-jobs-as-code prints it.
-@account_router.get("/projects/{project_id}/jobs/{job_id}", response_class=RedirectResponse)
-async def get_job(account_id: int, job_id: int) -> str:
-    """Redirect to the runs of a job."""
-    return f"/deploy/{account_id}/runs/?job={job_id}"
+@account_router.get("/projects/{project_id}/jobs/{job_id}")
+async def get_job(
+    request: Request, service: ServiceDependency, session: SessionDependency, project_id: int, job_id: int
+) -> Response:
+    """Show a job: its settings, the durations of its runs, and the newest ones."""
+    job = session.get(Job, job_id) if abs(job_id) <= MAX_ID else None
+    if job is None or job.definition["project_id"] != project_id:
+        raise HTTPException(404)
+    condition = Run.job_definition_id == job.id
+    newest = session.scalars(select(Run).where(condition).order_by(Run.id.desc()).limit(RUNS_IN_CHART)).all()
+    finished = [_chart_entry(run) for run in reversed(newest) if run.finished_at and run.started_at]
+    return render(
+        request, "job.html", job=job, runs=newest[:RUNS_OF_JOB], names={job.id: job.definition["name"]},
+        total=session.scalar(select(func.count()).select_from(Run).where(condition)),
+        finished=finished, is_active_job=active_job(session, job.id) is not None,
+        project=service.config.project(project_id),
+        environment=service.config.environment(job.definition["environment_id"]),
+    )  # fmt: skip
+
+
+def _chart_entry(run: Run) -> dict[str, Any]:
+    times = {name: getattr(run, name) for name in ("created_at", "started_at", "finished_at")}
+    outcome = OUTCOMES.get(RunStatus(run.status))
+    return {"run_id": run.id, "outcome": outcome} | {
+        name: time and time.isoformat() for name, time in times.items()
+    }
 
 
 @account_router.get("/projects/{project_id}/runs/{run_id}/")
@@ -81,7 +115,16 @@ async def get_run(
         environment=session.get_one(Environment, run.environment_id).definition,
         blocked_by=blocked_by(run, partial(active_run_ids, session)),
         can_retry=retry_not_supported_reason(session, service.data, run) is None,
+        has_results=run.status not in ACTIVE_STATUSES and has_results(service.data, run),
     )  # fmt: skip
+
+
+@account_router.get("/projects/{project_id}/runs/{run_id}/results.json")
+async def get_results(service: ServiceDependency, run: RunDependency) -> JSONResponse:
+    """Return the results of a finished run's nodes, for the view on its page."""
+    if run.status in ACTIVE_STATUSES:
+        raise HTTPException(404)
+    return JSONResponse(read_results(service.data, run))
 
 
 @account_router.get("/projects/{project_id}/runs/{run_id}/artifacts/{step}/{path:path}")
