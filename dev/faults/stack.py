@@ -10,7 +10,7 @@ from typing import Self
 import psutil
 
 from dev import temporary_stack
-from dev.faults.airflow_user_api import AirflowUserApi
+from dev.airflow_user_api import AirflowUserApi
 from dev.faults.scenarios import SCENARIOS, VARIANTS
 from scripts.stack import airflow_process
 

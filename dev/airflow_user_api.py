@@ -1,6 +1,10 @@
 """What users do to tasks in Airflow's UI, through the REST API."""
 
+from typing import Any
+
 from scripts.airflow_api import AirflowApi
+
+PAGE_SIZE = 100
 
 
 class AirflowUserApi(AirflowApi):
@@ -15,3 +19,14 @@ class AirflowUserApi(AirflowApi):
         """Clear all tasks of a Dag run."""
         fields = {"dry_run": False, "dag_run_id": run_id, "only_failed": False, "reset_dag_runs": True}
         self._client.post(f"/api/v2/dags/{dag_id}/clearTaskInstances", json=fields).raise_for_status()
+
+    def list_task_instances(self) -> list[dict[str, Any]]:
+        """Return the task instances of all Dag runs."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._get(
+                "dags/~/dagRuns/~/taskInstances", limit=PAGE_SIZE, offset=len(found), order_by="id"
+            ).json()
+            found += page["task_instances"]
+            if len(found) >= page["total_entries"] or not page["task_instances"]:
+                return found
