@@ -20,6 +20,19 @@ class AirflowUserApi(AirflowApi):
         fields = {"dry_run": False, "dag_run_id": run_id, "only_failed": False, "reset_dag_runs": True}
         self._client.post(f"/api/v2/dags/{dag_id}/clearTaskInstances", json=fields).raise_for_status()
 
+    def delete_dag_run(self, dag_id: str, run_id: str) -> None:
+        """Delete a Dag run."""
+        self._client.delete(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").raise_for_status()
+
+    def parse_dag_file(self, dag_id: str) -> None:
+        """Parse the file of a Dag again, as soon as possible."""
+        token = self._get(f"dags/{dag_id}").json()["file_token"]
+        self._client.put(f"/api/v2/parseDagFile/{token}").raise_for_status()
+
+    def get_task(self, dag_id: str, task_id: str) -> dict[str, Any]:
+        """Return a task of a Dag as it was parsed last."""
+        return self._get(f"dags/{dag_id}/tasks/{task_id}").json()
+
     def list_task_instances(self) -> list[dict[str, Any]]:
         """Return the task instances of all Dag runs."""
         found: list[dict[str, Any]] = []

@@ -36,4 +36,4 @@ lock: lock-dev
 lock-dev: lock-project
 	@$(COMPILE) dev/requirements.in -c .make/constraints.txt -o dev/requirements.lock
 	@$(COMPILE) dev/astro_runtime.in -c .make/constraints.txt -o dev/astro_runtime.lock
-	@$(COMPILE) dev/chaos.in -c .make/constraints.txt -c dev/astro_runtime.lock -o dev/chaos.lock
+	@$(COMPILE) dev/chaos.in -o dev/chaos.lock

@@ -1,1 +1,1 @@
-"""Kill, freeze and restart the processes of an Airflow on PostgreSQL and Celery while it runs dbt Cloud jobs."""
+"""Kill, freeze and restart the processes of a real Airflow while it runs dbt Cloud jobs."""

@@ -38,7 +38,13 @@ def run_chaos(options: argparse.Namespace, directory: Path, progress: Progress) 
         outcomes = experiment.run()
         seconds = progress.seconds - started_at
     return Result(
-        outcomes, experiment.fault_counts, experiment.restarts, options.seed, seconds, lifecycles, initial_load
+        outcomes,
+        experiment.fault_counts,
+        experiment.restarts,
+        options.seed,
+        seconds,
+        lifecycles,
+        initial_load,
     )
 
 
@@ -74,8 +80,8 @@ def main() -> None:
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m dev.chaos",
-        description="Make Dag runs in an Airflow on PostgreSQL, Celery and Redis while its processes are killed, "
-        "frozen and restarted. Exit code 1 if a guarantee was violated.",
+        description="Make Dag runs in an Airflow on PostgreSQL, Celery and Redis while its processes are "
+        "killed, frozen and restarted. Exit code 1 if a guarantee was violated.",
     )
     parser.add_argument(
         "--runs", type=int, default=RUNS,

@@ -3,7 +3,6 @@
 import contextlib
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
@@ -41,12 +40,10 @@ class Dbt:
         self._plans: dict[int, Plan] = {}
         self._started: set[int] = set()
 
-    def update(
-        self, dbt_cloud: TemporaryDbtCloud, runs: list[DbtRun], may_end: Callable[[DbtRun], bool]
-    ) -> None:
+    def update(self, dbt_cloud: TemporaryDbtCloud, runs: list[DbtRun], may_end: set[int]) -> None:
         """Start and end the runs that are due.
 
-        :param may_end: Whether a run may end by itself: one that must be canceled stays active until it is.
+        :param may_end: IDs of runs that may end by themselves: one that must be canceled stays active.
         """
         now = time.monotonic()
         for run in runs:
@@ -54,7 +51,7 @@ class Dbt:
                 plan = self._plans.setdefault(run.id, self._plan(now))
                 # A run that dbt executes, or that was just deleted, cannot be changed.
                 with contextlib.suppress(httpx.HTTPStatusError):
-                    if now >= plan.ends_at and may_end(run):
+                    if now >= plan.ends_at and run.id in may_end:
                         message = MESSAGES[plan.ending]
                         dbt_cloud.set_run(run.id, plan.ending, message, only_if_active=True)  # type: ignore[arg-type]
                     elif now >= plan.starts_at and run.id not in self._started:

@@ -59,7 +59,9 @@ def _has_living_process(task: dict[str, Any], logs: Path) -> bool:
     heartbeat = datetime.fromisoformat(triggerer["latest_heartbeat"])
     is_fresh = (datetime.now(UTC) - heartbeat).total_seconds() < MAX_HEARTBEAT_AGE
     # The log file shows that this triggerer has started the trigger.
-    directory = logs / f"dag_id={task['dag_id']}" / f"run_id={task['dag_run_id']}" / f"task_id={task['task_id']}"
+    directory = (
+        logs / f"dag_id={task['dag_id']}" / f"run_id={task['dag_run_id']}" / f"task_id={task['task_id']}"
+    )
     log = directory / f"attempt={task['try_number']}.log.trigger.{triggerer['id']}.log"
     return is_fresh and log.exists()
 
@@ -76,4 +78,4 @@ def _is_running(process_id: int | None) -> bool:
 def _has_started_run(task: dict[str, Any]) -> bool:
     # Not within the first moments, in which the worker may still be loading the Dag.
     age = datetime.now(UTC) - datetime.fromisoformat(task["start_date"])
-    return TASK_HEARTBEAT_TIMEOUT / 2 < age.total_seconds()
+    return age.total_seconds() > TASK_HEARTBEAT_TIMEOUT / 2

@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -47,13 +48,17 @@ class Experiment:
     def __init__(self, stack: Stack, runs: int, seed: int, progress: Progress) -> None:
         self.stack, self.progress = stack, progress
         # Separate, so that the timing of one does not change the others.
-        self.chance = random.Random(f"faults {seed}")
-        self._dbt = Dbt(random.Random(f"dbt {seed}"))
-        chance = random.Random(f"Dag runs {seed}")
+        self.chance, dbt_chance, chance = (
+            random.Random(f"{name} {seed}")  # noqa: S311 - not for secrets
+            for name in ("faults", "dbt", "Dag runs")
+        )
+        self._dbt = Dbt(dbt_chance)
         dag_ids = [dag_id for _ in range(runs) for dag_id in chance.choices(DAG_IDS, SHARES)]
         self.outcomes = {
             run_id: Outcome(dag_id, run_id)
-            for dag_id, run_id in zip(dag_ids, (f"chaos_{number}" for number in range(1, runs + 1)), strict=True)
+            for dag_id, run_id in zip(
+                dag_ids, (f"chaos_{number}" for number in range(1, runs + 1)), strict=True
+            )
         }
         self._jobs = {run_id: chance.choice(JOB_IDS) for run_id in self.outcomes}
         self._planned = {run_id: PlannedDecision.draw(chance) for run_id in self.outcomes}
@@ -141,9 +146,9 @@ class Experiment:
             self._marked, self._no_fault_until = None, 0.0
         for run_id, outcome in self.outcomes.items():
             outcome.runs = by_run_id.get(run_id, [])
-            self._dbt.update(
-                self.stack.dbt_cloud, outcome.runs, lambda run, outcome=outcome: not outcome.is_abandoned(run)
-            )
+            at = datetime.now(UTC)
+            may_end = {run.id for run in outcome.runs if not outcome.is_abandoned(run, at)}
+            self._dbt.update(self.stack.dbt_cloud, outcome.runs, may_end)
             if outcome.state in FINAL_STATES and now - self._ended_at[run_id] > ORPHAN_TIMEOUT:
                 outcome.orphans |= {run.id for run in outcome.runs if run.ended_at is None}
 
@@ -198,6 +203,8 @@ class Experiment:
     def _print_progress(self) -> None:
         outcomes = self.outcomes.values()
         ended = sum(outcome.state in FINAL_STATES for outcome in outcomes)
-        found = Counter(kind for outcome in outcomes if outcome.state in FINAL_STATES for kind in outcome.violations())
+        found = Counter(
+            kind for outcome in outcomes if outcome.state in FINAL_STATES for kind in outcome.violations()
+        )
         text = ", ".join(f"{count} x {kind}" for kind, count in found.items()) or "no violations"
         self.progress.done(f"{ended} of {len(self.outcomes)} Dag runs have ended; {text}")

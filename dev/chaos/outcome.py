@@ -14,6 +14,8 @@ VIOLATIONS = (DUPLICATE, ORPHAN, WRONG_VERDICT, STUCK, CANCELED)
 # The message of a run that was canceled through the API: here only the operator does that.
 CANCELED_THROUGH_API = "Cancelled by user."
 FINAL_STATES = ("success", "failed")
+# Seconds that a try after a clear may take to cancel the run of the try before. Afterwards the run may end.
+CLEAR_TIMEOUT = 90
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,13 @@ class Outcome:
         found += [CANCELED for run in self.runs if run.canceled_by_operator and not self._is_decided(run)]
         if is_stuck:
             return [*found, STUCK]
-        if self.decisions and self.decisions[-1].kind != "clear":
-            is_wrong = self.state != self.decisions[-1].kind
+        decision = self.decisions[-1] if self.decisions else None
+        if decision and decision.kind != "clear":
+            is_wrong = self.state != decision.kind
         elif self.state == "success":
-            is_wrong = last is None or last.status != "Success"
+            # A clear asks for a new run.
+            is_old = bool(last and decision and last.created_at < decision.at)
+            is_wrong = last is None or last.status != "Success" or is_old
         else:
             is_wrong = last is not None and last.status == "Success"
         return [*found, WRONG_VERDICT] if is_wrong else found
@@ -114,10 +119,13 @@ class Outcome:
     def _is_decided(self, run: DbtRun) -> bool:
         return any(run.ended_at is None or one.at <= run.ended_at for one in self.decisions)
 
-    def is_abandoned(self, run: DbtRun) -> bool:
-        """Return whether the operator must cancel a run: the task ended, or was cleared after its creation."""
+    def is_abandoned(self, run: DbtRun, now: datetime) -> bool:
+        """Return whether the operator must cancel a run: the task ended, or was just cleared."""
         has_ended = self.state in FINAL_STATES or any(one.kind != "clear" for one in self.decisions)
-        return has_ended or self._clears(run) < sum(one.kind == "clear" for one in self.decisions)
+        return has_ended or any(
+            run.created_at < one.at and (now - one.at).total_seconds() < CLEAR_TIMEOUT
+            for one in self.decisions
+        )
 
 
 def _parse(text: str) -> datetime:

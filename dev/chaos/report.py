@@ -17,36 +17,38 @@ PASSED = "✓"
 INTRO = """\
 # Chaos test results
 
-A real Airflow on PostgreSQL, with the CeleryExecutor, Redis, two workers and two triggerers, runs jobs with this
-project's `DbtCloudRunJobOperator` while its processes are killed, frozen and restarted, and users mark and
-clear tasks. No task may start a second dbt run, leave one behind, or report another outcome than dbt Cloud's,
-and only a user's decision may end a healthy run.
+A real Airflow on PostgreSQL, with the CeleryExecutor, Redis, two workers and two triggerers, runs jobs with
+this project's `DbtCloudRunJobOperator` while its processes are killed, frozen and restarted, and users mark
+and clear tasks. No task may start a second dbt run, leave one behind, or report another outcome than dbt
+Cloud's, and only a user's decision may end a healthy run.
 """
 METHOD = """\
 ## Method
 
-`make chaos` starts all processes on this machine, on free ports and in temporary directories. Sixty percent of
-the Dag runs wait in the triggerer, the others in a worker (`deferrable=False`). The jobs run in the
-[local dbt Cloud](../local-dbt-cloud/README.md), without dbt: the command starts each run and ends it after a few
-seconds with success, an error, or a cancellation. Airflow considers a task dead after {task} seconds without a
-heartbeat, a triggerer after {triggerer} and a scheduler after {scheduler}; a freeze lasts up to two and a half
-times as long. Processes that exit are started again.
+`make chaos` starts all processes on this machine, on free ports and in temporary directories. About sixty
+percent of the Dag runs wait in the triggerer, the others in a worker (`deferrable=False`). The jobs run in
+the [local dbt Cloud](../local-dbt-cloud/README.md), but without dbt: the command starts each run and ends it
+after a few seconds with success, an error or a cancellation. Airflow considers a task dead after {task}
+seconds without a heartbeat, a triggerer after {triggerer} and a scheduler after {scheduler}; a freeze lasts
+up to two and a half times as long. Processes that exit are started again.
 
-All facts about runs come from the control API of the local dbt Cloud. The runs of a Dag run are found by their
-`schema_override`, not by the operator's own tag.
+All facts about runs come from the control API of the local dbt Cloud. The runs of a Dag run are found by
+their `schema_override`, not by the operator's own tag.
 
 | column | counts |
 |---|---|
-| duplicate run | runs that started while another one of the same task was active, or after one that had succeeded or was canceled in dbt Cloud, unless the task was cleared in between |
+| duplicate run | runs that started while another one of the same task was active, or after one that had \
+succeeded or was canceled in dbt Cloud, unless the task was cleared in between |
 | orphaned run | runs that were still active {orphan} seconds after their task had ended |
-| wrong verdict | tasks that succeeded although their last run did not, or failed although it did; users' marks aside |
-| stuck task | tasks that had not ended {settle} seconds after the last fault |
+| wrong verdict | tasks whose state differs from the outcome of their last run, or from a user's mark; \
+cleared tasks that succeeded without a new run |
+| stuck task | tasks that had not ended {settle} seconds after the last Dag run started |
 | healthy run canceled | runs that the operator canceled although no user had marked or cleared the task |
 
-Faults and decisions are drawn from a seed; what they hit depends on the machine's timing. A task is marked only
-while the process that runs it is alive, and no fault follows until its run is canceled: when the machine that
-would cancel the run is gone, Airflow calls nobody. Clears come at any time, because the next try cancels the run
-of the earlier one.
+Faults and decisions are drawn from a seed; what they hit depends on the machine's timing. A task is marked
+only while the process that runs it is alive, and no fault follows until its run is canceled: when the machine
+that would cancel the run is gone, Airflow calls nobody. Clears come at any time, because the next try cancels
+the run of the earlier one.
 """
 
 
@@ -90,14 +92,19 @@ def render_page(result: Result) -> str:
         orphan=ORPHAN_TIMEOUT,
         settle=SETTLE_TIMEOUT,
     )
-    sections = [INTRO, result.summary, _facts(result), _render_faults(result), method, _render_violations(result)]
-    sections.append(
-        f"This page is generated: `make chaos` writes it. {environment_summary(result.initial_load)}\n"
-    )
+    sections = [
+        INTRO,
+        result.summary,
+        _render_facts(result),
+        _render_faults(result),
+        method,
+        _render_violations(result),
+        f"This page is generated: `make chaos` writes it. {environment_summary(result.initial_load)}\n",
+    ]
     return "\n".join(filter(None, sections))
 
 
-def _facts(result: Result) -> str:
+def _render_facts(result: Result) -> str:
     decisions = Counter(one.kind for outcome in result.outcomes for one in outcome.decisions)
     states = Counter(outcome.state for outcome in result.outcomes)
     facts = {

@@ -189,7 +189,13 @@ class Stack:
                 raise UserError(f"Cannot import a Dag file: {errors[0]}")
             return all(api.has_dag(dag_id) for dag_id in DAG_IDS)
 
-        wait_until(api.is_healthy, "Airflow", api_server.process, api_server.log, START_TIMEOUT)
+        def is_healthy() -> bool:
+            for service in self.services:
+                if not service.is_alive:
+                    raise UserError(f"Airflow's {service.name} exited. See {service.log}")
+            return api.is_healthy()
+
+        wait_until(is_healthy, "Airflow", api_server.process, api_server.log, START_TIMEOUT)
         api.log_in()
         wait_until(is_parsed, "The Dags", api_server.process, api_server.log, START_TIMEOUT)
         self.airflow_api = api
