@@ -163,7 +163,7 @@ class Stack:
         return environment | AIRFLOW_ENVIRONMENT | {
             "PATH": f"{BIN}:{environment['PATH']}",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{address}",
-            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+postgresql://{address}",
+            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2://{address}",
             "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{self._redis_port}/0",
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
