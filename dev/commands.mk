@@ -12,7 +12,7 @@ faults: $(READY) ## Inject faults into our operator and the provider's; write do
 	@$(BIN)/python -m dev.faults
 
 .PHONY: chaos
-chaos: $(READY) .make/environments/chaos/ready ## Kill and freeze processes of an Airflow on Celery; write docs/chaos.md
+chaos: $(READY) .make/environments/chaos/ready ## Kill and freeze Airflow's processes; write docs/chaos.md; CHAOS_ARGS=--help
 	@$(BIN)/python -m dev.chaos $(CHAOS_ARGS)
 
 .PHONY: bench

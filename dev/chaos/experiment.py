@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import psutil
+from rich.markup import escape
 
 from dev.chaos import faults
 from dev.chaos.dbt import Dbt
@@ -87,8 +88,8 @@ class Experiment:
                 next_start = now + START_INTERVAL
             if self._waiting and now >= max(next_fault, self._no_fault_until):
                 deck = deck or faults.shuffled(self.chance)
-                self._inject(deck.pop())
-                next_fault = time.monotonic() + self.chance.uniform(*FAULT_INTERVAL)
+                if self._inject(deck.pop()):
+                    next_fault = time.monotonic() + self.chance.uniform(*FAULT_INTERVAL)
             for name in self.stack.restart_exited():
                 self.restarts += 1
                 self.progress.print(f"  {name} had exited and was started again")
@@ -127,15 +128,17 @@ class Experiment:
             return False
         return True
 
-    def _inject(self, fault: Fault) -> None:
+    def _inject(self, fault: Fault) -> bool:
+        """Inject a fault; return whether there was something to act on."""
         try:
             target = fault.inject(self)
         except (httpx.HTTPError, psutil.Error):
-            return
-        self._last_fault_at = time.monotonic()
+            return False
         if target:
+            self._last_fault_at = time.monotonic()
             self.fault_counts[fault.title] += 1
-            self.progress.print(f"  {fault.title}: {target}")
+            self.progress.print(escape(f"  {fault.title}: {target}"))
+        return bool(target)
 
     def _update_runs(self) -> None:
         by_run_id: dict[str, list[DbtRun]] = {}

@@ -11,7 +11,7 @@ from typing import Self
 from dev import temporary_stack
 from dev.airflow_user_api import AirflowUserApi
 from dev.chaos.database import Database
-from dev.chaos.requirements import find_servers
+from dev.chaos.requirements import BIN, find_servers
 from dev.chaos.service import Service
 from dev.temporary_stack import TemporaryDbtCloud
 from scripts.exceptions import UserError
@@ -26,7 +26,6 @@ DAG_IDS = ("chaos_deferrable", "chaos_in_worker")
 # dbt executes only runs that start in the moment between a restart and the pause of the queue.
 DBT_PROJECT = PROJECT / "dev" / "faults" / "dbt_project"
 JOB_IDS = range(1, 9)
-BIN = PROJECT / ".make" / "environments" / "chaos" / "bin"
 START_TIMEOUT = 240
 WORKER_CONCURRENCY = 8
 
