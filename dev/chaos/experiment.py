@@ -18,7 +18,7 @@ from dev.chaos import faults
 from dev.chaos.dbt import Dbt
 from dev.chaos.decisions import PlannedDecision
 from dev.chaos.faults import Fault
-from dev.chaos.outcome import FINAL_STATES, DbtRun, Decision, Outcome
+from dev.chaos.outcome import FINAL_STATES, UNANSWERED, DbtRun, Decision, Outcome
 from dev.chaos.stack import DAG_IDS, JOB_IDS, Stack
 from scripts.progress import Progress
 
@@ -177,14 +177,18 @@ class Experiment:
             if planned.kind != "clear" and time.monotonic() - self._last_fault_at < QUIET:
                 continue
             try:
-                self._carry_out(outcome, planned.kind)
-            except httpx.HTTPError as error:
-                self.progress.print(f"  {run_id} could not be marked or cleared: {error}")
+                self._carry_out(outcome, Decision(planned.kind))
+            except httpx.ConnectError:
+                # The API server is being restarted: once more when it is back.
+                continue
+            except httpx.HTTPError:
+                # It may have been carried out.
+                outcome.decisions.append(Decision(UNANSWERED))
                 continue
             self._planned[run_id] = None
 
-    def _carry_out(self, outcome: Outcome, kind: str) -> None:
-        decision, api = Decision(kind), self.stack.airflow_api
+    def _carry_out(self, outcome: Outcome, decision: Decision) -> None:
+        kind, api = decision.kind, self.stack.airflow_api
         if kind == "clear":
             api.clear(outcome.dag_id, outcome.run_id)
         else:

@@ -14,6 +14,8 @@ VIOLATIONS = (DUPLICATE, ORPHAN, WRONG_VERDICT, STUCK, CANCELED)
 # The message of a run that was canceled through the API: here only the operator does that.
 CANCELED_THROUGH_API = "Cancelled by user."
 FINAL_STATES = ("success", "failed")
+# A decision that Airflow did not answer, and that the user repeats.
+UNANSWERED = "unanswered"
 # Seconds that a try after a clear may take to cancel the run of the try before. Afterwards the run may end.
 CLEAR_TIMEOUT = 90
 
@@ -53,7 +55,8 @@ class DbtRun:
 class Decision:
     """What a user did in Airflow.
 
-    :param kind: ``clear``, or the state that the task was marked with: ``failed`` or ``success``.
+    :param kind: ``clear``, or the state that the task was marked with, ``failed`` or ``success``, or
+        ``unanswered``.
     """
 
     kind: str
@@ -87,7 +90,8 @@ class Outcome:
         found += [CANCELED for run in self.runs if run.canceled_by_operator and not self._is_decided(run)]
         if is_stuck:
             return [*found, STUCK]
-        decision = self.decisions[-1] if self.decisions else None
+        answered = [one for one in self.decisions if one.kind != UNANSWERED]
+        decision = answered[-1] if answered else None
         if decision and decision.kind != "clear":
             is_wrong = self.state != decision.kind
         elif self.state == "success":
@@ -121,7 +125,7 @@ class Outcome:
 
     def is_abandoned(self, run: DbtRun, now: datetime) -> bool:
         """Return whether the operator must cancel a run: the task ended, or was just cleared."""
-        has_ended = self.state in FINAL_STATES or any(one.kind != "clear" for one in self.decisions)
+        has_ended = self.state in FINAL_STATES or any(one.kind in FINAL_STATES for one in self.decisions)
         return has_ended or any(
             run.created_at < one.at and (now - one.at).total_seconds() < CLEAR_TIMEOUT
             for one in self.decisions
