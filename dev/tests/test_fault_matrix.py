@@ -104,8 +104,12 @@ def test_a_trial_that_hangs_is_named_and_does_not_stop_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclusive: bool
 ) -> None:
     released = Event()
+
+    def hang(trial: Trial) -> None:
+        released.wait()
+
     selected = (
-        Scenario("hangs", "Hangs", lambda trial: released.wait() and None, exclusive=exclusive),
+        Scenario("hangs", "Hangs", hang, exclusive=exclusive),
         Scenario("succeeds", "Succeeds", scenarios.start, exclusive=exclusive),
     )
     monkeypatch.setattr(scenarios, "SCENARIOS", selected)
