@@ -20,7 +20,7 @@ from scripts.exceptions import UserError
 from scripts.progress import Progress
 
 RUNS = 200
-LIFECYCLES = 2000
+LIFECYCLES = 1000
 
 
 def run_chaos(options: argparse.Namespace, directory: Path, progress: Progress) -> Result:
