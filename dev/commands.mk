@@ -11,6 +11,10 @@ ENVIRONMENTS += astro_runtime
 faults: $(READY) ## Inject faults into our operator and the provider's; write docs/faults.md
 	@$(BIN)/python -m dev.faults
 
+.PHONY: chaos
+chaos: $(READY) .make/environments/chaos/ready ## Kill and freeze Airflow's processes; write docs/chaos.md; CHAOS_ARGS=--help
+	@$(BIN)/python -m dev.chaos $(CHAOS_ARGS)
+
 .PHONY: bench
 bench: $(READY) ## Run the benchmarks; write docs/benchmarks.md
 	@$(BIN)/python -m dev.benchmark
@@ -23,8 +27,13 @@ screenshots: $(READY) ## Take the README's pictures in a browser
 .make/environments/astro_runtime/ready: dev/astro_runtime.lock $(READY)
 	@$(SET_UP) $(@D) $<
 
+# Airflow on PostgreSQL and Celery. Not in ENVIRONMENTS: no test needs it.
+.make/environments/chaos/ready: dev/chaos.lock $(READY)
+	@$(SET_UP) $(@D) $<
+
 .PHONY: lock-dev
 lock: lock-dev
 lock-dev: lock-project
 	@$(COMPILE) dev/requirements.in -c .make/constraints.txt -o dev/requirements.lock
 	@$(COMPILE) dev/astro_runtime.in -c .make/constraints.txt -o dev/astro_runtime.lock
+	@$(COMPILE) dev/chaos.in -o dev/chaos.lock

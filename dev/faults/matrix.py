@@ -1,8 +1,9 @@
 """Run every scenario with every variant in one stack."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 
 from dev.faults.observation import Observation
 from dev.faults.scenarios import Scenario
@@ -11,6 +12,8 @@ from dev.faults.trial import Trial
 
 # Also on two cores: a trial waits most of the time.
 MAX_PARALLEL_TRIALS = 5
+# Seconds. More than the longest trial takes on a busy machine.
+TRIAL_TIMEOUT = 420
 
 # By scenario name and variant.
 Matrix = dict[tuple[str, str], Observation]
@@ -30,7 +33,7 @@ def run_matrix(
     matrix: Matrix = {}
 
     def run(trial: Trial) -> None:
-        observation = matrix[trial.scenario.name, trial.variant] = trial.run()
+        observation = matrix[trial.scenario.name, trial.variant] = run_with_timeout(trial)
         on_result(trial, observation)
 
     with Stack(directory).start() as stack:
@@ -41,3 +44,14 @@ def run_matrix(
             if trial.scenario.exclusive:
                 run(trial)
     return matrix
+
+
+def run_with_timeout(trial: Trial) -> Observation:
+    """Run a trial; one that hangs is abandoned, and does not stop the others."""
+    result: Future[Observation] = Future()
+    # The threads of a pool would keep the process from ending.
+    Thread(target=lambda: result.set_result(trial.run()), name=trial.dag_id, daemon=True).start()
+    try:
+        return result.result(TRIAL_TIMEOUT)
+    except TimeoutError:
+        return Observation.of_error(f"{trial.dag_id}: still running after {TRIAL_TIMEOUT} seconds")

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Self
 
 from dev.faults.scenarios import Scenario
 from dev.faults.stack import DbtRun
@@ -23,6 +24,11 @@ class Observation:
     log: str
     highlights: tuple[str, ...]
     error: str = ""
+
+    @classmethod
+    def of_error(cls, error: str) -> Self:
+        """Return the observation of a trial of which nothing else is known."""
+        return cls((), "", "", (), error)
 
     @property
     def run_statuses(self) -> tuple[str, ...]:

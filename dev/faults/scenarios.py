@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     # Not at runtime: Dag files import this module.
@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 
 # This project's operator and the stock provider's.
 VARIANTS = ("ours", "stock")
+
+# A connection that only slow_secrets.py has, and the Dags for which xcom.py cannot store anything.
+SLOW_CONNECTION = "dbt_conn_slow"
+XCOM_FAILS = "xcom_fails"
+# Dags whose files a user has edited have a file of their name in this directory of Airflow's home.
+EDITED_DAGS = "edited_dags"
 
 Inject = Callable[["Trial"], None]
 
@@ -26,8 +32,10 @@ class Scenario:
     :param state_set_by_user: Whether a user sets the state, which then need not match the run.
     :param exclusive: Whether no other trial may run at the same time, because the fault affects all tasks.
     :param task_count: Number of tasks that run the job at the same time.
-    :param kill_worker: Whether the Dag kills its worker as soon as dbt Cloud started the run.
+    :param submitted: What happens in the first try as soon as dbt Cloud started the run: ``killed`` kills the
+        worker, ``unanswered`` withholds the answer.
     :param arguments: Additional arguments of the operator.
+    :param edited_arguments: Those that a user changes in the Dag file.
     """
 
     name: str
@@ -39,8 +47,14 @@ class Scenario:
     state_set_by_user: bool = False
     exclusive: bool = False
     task_count: int = 1
-    kill_worker: bool = False
+    submitted: Literal["", "killed", "unanswered"] = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    edited_arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Short name for people."""
+        return self.name.replace("_", " ")
 
     def dag_id(self, variant: str) -> str:
         """Return the ID of the Dag."""
@@ -94,6 +108,25 @@ def replace_triggerer(trial: "Trial") -> None:
     trial.wait_for_second_triggerer()
 
 
+def stall_triggerer(trial: "Trial") -> None:
+    """Freeze the triggerer until another one has taken over, then let it continue."""
+    trial.start()
+    trial.wait_until_waiting()
+    with trial.stack.frozen_triggerer():
+        trial.stack.start_triggerer()
+        trial.wait_for_second_triggerer()
+    trial.let_processes_react()
+
+
+def stall_worker(trial: "Trial") -> None:
+    """Freeze the worker until another one executes the next try, then let it continue."""
+    trial.start()
+    trial.wait_until_waiting()
+    with trial.frozen_worker():
+        trial.wait_for_second_try()
+    trial.let_processes_react()
+
+
 def restart_dbt_cloud(trial: "Trial") -> None:
     """Kill and start the local dbt Cloud, which then cancels the runs that were active."""
     trial.start()
@@ -114,12 +147,16 @@ def mark_task(state: str) -> Inject:
     return inject
 
 
-def mark_task_and_fail_cancel(trial: "Trial") -> None:
-    """Mark the waiting task failed while dbt Cloud answers 503 to cancel requests."""
-    trial.start()
-    trial.wait_until_waiting()
-    trial.inject_fault(method="POST", path=f"/runs/{trial.runs()[-1].id}/cancel$", status=503, times=2)
-    trial.mark_task("failed")
+def mark_task_and_fail_cancel(**fault: Any) -> Inject:
+    """Mark the waiting task failed, and inject a fault into the requests that cancel the run."""
+
+    def inject(trial: "Trial") -> None:
+        trial.start()
+        trial.wait_until_waiting()
+        trial.inject_fault(method="POST", path=f"/runs/{trial.runs()[-1].id}/cancel$", times=2, **fault)
+        trial.mark_task("failed")
+
+    return inject
 
 
 def clear_waiting_task(trial: "Trial") -> None:
@@ -129,6 +166,41 @@ def clear_waiting_task(trial: "Trial") -> None:
     trial.clear_tasks()
     trial.wait_for_runs(2)
     trial.wait_until_waiting(run_count=2)
+
+
+def lower_retries_and_clear(trial: "Trial") -> None:
+    """Lower the task's retries in the Dag file and clear the task, both after its success."""
+    trial.start()
+    trial.end_runs("success")
+    trial.wait_for_dag_run()
+    trial.edit_dag()
+    trial.clear_tasks()
+    trial.wait_for_second_try()
+
+
+def recreate_dag_run(trial: "Trial") -> None:
+    """Delete the Dag run after its success, trigger it again, and lose the submission."""
+    trial.start()
+    trial.end_runs("success")
+    trial.wait_for_dag_run()
+    trial.delete_dag_run()
+    trial.inject_fault(method="POST", path=trial.submit_path, drop="before")
+    trial.start()
+
+
+def reject_token_in_second_try(trial: "Trial") -> None:
+    """Reject the token a few times when the second try looks for the run of the first one."""
+    trial.inject_fault(method="GET", path="/runs$", status=401, times=3)
+    trial.start()
+    trial.wait_for_second_try()
+
+
+def add_newer_runs(trial: "Trial") -> None:
+    """Let others start more runs of the job than one page of a list holds, before the second try."""
+    trial.start()
+    trial.wait_for_runs(1)
+    trial.add_runs_of_others(110)
+    trial.wait_for_second_try()
 
 
 def clear_successful_task(trial: "Trial") -> None:
@@ -184,6 +256,7 @@ TIMEOUT_LOG = (
 )
 FAILED_RUN_LOG = ("DbtCloudJobRunFailed: dbt Cloud run .* ended: Error", "This model was told to fail")
 IN_WORKER = {"deferrable": False}
+SLOW_SECRETS = {"dbt_cloud_conn_id": SLOW_CONNECTION}
 SHORT_TIMEOUT = {"retries": 0, "execution_timeout": timedelta(seconds=15)}
 SCENARIOS = (
     Scenario(
@@ -251,13 +324,45 @@ SCENARIOS = (
         "The worker is killed right after the run started",
         start,
         expected_log=("Reattaching to dbt Cloud run",),
-        kill_worker=True,
+        submitted="killed",
     ),
     Scenario(
         "triggerer_killed",
         "The triggerer is killed while the task is deferred, and another one takes over",
         replace_triggerer,
         exclusive=True,
+    ),
+    Scenario(
+        "triggerer_stalled",
+        "The triggerer stalls while the task is deferred, and wakes after another one took over",
+        stall_triggerer,
+        exclusive=True,
+    ),
+    Scenario(
+        "worker_stalled",
+        "The worker of a waiting task (not deferrable) stalls, and wakes after the next try took over",
+        stall_worker,
+        arguments=IN_WORKER,
+    ),
+    Scenario(
+        "token_rotated",
+        "The worker is killed right after the run started, and the next try's token is rejected at first",
+        reject_token_in_second_try,
+        exclusive=True,
+        submitted="killed",
+    ),
+    Scenario(
+        "newer_runs",
+        "The worker is killed right after the run started, and others start 110 runs before the next try",
+        add_newer_runs,
+        submitted="killed",
+        arguments={"retry_delay": timedelta(seconds=10)},
+    ),
+    Scenario(
+        XCOM_FAILS,
+        "Airflow cannot store the XComs with the run's ID and URL, and there are no retries",
+        start,
+        arguments={"retries": 0},
     ),
     Scenario(
         "dbt_cloud_restarted",
@@ -281,10 +386,35 @@ SCENARIOS = (
     Scenario(
         "marked_failed_503",
         "A user marks the deferred task failed, and dbt Cloud answers 503 to the first two cancel requests",
-        mark_task_and_fail_cancel,
+        mark_task_and_fail_cancel(status=503),
         expected_runs=("Cancelled",),
         expected_state="failed",
         state_set_by_user=True,
+    ),
+    Scenario(
+        "marked_failed_html",
+        "A user marks the deferred task failed, and a proxy answers two cancel requests with HTML",
+        mark_task_and_fail_cancel(html=True),
+        expected_runs=("Cancelled",),
+        expected_state="failed",
+        state_set_by_user=True,
+    ),
+    Scenario(
+        "marked_failed_slow_secrets",
+        "A user marks the deferred task failed, and the secrets backend takes 1.5 seconds",
+        mark_task("failed"),
+        expected_runs=("Cancelled",),
+        expected_state="failed",
+        state_set_by_user=True,
+        arguments=SLOW_SECRETS,
+    ),
+    Scenario(
+        "marked_success_slow_secrets",
+        "A user marks the deferred task successful, and the secrets backend takes 1.5 seconds",
+        mark_task("success"),
+        expected_runs=("Cancelled",),
+        state_set_by_user=True,
+        arguments=SLOW_SECRETS,
     ),
     Scenario(
         "marked_success",
@@ -323,6 +453,20 @@ SCENARIOS = (
         expected_runs=("Success", "Success"),
     ),
     Scenario(
+        "retries_lowered",
+        "A user lowers `retries` in the Dag, and clears the task after its success",
+        lower_retries_and_clear,
+        expected_runs=("Success", "Success"),
+        edited_arguments={"retries": 0},
+    ),
+    Scenario(
+        "dag_run_recreated",
+        "A user deletes the Dag run and triggers it again with the same ID, and the submission is lost",
+        recreate_dag_run,
+        expected_log=(LOST_SUBMISSION_LOG.format("did not answer POST"),),
+        expected_runs=("Success", "Success"),
+    ),
+    Scenario(
         "race",
         "Two tasks start the same job at the same time (`reuse_existing_run`)",
         race,
@@ -347,6 +491,15 @@ SCENARIOS = (
         expected_runs=("Cancelled",),
         expected_state="failed",
         arguments=IN_WORKER | SHORT_TIMEOUT,
+    ),
+    Scenario(
+        "timeout_of_submission",
+        "`execution_timeout` passes after the run started, before dbt Cloud answers the submission",
+        exceed_timeout,
+        expected_runs=("Cancelled",),
+        expected_state="failed",
+        submitted="unanswered",
+        arguments=SHORT_TIMEOUT,
     ),
     Scenario(
         "marked_failed_in_worker",

@@ -10,8 +10,8 @@ from typing import Self
 import psutil
 
 from dev import temporary_stack
-from dev.faults.airflow_user_api import AirflowUserApi
-from dev.faults.scenarios import SCENARIOS, VARIANTS
+from dev.airflow_user_api import AirflowUserApi
+from dev.faults.scenarios import EDITED_DAGS, SCENARIOS, VARIANTS
 from scripts.stack import airflow_process
 
 DIRECTORY = Path(__file__).parent
@@ -23,7 +23,14 @@ AIRFLOW_ENVIRONMENT = temporary_stack.AIRFLOW_ENVIRONMENT | {
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+    "AIRFLOW__SECRETS__BACKEND": "dev.faults.slow_secrets.SlowSecretsBackend",
+    "AIRFLOW__WORKERS__SECRETS_BACKEND": "dev.faults.slow_secrets.SlowSecretsBackend",
+    "AIRFLOW__CORE__XCOM_BACKEND": "dev.faults.xcom.FailingXCom",
 }
+# The cause of runs that no trial has started.
+CAUSE_OF_OTHERS = "Started by others"
 
 
 @dataclass(frozen=True)
@@ -87,15 +94,47 @@ class Stack:
 
     def kill_triggerer(self) -> None:
         """Kill the triggerer and its child process, which runs the triggers."""
+        for process in self._triggerers():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    @contextlib.contextmanager
+    def frozen_triggerer(self) -> Iterator[None]:
+        """Freeze the triggerer and its child process while the block runs."""
+        with frozen(self._triggerers()):
+            yield
+
+    def _triggerers(self) -> list[psutil.Process]:
+        found: list[psutil.Process] = []
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 if process.cmdline()[-1:] == ["triggerer"]:
-                    for one in (process, *process.children(recursive=True)):
-                        one.kill()
+                    found += [process, *process.children(recursive=True)]
+        return found
+
+    def edit_dag(self, dag_id: str) -> None:
+        """Edit the file of a Dag; Airflow has to parse it again."""
+        path = self.settings.airflow_home / EDITED_DAGS / dag_id
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
 
     def list_runs(self, job_id: int) -> list[DbtRun]:
-        """Return a job's runs, oldest first; not affected by injected faults."""
+        """Return a job's runs, oldest first, without those of others; not affected by injected faults."""
         return [
             DbtRun(run["id"], run["status_humanized"], run["in_progress"], run["started_at"] is not None)
             for run in self.dbt_cloud.runs(job_id)
+            if run["trigger"]["cause"] != CAUSE_OF_OTHERS
         ]
+
+
+@contextlib.contextmanager
+def frozen(processes: list[psutil.Process]) -> Iterator[None]:
+    """Freeze processes while the block runs, as a suspended machine does."""
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from tenacity import (
     RetryError,
     Retrying,
@@ -19,15 +20,16 @@ from tenacity import (
 
 from dev.faults.observation import Observation
 from dev.faults.scenarios import Scenario
-from dev.faults.stack import DbtRun, Stack
+from dev.faults.stack import CAUSE_OF_OTHERS, DbtRun, Stack, frozen
 
 RUN_ID = "fault"
 # Seconds.
 WAIT_TIMEOUT = 180
 CANCEL_TIMEOUT = 30
+REACTION_TIMEOUT = 12
 POLL_INTERVAL = 0.5
 # Messages of the operator that are highlighted although they are neither warnings nor errors.
-RECOVERY_MESSAGES = "(Canceled|Joining|Reattaching to) dbt Cloud run"
+RECOVERY_MESSAGES = r"(Canceled|Joining|Reattaching to) dbt Cloud run|(The )?dbt Cloud run (\d+ )?goes on"
 
 
 class Trial:
@@ -121,6 +123,32 @@ class Trial:
         """Clear the tasks, as a user does in Airflow's UI."""
         self._call_airflow(self.airflow.clear, self.dag_id, RUN_ID)
 
+    def delete_dag_run(self) -> None:
+        """Delete the Dag run, as a user does in Airflow's UI."""
+        self._call_airflow(self.airflow.delete_dag_run, self.dag_id, RUN_ID)
+
+    def edit_dag(self) -> None:
+        """Change the arguments of the only task in the Dag file, as ``edited_arguments`` says."""
+        ((task_id, _),) = self.tasks().items()
+        self.stack.edit_dag(self.dag_id)
+        self._call_airflow(self.airflow.parse_dag_file, self.dag_id)
+        expected = dict(self.scenario.edited_arguments).items()
+        is_parsed = lambda: expected <= self.airflow.get_task(self.dag_id, task_id).items()  # noqa: E731
+        self._wait("the edited Dag", is_parsed)
+
+    def add_runs_of_others(self, count: int) -> None:
+        """Add finished runs of the job that nobody here has started."""
+        for _ in range(count):
+            self.stack.dbt_cloud.create_run(job_id=self.job_id, cause=CAUSE_OF_OTHERS)
+
+    @contextlib.contextmanager
+    def frozen_worker(self) -> Iterator[None]:
+        """Freeze the process of the only task, and the one that supervises it, while the block runs."""
+        (task,) = self.tasks().values()
+        process = psutil.Process(task["pid"])
+        with frozen([process, *process.parents()[:1]]):
+            yield
+
     def _call_airflow(self, action: Callable[..., None], *arguments: str) -> None:
         # One at a time and again after an error: Airflow answers 500 while its SQLite database is locked.
         def call() -> bool:
@@ -144,6 +172,21 @@ class Trial:
         """Wait until another triggerer runs the trigger of the only task."""
         ((task_id, task),) = self.tasks().items()
         self._wait("another triggerer", lambda: len(self._triggerer_logs(task_id, task)) > 1)
+
+    def wait_for_second_try(self) -> None:
+        """Wait until the second try of the only task waits for its run, or has ended."""
+
+        def is_waiting() -> bool:
+            ((task_id, task),) = self.tasks().items()
+            has_ended = task["state"] in ("success", "failed")
+            return task["try_number"] > 1 and (has_ended or self._is_waiting(task_id, task))
+
+        self._wait("the second try", is_waiting)
+
+    def let_processes_react(self) -> None:
+        """Give processes time to end the run, which they must not do."""
+        with contextlib.suppress(TimeoutError):
+            self._wait("the end of a run", lambda: not self._active_runs(), REACTION_TIMEOUT)
 
     def wait_for_fault(self, fault_id: int, while_deferred: bool = False) -> None:
         """Wait until a fault was applied as often as requested or the Dag run has ended, then remove it.

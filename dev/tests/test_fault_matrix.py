@@ -4,7 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,8 +13,9 @@ import pytest
 from dev.faults import matrix as matrix_module
 from dev.faults import scenarios
 from dev.faults.matrix import Matrix, run_matrix
-from dev.faults.report import INTRO, PAGE, PASSED
-from dev.faults.scenarios import SCENARIOS, Scenario
+from dev.faults.observation import Observation
+from dev.faults.report import INTRO, PAGE, PASSED, render_page
+from dev.faults.scenarios import SCENARIOS, VARIANTS, Scenario
 from dev.faults.stack import DbtRun
 from dev.faults.trial import Trial
 
@@ -41,7 +42,8 @@ def test_the_page_was_written_for_these_scenarios() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert page.startswith(INTRO)
     rows = [line.strip("|").split(" | ") for line in page.splitlines() if line.startswith("| ")][1:]
-    assert [title.strip() for title, *_ in rows] == [scenario.title for scenario in SCENARIOS]
+    titles = [f"**{scenario.label}**<br>{scenario.title}" for scenario in SCENARIOS]
+    assert [title.strip() for title, *_ in rows] == titles
     for title, ours, stock in rows:
         assert ours.startswith(f"**{PASSED}**"), title
         assert re.match(rf"\*\*({PASSED}|✗ [a-z, ]+)\*\*<br>\d run", stock), title
@@ -95,6 +97,41 @@ def test_an_error_in_one_trial_does_not_stop_the_others(
         "succeeds": "",
     }
     assert {observation.state for observation in matrix.values()} == {"success"}
+
+
+@pytest.mark.parametrize("exclusive", [False, True], ids=["parallel", "exclusive"])
+def test_a_trial_that_hangs_is_named_and_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclusive: bool
+) -> None:
+    released = Event()
+
+    def hang(trial: Trial) -> None:
+        released.wait()
+
+    selected = (
+        Scenario("hangs", "Hangs", hang, exclusive=exclusive),
+        Scenario("succeeds", "Succeeds", scenarios.start, exclusive=exclusive),
+    )
+    monkeypatch.setattr(scenarios, "SCENARIOS", selected)
+    monkeypatch.setattr(matrix_module, "Stack", FakeStack)
+    monkeypatch.setattr(matrix_module, "TRIAL_TIMEOUT", 1)
+    matrix = run_matrix(selected, ["ours"], tmp_path)
+    released.set()
+    assert {name: observation.error for (name, _), observation in matrix.items()} == {
+        "hangs": "hangs_ours: still running after 1 seconds",
+        "succeeds": "",
+    }
+
+
+def test_the_page_begins_with_a_line_for_each_fault() -> None:
+    runs = (DbtRun(1, "Success", active=False, started=True),)
+    passed, hangs = Observation(runs, "success", "", ()), Observation(runs, "running", "", ())
+    matrix = {(one.name, variant): passed for one in SCENARIOS for variant in VARIANTS}
+    matrix[SCENARIOS[0].name, "stock"] = hangs
+    lines = render_page(matrix).split("```")[1].strip().splitlines()
+    assert lines[0].split() == ["fault", "ours", "provider"]
+    assert lines[2].split() == [*SCENARIOS[0].label.split(), PASSED, "✗", "task", "hangs"]
+    assert [line[:28].strip() for line in lines[2:]] == [scenario.label for scenario in SCENARIOS]
 
 
 def test_an_error_while_reading_logs_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
