@@ -28,8 +28,6 @@ from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud_jobs import JAFFLE_SHOP
 
-DBT_CLOUD_CONN_ID = "dbt_conn"
-
 
 @dag(
     schedule="@daily",
@@ -55,16 +53,15 @@ DBT_CLOUD_CONN_ID = "dbt_conn"
 def check_before_running_dbt_cloud_job() -> None:
     @task.short_circuit
     def check_job_is_not_running(job_id: int | str) -> bool:
-        return DbtCloudHook(DBT_CLOUD_CONN_ID).check_job_is_not_running(job_id)
+        return DbtCloudHook("dbt_conn").check_job_is_not_running(job_id)
 
     trigger_job = DbtCloudRunJobOperator(
         task_id="trigger_job",
-        dbt_cloud_conn_id=DBT_CLOUD_CONN_ID,
+        dbt_cloud_conn_id="dbt_conn",
         job_id=JAFFLE_SHOP.id,
         deferrable=True,
         # If the job is started after the check, wait for that run instead of queueing a second one.
         reuse_existing_run=True,
-        # A retry builds only what failed, and what was skipped because of it.
         retry_from_failure=True,
         execution_timeout=timedelta(hours=2),
         outlets=[JAFFLE_SHOP.asset],

@@ -57,8 +57,8 @@ def test_a_failure_is_posted_with_job_run_first_failed_node_and_reason(
     WebhookNotifier()(context)
     run = held.get(f"runs/{lifecycle.ti.xcoms['job_run_id']}/")
     text = (
-        f"sales.trigger_job failed for dbt Cloud job 101: dbt Cloud run {run['id']} ended: Error. dbt failed "
-        f"First: model.shop.orders: Database Error: no disk See {run['href']} Log: http://airflow/log"
+        "sales.trigger_job failed for dbt Cloud job 101: model.shop.orders: Database Error: no disk "
+        f"dbt Cloud run {run['id']} ended: Error. dbt failed See {run['href']} Log: http://airflow/log"
     )
     assert webhook == [("/services/T/B/X", {"text": text})]
 

@@ -48,7 +48,7 @@ def test_a_run_that_ends_is_an_event(cloud: LocalDbtCloud) -> None:
         "job_id": 101,
         "job_name": "Build jaffle shop",
         "outcome": "error",
-        "message": f"dbt Cloud run {run_id} ended: Error. dbt failed",
+        "message": f"dbt Cloud run {run_id} ended: Error. dbt failed See {run['href']}",
         "href": run["href"],
         "cause": "Scheduled",
         "git_sha": None,
@@ -118,7 +118,7 @@ def test_a_watcher_chooses_jobs_outcomes_and_own_runs(
                 names[await create_run(cloud, outcome)] = outcome
             names[await create_run(cloud, job_id=102)] = "102"
             names[await create_run(cloud, cause=OWN)] = "own"
-            lineage = '{"parent":{"runId":"1"},"tag":"0123456789abcdef"}'
+            lineage = '{"parent":{"runId":"1"},"tag":"[airflow 0123456789ab-01234567]"}'
             names[await create_run(cloud, cause=lineage)] = "own lineage"
             await wait_until_async(lambda: len(database.run_ids("all")) == len(names))
 

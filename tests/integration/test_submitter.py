@@ -12,7 +12,7 @@ from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 from local_dbt_cloud.testing import LocalDbtCloud, Status
 
-from include.dbt_cloud.checkpoint import CANCELED_RUN
+from include.dbt_cloud.checkpoint import CANCELED_RUN, SUBMISSION
 from include.dbt_cloud.exceptions import (
     DbtCloudConnectionError,
     DbtCloudJobRunCancelled,
@@ -474,7 +474,7 @@ def test_without_durable_each_try_starts_a_run(held: LocalDbtCloud) -> None:
     lifecycle.execute()
     lifecycle.retry().execute()
     assert runs(held) == [(1, "Queued"), (2, "Queued")]
-    assert lifecycle.store.values == {}
+    assert SUBMISSION not in lifecycle.store.values
 
 
 def test_a_command_that_dbt_rejects_is_not_retried(cloud: LocalDbtCloud) -> None:
