@@ -41,15 +41,13 @@ def refresh_after_orders() -> None:
     @task
     def refresh(triggering_asset_events: Any = None) -> list[str]:
         built = []
-        for asset, events in triggering_asset_events.items():
+        for asset in (ORDERS, CUSTOMERS):
             # Several runs may have built it since the last refresh: the newest counts.
-            model = events[-1].extra
-            log.info(
-                "%s: built at %s, rows: %s. See %s",
-                asset.name, model.get("started_at"), model.get("rows"), model.get("href"),
-            )  # fmt: skip
-            built.append(asset.name)
-        return sorted(built)
+            for event in (triggering_asset_events.get(asset) or [])[-1:]:
+                at, rows, href = (event.extra.get(key) for key in ("started_at", "rows", "href"))
+                log.info("%s: built at %s, rows: %s. See %s", asset.name, at, rows, href)
+                built.append(asset.name)
+        return built
 
     refresh()
 

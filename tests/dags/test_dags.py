@@ -54,6 +54,32 @@ def test_a_dag_file_is_short(path: Path) -> None:
     assert len(code.splitlines()) <= 60
 
 
+def assets_of(dag: Any) -> list[Asset]:
+    """Return the assets that a Dag is scheduled on, reads or updates, as its file defines them."""
+    scheduled = getattr(dag.timetable, "asset_condition", None)
+    found = list(scheduled.objects) if scheduled else []
+    for task in dag.tasks:
+        found += [*task.inlets, *task.outlets]
+    return [one for one in found if isinstance(one, Asset)]
+
+
+def test_an_asset_is_defined_with_the_same_watchers_everywhere(dag_bag: DagBag) -> None:
+    # Otherwise each parse of a file without them removes the watchers.
+    watchers: dict[str, set[tuple[str, ...]]] = {}
+    for dag in dag_bag.dags.values():
+        for asset in assets_of(dag):
+            watchers.setdefault(asset.name, set()).add(tuple(one.name for one in asset.watchers))
+    assert [name for name, variants in watchers.items() if len(variants) > 1] == []
+    assert watchers["dbt_cloud_runs_started_elsewhere"] == {("dbt_cloud_runs_started_elsewhere",)}
+
+
+def test_no_two_assets_share_a_trigger(dag_bag: DagBag) -> None:
+    # Airflow would store one for both, and its state store would fail.
+    assets = {asset.name: asset for dag in dag_bag.dags.values() for asset in assets_of(dag)}
+    triggers = [str(one.trigger.serialize()) for asset in assets.values() for one in asset.watchers]
+    assert len(set(triggers)) == len(triggers) > 0
+
+
 def test_the_main_dag_runs_daily_one_run_at_a_time(dag) -> None:
     assert dag.schedule == "@daily"
     assert dag.max_active_runs == 1

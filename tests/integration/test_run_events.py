@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from local_dbt_cloud.testing import LocalDbtCloud
 
-from include.dbt_cloud import run_cursor, run_events
-from include.dbt_cloud.run_events import DbtCloudRunEventTrigger, watched_asset
+from include.dbt_cloud import run_cursor, run_events, run_feed
+from include.dbt_cloud.model_assets import model_asset
+from include.dbt_cloud.run_events import DbtCloudRunEventTrigger, watched_asset, watched_model
 from tests.connection import connect
 from tests.integration.run_results import result, step
 from tests.integration.triggerer import Database, started, triggerer
@@ -146,13 +147,44 @@ def test_a_retry_of_an_own_run_is_an_own_run(held: LocalDbtCloud) -> None:
     assert database.run_ids("runs") == [foreign, foreign + 1]
 
 
+def test_the_watcher_of_a_model_fires_for_runs_that_built_it(cloud: LocalDbtCloud) -> None:
+    database = Database()
+    steps = [step([result("model.shop.orders"), result("model.shop.reused", "reused")])]
+    models = ["shop.orders", "shop.reused", "shop.not_selected"]
+
+    async def watch() -> int:
+        async with triggerer(database, *(watching(model, model=model) for model in models), watching("all")):
+            await started(database, *models, "all")
+            await create_run(cloud, "error", steps=steps)
+            await create_run(cloud, cause=OWN, steps=steps)
+            await create_run(cloud)
+            cloud.add_fault("/artifacts/", status=503)
+            run_id = await create_run(cloud, steps=steps)
+            await wait_until_async(lambda: database.run_ids("shop.orders"))
+        return run_id
+
+    run_id = asyncio.run(watch())
+    assert database.run_ids("shop.orders") == [run_id]
+    assert set(database.events) == {"shop.orders", "all"}
+    assert database.events["shop.orders"][0]["execution_time"] == 1.0
+    paths = [one["path"] for one in cloud.requests() if "artifacts" in one["path"]]
+    # One for all three watchers, again after the 503, and one for the run without results.
+    assert 3 <= len(paths) <= 5
+
+
+def test_the_watched_asset_of_a_model_is_the_one_that_tasks_update() -> None:
+    asset = watched_model("shop.orders")
+    assert (asset.name, asset.uri) == (model_asset("shop.orders").name, model_asset("shop.orders").uri)
+    assert asset.watchers[0].trigger.model == "shop.orders"
+
+
 def test_runs_that_ended_while_no_triggerer_ran_are_events(
     cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_events, "PAGE_SIZE", 7)
-    monkeypatch.setattr(run_events, "MAX_PAGES", 2)
+    monkeypatch.setattr(run_feed, "PAGE_SIZE", 7)
+    monkeypatch.setattr(run_feed, "MAX_PAGES", 2)
     # Otherwise each poll reads all of them again: they end within the overlap.
-    for module in (run_events, run_cursor):
+    for module in (run_feed, run_events, run_cursor):
         monkeypatch.setattr(module, "OVERLAP", timedelta(milliseconds=10))
     database = Database()
 
@@ -179,8 +211,8 @@ def test_runs_that_ended_while_no_triggerer_ran_are_events(
 def test_one_watchers_catching_up_replays_nothing_to_a_new_one(
     cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_events, "PAGE_SIZE", 2)
-    monkeypatch.setattr(run_events, "MAX_PAGES", 1)
+    monkeypatch.setattr(run_feed, "PAGE_SIZE", 2)
+    monkeypatch.setattr(run_feed, "MAX_PAGES", 1)
     database = Database()
 
     async def start() -> None:
@@ -273,7 +305,7 @@ def test_an_outage_ends_no_watcher_and_is_logged_once(
     cloud: LocalDbtCloud, caplog: pytest.LogCaptureFixture, trouble: dict[str, Any]
 ) -> None:
     database = Database()
-    caplog.set_level(logging.INFO, "include.dbt_cloud.run_events")
+    caplog.set_level(logging.INFO, "include.dbt_cloud.run_feed")
 
     async def watch() -> int:
         async with triggerer(database, watching()):

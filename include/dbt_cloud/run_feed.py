@@ -1,0 +1,198 @@
+"""Poll the runs of an account that have ended, for all watchers of a triggerer."""
+
+import asyncio
+import itertools
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import aiohttp
+from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
+
+from include.dbt_cloud.hook import DbtCloudHook
+from include.dbt_cloud.job_run import OUTCOMES, JobRun
+from include.dbt_cloud.run_cursor import OVERLAP, RunCursor
+from include.dbt_cloud.run_tags import is_tagged
+
+# Key in the state store of the watched asset.
+CURSOR = "dbt_cloud_run_cursor"
+# The most that dbt Cloud returns in one list.
+PAGE_SIZE = 100
+# After a long outage one poll reads that many, and the next one continues.
+MAX_PAGES = 5
+# Runs whose models are kept, for watchers that ask later.
+MAX_RESULTS = PAGE_SIZE * MAX_PAGES
+
+log = logging.getLogger(__name__)
+
+
+class Outage:
+    """Log that something fails once, and once that it works again."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        # Of the monotonic clock; None if the last attempt worked.
+        self.since: float | None = None
+
+    def begin(self, error: Exception) -> None:
+        """Take note of a failed attempt."""
+        if self.since is None:
+            self.since = time.monotonic()
+            # Without the URL, or the message about a wrong one: that of a proxy may hold a password.
+            message = "" if isinstance(error, ValueError) else str(error).partition(", url=")[0]
+            log.warning("Cannot read %s, trying again: %s", self.what, message or type(error).__name__)
+
+    def end(self) -> None:
+        """Take note of an attempt that worked."""
+        if self.since is not None:
+            log.info("Read %s again after %.0f seconds.", self.what, time.monotonic() - self.since)
+            self.since = None
+
+
+@dataclass
+class Poll:
+    """What one poll found, and what the watchers add to it.
+
+    :param built_models: Reads the models that a run has built.
+    """
+
+    # The runs that ended since then, oldest first; all of them, or the first.
+    since: datetime
+    runs: list[JobRun]
+    is_complete: bool
+    own_run_ids: set[int]
+    built_models: Callable[[JobRun], Awaitable[dict[str | None, dict[str, Any]]]]
+    # To be saved when the events are stored: each with the store of its watcher.
+    cursors: list[tuple[Any, RunCursor]] = field(default_factory=list)
+    # From when on each watcher needs the next poll.
+    next_since: list[datetime] = field(default_factory=list)
+
+
+class RunFeed(SharedStreamProducer):
+    """Polls the runs of an account that have ended, for all watchers in a triggerer.
+
+    It tolerates every error: Airflow would restart the watchers every two seconds.
+    """
+
+    def __init__(self, hook: DbtCloudHook, poll_interval: float) -> None:
+        self.hook = hook
+        self.poll_interval = poll_interval
+        # Whether this Airflow started the run that a run retries, by the latter's ID.
+        self.own_retries: dict[int, bool] = {}
+        # By the ID of the run, and by model.
+        self.built_models: dict[int, dict[str | None, dict[str, Any]]] = {}
+        self.lock = asyncio.Lock()
+
+    async def open_stream(self) -> AsyncIterator[tuple[Poll, Poll]]:
+        """Yield each poll, which ``advance`` gets too once all watchers are done with it."""
+        since = RunCursor.now().start
+        outage = Outage(f"the runs of dbt Cloud through {self.hook.dbt_cloud_conn_id!r}")
+        while True:
+            try:
+                # After a failure in a new session: the token or the host may have changed.
+                async with self.hook.async_session() as session:
+                    while True:
+                        poll = await self._poll_once(session, since)
+                        outage.end()
+                        yield poll, poll
+                        await asyncio.sleep(self.poll_interval)
+                        since = min(poll.next_since, default=since)
+            except Exception as error:
+                outage.begin(error)
+            await asyncio.sleep(self.poll_interval)
+
+    async def advance(self, batch: Sequence[AdvanceItem]) -> None:
+        """Save the last cursor of each watcher in polls whose events are stored."""
+        # A watcher that failed starts again from its saved cursor; which one did is not known.
+        polls = [poll for poll, outcome in batch if outcome.failed == 0]
+        cursors = {store: cursor for poll in polls for store, cursor in poll.cursors}
+        for store, cursor in cursors.items():
+            try:
+                await store.aset(CURSOR, cursor.as_json())
+            except Exception as error:
+                log.warning("Cannot save the cursor of %r; the next one will do: %s", store, error)
+
+    async def _poll_once(self, session: aiohttp.ClientSession, since: datetime) -> Poll:
+        runs: dict[int, JobRun] = {}
+        # A run from Airflow's future must not move a cursor beyond the runs of now.
+        query = {
+            "status__in": str(list(OUTCOMES)),
+            "finished_at__range": json.dumps([since.isoformat(), (datetime.now(UTC) + OVERLAP).isoformat()]),
+            "order_by": "finished_at",
+            "include_related": '["trigger","job"]',
+            "limit": PAGE_SIZE,
+        }
+        for page in itertools.count():
+            found = await self._get(session, "runs/", query | {"offset": page * PAGE_SIZE})
+            for data in found:
+                # One that cannot be read does not hide the others.
+                with suppress(ValueError):
+                    run = JobRun.from_api(data)
+                    runs[run.id] = run
+            is_complete = len(found) < PAGE_SIZE
+            end = max((run.finished_at or "" for run in runs.values()), default="")
+            # Not before the end of the overlap, or no cursor would move.
+            if is_complete or (page + 1 >= MAX_PAGES and end > (since + OVERLAP).isoformat()):
+                break
+        own = {run.id for run in runs.values() if await self._is_own(session, run)}
+        ordered = sorted(runs.values(), key=lambda run: run.finished_at or "")
+        return Poll(since, ordered, is_complete, own, partial(self._built_models, session))
+
+    async def _built_models(
+        self, session: aiohttp.ClientSession, run: JobRun
+    ) -> dict[str | None, dict[str, Any]]:
+        # The first watcher reads them for all.
+        async with self.lock:
+            if run.id not in self.built_models:
+                self.built_models[run.id] = await self._read_models(session, run)
+                # Watchers that failed ask again at the next poll.
+                for run_id in list(self.built_models)[:-MAX_RESULTS]:
+                    del self.built_models[run_id]
+        return self.built_models[run.id]
+
+    async def _read_models(
+        self, session: aiohttp.ClientSession, run: JobRun
+    ) -> dict[str | None, dict[str, Any]]:
+        if run.outcome != "success":
+            return {}
+        path = f"{self.hook.account_id}/runs/{run.id}/artifacts/run_results.json"
+        async with session.get(path) as response:
+            # A run without a dbt step has none.
+            if response.status == 404:
+                return {}
+            response.raise_for_status()
+            results = (await response.json(content_type=None)).get("results") or []
+        return {
+            result["unique_id"].removeprefix("model."): {
+                "execution_time": result.get("execution_time"),
+                "rows": (result.get("adapter_response") or {}).get("rows_affected"),
+            }
+            for result in results
+            if result["unique_id"].startswith("model.") and result.get("status") == "success"
+        }
+
+    async def _is_own(self, session: aiohttp.ClientSession, run: JobRun) -> bool:
+        if is_tagged(run.cause) or not run.retrying_run_id:
+            return is_tagged(run.cause)
+        # dbt Cloud gives a retry a cause of its own.
+        if run.id not in self.own_retries:
+            path, query = f"runs/{run.retrying_run_id}/", {"include_related": '["trigger"]'}
+            try:
+                retried = JobRun.from_api(await self._get(session, path, query))
+                self.own_retries[run.id] = await self._is_own(session, retried)
+            except aiohttp.ClientResponseError as error:
+                if error.status != 404:
+                    raise
+                self.own_retries[run.id] = False
+        return self.own_retries[run.id]
+
+    async def _get(self, session: aiohttp.ClientSession, path: str, query: dict[str, Any]) -> Any:
+        async with session.get(f"{self.hook.account_id}/{path}", params=query) as response:
+            response.raise_for_status()
+            return (await response.json())["data"]
