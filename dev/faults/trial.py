@@ -25,7 +25,7 @@ from dev.faults.stack import CAUSE_OF_OTHERS, DbtRun, Stack, frozen
 RUN_ID = "fault"
 # Seconds.
 WAIT_TIMEOUT = 180
-# The first question for a task's state takes a triggerer five seconds of CPU time, on a busy machine far longer.
+# Long: the first question for a task's state takes a triggerer five seconds of CPU time.
 CANCEL_TIMEOUT = 60
 REACTION_TIMEOUT = 12
 POLL_INTERVAL = 0.5
