@@ -20,3 +20,11 @@ class SlowSecretsBackend(BaseSecretsBackend):
             return None
         time.sleep(DELAY)
         return os.environ["AIRFLOW_CONN_DBT_CONN"]
+
+    def get_variable(self, key: str, team_name: str | None = None) -> str | None:
+        """Return None: there are no variables."""
+        return None
+
+    def get_config(self, key: str) -> str | None:
+        """Return None: there is no configuration."""
+        return None

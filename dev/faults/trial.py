@@ -25,7 +25,8 @@ from dev.faults.stack import CAUSE_OF_OTHERS, DbtRun, Stack, frozen
 RUN_ID = "fault"
 # Seconds.
 WAIT_TIMEOUT = 180
-CANCEL_TIMEOUT = 30
+# Long: the first question for a task's state takes a triggerer five seconds of CPU time.
+CANCEL_TIMEOUT = 60
 REACTION_TIMEOUT = 12
 POLL_INTERVAL = 0.5
 # Messages of the operator that are highlighted although they are neither warnings nor errors.
