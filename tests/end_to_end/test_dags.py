@@ -316,8 +316,8 @@ def test_the_tab_shows_the_results_in_airflow(stack: Stack) -> None:
 
 
 @needs_chromium
-def test_the_history_of_a_dag_is_a_tab_inside_airflow(stack: Stack) -> None:
-    stack.first_run(DAG_ID)
+def test_the_history_of_a_dag_is_a_tab_in_airflow(stack: Stack) -> None:
+    stack.wait_for_scheduled_run(DAG_ID)
     with chromium() as browser:
         browser.get(f"{stack.settings.airflow_url}/dags/{DAG_ID}")
         wait_until(lambda: find(browser, "[href$='/plugin/dbt_history']"), 60)
