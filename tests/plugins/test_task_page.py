@@ -1,5 +1,6 @@
 """The tab "dbt results" with Airflow's real API, in a real browser, in every state of a task."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -98,7 +99,7 @@ def test_while_a_run_is_active_the_page_tells_since_when(page: Page) -> None:
     now = page.text(".now")
     assert "dbt Cloud run 14 is active" in now
     assert "Airflow: deferred, try 2 of 3. Since " in now
-    assert "1 min 40 s ago" in now
+    assert re.search(r"1 min 4\d s ago", now)
     assert "The last 2 took 1 min 0 s, 1 min 20 s. This one takes longer." in now
     assert page.one(".now a").get_attribute("href") == describe(14)["href"]
     # The try before it is still there.
