@@ -124,7 +124,9 @@ def test_results_appear_by_themselves_and_keep_what_is_open(page: Page) -> None:
     page.airflow.keep_record(run_id, over)
     page.airflow.push_results(run_id, over)
     page.airflow.set_state(run_id, "success", try_number=2)
-    wait_until(lambda: page.text("h2").startswith("dbt Cloud run 14 ✓ Success"), 30)
+    # Read at once: the heading is replaced meanwhile.
+    heading = "return document.querySelector('h2').innerText"
+    wait_until(lambda: page.run_script(heading).startswith("dbt Cloud run 14 ✓ Success"), 30)
     assert page.run_script("return window.isTheSamePage")
     assert not page.all(".now")
     assert page.texts(".earlier summary")[0].startswith("Earlier: dbt Cloud run 12 ✕ Error · try 1")
