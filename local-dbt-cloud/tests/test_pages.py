@@ -97,8 +97,7 @@ def test_names_and_logs_are_escaped(cloud: RunningCloud, pages: httpx.Client) ->
     cloud.add_step(run_id, name=SCRIPT, log=SCRIPT, artifacts={"<script>alert(1)<script>": ""})
     run = f"/deploy/1/projects/1/runs/{run_id}/"
     # Number of occurrences per page, one of them in the list of faults.
-    job_page = "/deploy/1/projects/1/jobs/101"
-    runs = "/deploy/1/runs/"
+    runs, job_page = "/deploy/1/runs/", "/deploy/1/projects/1/jobs/101"
     for path, times in (("/", 5), (runs, 5), (run, 10), (f"{runs}?job=101&status=1", 2), (job_page, 8)):
         page = pages.get(path).text
         assert "<script>alert" not in page

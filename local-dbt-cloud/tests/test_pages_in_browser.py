@@ -134,8 +134,7 @@ def paths_of_all_pages(cloud: RunningCloud) -> list[str]:
         cloud.add_run(job_id=QUICK, finished_at=utc_now())
     runs = [f"/deploy/1/projects/1/runs/{number}/" for number in range(1, len(RunStatus) + 1)]
     lists = [f"/deploy/1/runs/{query}" for query in ("", "?page=2", "?page=9", f"?job={FAILING}&status=2")]
-    job_page = f"/deploy/1/projects/1/jobs/{QUICK}"
-    return ["/", *lists, job_page, *runs, "/nothing"]
+    return ["/", *lists, f"/deploy/1/projects/1/jobs/{QUICK}", *runs, "/nothing"]
 
 
 def test_run_now_shows_the_run_until_it_succeeds(pages: Pages) -> None:

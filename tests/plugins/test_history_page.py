@@ -90,6 +90,11 @@ def test_a_node_that_passes_on_a_retry_is_flaky(page: Page) -> None:
     assert table(page, 0) == [["orders", "1"]]
 
 
+def shows(page: Page, model: str) -> bool:
+    """Return whether a model is the first that got slower."""
+    return table(page, 0)[0][0] == model
+
+
 def test_each_job_of_a_mapped_task_has_its_history(page: Page) -> None:
     for number in (1, 2, 3):
         run_id = page.airflow.add_dag_run(days_ago(10 - number))
@@ -102,14 +107,9 @@ def test_each_job_of_a_mapped_task_has_its_history(page: Page) -> None:
     assert sorted(option.text for option in choice.options) == ["Customers", "Orders"]
     for job, growth in (("Orders", "+1.5 s"), ("Customers", "+3 s")):
         choice.select_by_visible_text(job)
-        wait_until(partial(shows_first, page, job.lower()), 10)
+        wait_until(partial(shows, page, job.lower()), 10)
         assert page.text(".facts").split("\n")[1] == "3"
         assert table(page, 0)[0][3] == growth
-
-
-def shows_first(page: Page, name: str) -> bool:
-    """Return whether the first table begins with a name."""
-    return table(page, 0)[0][0] == name
 
 
 def test_requests_are_bounded_and_what_is_left_out_is_told(page: Page) -> None:

@@ -1,5 +1,6 @@
 """The tab "dbt results" with Airflow's real API, in a real browser, in every state of a task."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -98,7 +99,7 @@ def test_while_a_run_is_active_the_page_tells_since_when(page: Page) -> None:
     now = page.text(".now")
     assert "dbt Cloud run 14 is active" in now
     assert "Airflow: deferred, try 2 of 3. Since " in now
-    assert "1 min 40 s ago" in now
+    assert re.search(r"1 min 4\d s ago", now)
     assert "The last 2 took 1 min 0 s, 1 min 20 s. This one takes longer." in now
     assert page.one(".now a").get_attribute("href") == describe(14)["href"]
     # The try before it is still there.
@@ -123,7 +124,9 @@ def test_results_appear_by_themselves_and_keep_what_is_open(page: Page) -> None:
     page.airflow.keep_record(run_id, over)
     page.airflow.push_results(run_id, over)
     page.airflow.set_state(run_id, "success", try_number=2)
-    wait_until(lambda: page.text("h2").startswith("dbt Cloud run 14 ✓ Success"), 30)
+    # Read at once: the heading is replaced meanwhile.
+    heading = "return document.querySelector('h2').innerText"
+    wait_until(lambda: page.run_script(heading).startswith("dbt Cloud run 14 ✓ Success"), 30)
     assert page.run_script("return window.isTheSamePage")
     assert not page.all(".now")
     assert page.texts(".earlier summary")[0].startswith("Earlier: dbt Cloud run 12 ✕ Error · try 1")
@@ -273,9 +276,8 @@ def test_each_instance_of_a_mapped_task_has_its_own_results(page: Page) -> None:
     page.expected_errors = ["taskInstances/mapped"]
     page.open_task(run_id, "mapped")
     assert page.text("h2") == "Mapped task"
-    assert str(page.all("li a")[1].get_attribute("href")).endswith(
-        f"/dags/dbt_pages/runs/{run_id}/tasks/mapped/mapped/1/plugin/dbt_results"
-    )
+    tab = f"{page.airflow.url}/dags/dbt_pages/runs/{run_id}/tasks/mapped/mapped/1/plugin/dbt_results"
+    assert page.all("li a")[1].get_attribute("href") == tab
 
 
 @pytest.mark.parametrize(
