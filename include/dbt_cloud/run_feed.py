@@ -13,12 +13,13 @@ from functools import partial
 from typing import Any
 
 import aiohttp
+from airflow.sdk import Variable
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.job_run import OUTCOMES, JobRun
 from include.dbt_cloud.run_cursor import OVERLAP, RunCursor
-from include.dbt_cloud.run_tags import is_tagged
+from include.dbt_cloud.run_tags import DEPLOYMENT_VARIABLE, deployment_tag
 
 # Key in the state store of the watched asset.
 CURSOR = "dbt_cloud_run_cursor"
@@ -83,6 +84,8 @@ class RunFeed(SharedStreamProducer):
     def __init__(self, hook: DbtCloudHook, poll_interval: float) -> None:
         self.hook = hook
         self.poll_interval = poll_interval
+        # What the tags of this Airflow's runs begin with; None until the first run is read.
+        self.own_tag: str | None = None
         # Whether this Airflow started the run that a run retries, by the latter's ID.
         self.own_retries: dict[int, bool] = {}
         # By the ID of the run, and by model.
@@ -178,8 +181,15 @@ class RunFeed(SharedStreamProducer):
         }
 
     async def _is_own(self, session: aiohttp.ClientSession, run: JobRun) -> bool:
-        if is_tagged(run.cause) or not run.retrying_run_id:
-            return is_tagged(run.cause)
+        if self.own_tag is None:
+            # In a thread: here, Airflow would answer that there is no such variable.
+            deployment = await asyncio.to_thread(Variable.get, DEPLOYMENT_VARIABLE, default=None)
+            if deployment is None:
+                # The first task that starts a run creates it.
+                return False
+            self.own_tag = deployment_tag(deployment)
+        if self.own_tag in run.cause or not run.retrying_run_id:
+            return self.own_tag in run.cause
         # dbt Cloud gives a retry a cause of its own.
         if run.id not in self.own_retries:
             path, query = f"runs/{run.retrying_run_id}/", {"include_related": '["trigger"]'}

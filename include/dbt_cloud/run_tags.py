@@ -1,7 +1,7 @@
 """Tag the runs of a task instance in their cause, and find them again among a job's runs.
 
-A tag is ``[airflow <instance>-<try>]``. The first part is the same for all tries of a task instance, also
-after a clear, and differs between Airflow deployments. The second part differs between tries.
+A tag is ``[airflow <deployment>-<instance>-<try>]``. The first part differs between Airflow deployments. The
+second is the same for all tries of a task instance, also after a clear; the third differs between tries.
 """
 
 import hashlib
@@ -15,7 +15,6 @@ from airflow.sdk import Variable
 from include.dbt_cloud.job_run import JobRun
 
 DEPLOYMENT_VARIABLE = "dbt_cloud_deployment_id"
-TAG_START = "[airflow "
 
 
 def deployment_id() -> str:
@@ -27,20 +26,20 @@ def deployment_id() -> str:
     return str(Variable.get(DEPLOYMENT_VARIABLE))
 
 
+def deployment_tag(deployment: str) -> str:
+    """Return what all tags of an Airflow deployment begin with."""
+    return f"[airflow {_digest(deployment)}"
+
+
 def instance_tag(ti: Any, deployment: str) -> str:
     """Return the part that the tags of all tries of a task instance begin with."""
-    names = json.dumps([deployment, ti.dag_id, ti.run_id, ti.task_id, ti.map_index])
-    return f"{TAG_START}{hashlib.sha256(names.encode()).hexdigest()[:12]}"
+    names = json.dumps([ti.dag_id, ti.run_id, ti.task_id, ti.map_index])
+    return f"{deployment_tag(deployment)}-{_digest(names)}"
 
 
 def run_tag(ti: Any, deployment: str) -> str:
     """Return the tag of the runs that this try starts; Airflow gives each try an ID of its own."""
     return f"{instance_tag(ti, deployment)}-{str(ti.id)[-8:]}]"
-
-
-def is_tagged(cause: str) -> bool:
-    """Return whether a run with this cause was started by this package, in any deployment."""
-    return TAG_START in cause
 
 
 def tagged_cause(ti: Any, tag: str, reason: str) -> str:
@@ -73,3 +72,7 @@ def find_tagged_run(runs: list[JobRun], tag: str, continued_run: int = 0) -> Job
         if tag in run.cause or (run.retrying_run_id and run.retrying_run_id in ids):
             newest, ids = run, ids | {run.id}
     return newest
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -13,7 +13,6 @@ from include.dbt_cloud.run_tags import (
     deployment_id,
     find_tagged_run,
     instance_tag,
-    is_tagged,
     run_tag,
     tagged_cause,
 )
@@ -46,7 +45,7 @@ def test_a_cause_names_the_try_and_ends_in_its_tag() -> None:
         tagged_cause(ti, tag, "Nightly")
         == f"Nightly: sales, scheduled__2026-01-01, load.trigger_job[3], try 2 {tag}"
     )
-    assert len(tag) < 35
+    assert len(tag) < 40
 
 
 def test_a_cause_keeps_its_whole_tag_at_any_length_of_names() -> None:
@@ -59,7 +58,6 @@ def test_a_cause_keeps_its_whole_tag_at_any_length_of_names() -> None:
         cause = tagged_cause(ti, tag, reason)
         assert len(cause) <= 255
         assert cause.endswith(tag)
-        assert is_tagged(cause)
         assert find_tagged_run([run(1, cause)], tag)
 
 

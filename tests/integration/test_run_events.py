@@ -13,13 +13,16 @@ from local_dbt_cloud.testing import LocalDbtCloud
 from include.dbt_cloud import run_cursor, run_events, run_feed
 from include.dbt_cloud.model_assets import model_asset
 from include.dbt_cloud.run_events import DbtCloudRunEventTrigger, watched_asset, watched_model
+from include.dbt_cloud.run_tags import run_tag
 from tests.connection import connect
 from tests.integration.run_results import result, step
 from tests.integration.triggerer import Database, started, triggerer
+from tests.task_instance import TaskInstance
 from tests.waiting import wait_until_async
 
 SECONDS = 0.05
-OWN = "Triggered via Apache Airflow [airflow a_dag/a_run/a_task #2]"
+OWN_TAG = run_tag(TaskInstance(), "a-deployment")
+OWN = f"Triggered by Airflow: a_dag {OWN_TAG}"
 
 
 def watching(asset: str = "runs", **arguments: Any) -> DbtCloudRunEventTrigger:
@@ -98,11 +101,11 @@ def test_a_poll_is_one_request_for_any_number_of_watched_jobs(cloud: LocalDbtClo
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        ({}, ["success", "error", "cancelled", "102"]),
+        ({}, ["success", "error", "cancelled", "102", "another"]),
         ({"outcomes": ["error", "cancelled"]}, ["error", "cancelled"]),
-        ({"job_ids": [102, "{{ var.value.another_job }}"]}, ["102"]),
+        ({"job_ids": [102, "{{ var.value.another_job }}"]}, ["102", "another"]),
         ({"job_ids": ["{{ var.value.dbt_cloud_job_id }}"], "outcomes": ["success"]}, ["success"]),
-        ({"include_own": True, "outcomes": ["success"]}, ["success", "102", "own", "own lineage"]),
+        ({"include_own": True, "outcomes": ["success"]}, ["success", "102", "another", "own", "own lineage"]),
     ],
 )
 def test_a_watcher_chooses_jobs_outcomes_and_own_runs(
@@ -119,7 +122,9 @@ def test_a_watcher_chooses_jobs_outcomes_and_own_runs(
                 names[await create_run(cloud, outcome)] = outcome
             names[await create_run(cloud, job_id=102)] = "102"
             names[await create_run(cloud, cause=OWN)] = "own"
-            lineage = '{"parent":{"runId":"1"},"tag":"[airflow 0123456789ab-01234567]"}'
+            of_another = f"x {run_tag(TaskInstance(), 'another-deployment')}"
+            names[await create_run(cloud, job_id=102, cause=of_another)] = "another"
+            lineage = json.dumps({"parent": {"runId": "1"}, "tag": OWN_TAG})
             names[await create_run(cloud, cause=lineage)] = "own lineage"
             await wait_until_async(lambda: len(database.run_ids("all")) == len(names))
 

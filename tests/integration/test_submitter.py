@@ -47,7 +47,7 @@ def test_the_cause_of_a_run_ends_with_the_tag_of_its_task_instance(held: LocalDb
     (run,) = held.get("runs/", include_related='["trigger"]')
     assert re.fullmatch(
         r"Nightly: a_dag, manual__2026-01-01T00:00:00\+00:00, trigger_job, try 1 "
-        r"\[airflow [0-9a-f]{12}-[0-9a-f]{8}\]",
+        r"\[airflow [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}\]",
         run["trigger"]["cause"],
     )
 
