@@ -175,7 +175,7 @@ def test_the_watcher_of_a_model_fires_for_runs_that_built_it(cloud: LocalDbtClou
 def test_the_watched_asset_of_a_model_is_the_one_that_tasks_update() -> None:
     asset = watched_model("shop.orders")
     assert (asset.name, asset.uri) == (model_asset("shop.orders").name, model_asset("shop.orders").uri)
-    assert asset.watchers[0].trigger.model == "shop.orders"
+    assert asset.watchers[0].trigger.serialize()[1]["model"] == "shop.orders"
 
 
 def test_runs_that_ended_while_no_triggerer_ran_are_events(
