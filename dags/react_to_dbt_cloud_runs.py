@@ -51,7 +51,7 @@ def react_to_dbt_cloud_runs() -> None:
             results = read_run_results(hook, run)
             failed = first_failed(results)
             first = f" First: {failed['unique_id']}: {failed['message']}" if failed else ""
-            log.info("%s: %s%s See %s", event["job_name"], event["message"], first, event["href"])
+            log.info("%s: %s%s", event["job_name"], event["message"], first)
             log.info("dbt Cloud run %s: %s", run.id, format_results(results))
             outcomes[str(run.id)] = event["outcome"]
         return outcomes

@@ -1,4 +1,4 @@
-"""Run the randomized task lifecycles of tests/integration, many more than `make test` does."""
+"""Run the randomized task lifecycles and lives of watchers in tests, many more than `make test` does."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ import sys
 from scripts.exceptions import UserError
 from scripts.settings import PROJECT
 
-TESTS = PROJECT / "tests" / "integration"
+TESTS = PROJECT / "tests"
 # How many lifecycles the tests run.
 VARIABLE = "RANDOM_LIFECYCLES"
 # More than cores: they wait much of their time.
@@ -19,7 +19,7 @@ def run_lifecycles(count: int) -> int:
 
     :raises UserError: A lifecycle violates a guarantee.
     """
-    tests = [str(path) for path in sorted(TESTS.glob("test_*.py")) if VARIABLE in path.read_text("utf-8")]
+    tests = [str(path) for path in sorted(TESTS.rglob("test_*.py")) if VARIABLE in path.read_text("utf-8")]
     if not tests:
         return 0
     command = [sys.executable, "-m", "pytest", "--quiet", "--numprocesses", str(PROCESSES), *tests]

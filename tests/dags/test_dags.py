@@ -16,6 +16,7 @@ from airflow.sdk import Asset
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
+from include.dbt_cloud.alerts import WebhookNotifier
 from tests.conftest import PROJECT
 
 DAG_FILES = sorted((PROJECT / "dags").glob("*.py"))
@@ -83,6 +84,14 @@ def test_no_two_assets_share_a_trigger(dag_bag: DagBag) -> None:
 def test_the_main_dag_runs_daily_one_run_at_a_time(dag) -> None:
     assert dag.schedule == "@daily"
     assert dag.max_active_runs == 1
+
+
+def test_a_failure_and_a_late_end_are_reported(dag) -> None:
+    for task in dag.tasks:
+        assert [type(one) for one in task.on_failure_callback] == [WebhookNotifier]
+    (deadline,) = dag.deadline
+    assert deadline.interval == timedelta(hours=7)
+    assert deadline.callback.path == "include.dbt_cloud.alerts.WebhookNotifier"
 
 
 def test_the_check_comes_first_and_is_retried(dag) -> None:

@@ -99,7 +99,7 @@ class World:
         return runs[:length]
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("RUN_CURSOR_SEEDS", 200))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("RANDOM_LIFECYCLES", 200))))
 def test_no_run_is_missed_and_none_comes_twice_without_a_restart(seed: int) -> None:
     random = Random(seed)
     world, cursor = World(random), RunCursor(NOON)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -242,7 +243,7 @@ def test_one_watchers_catching_up_replays_nothing_to_a_new_one(
     assert len(database.run_ids("runs")) == 21
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("RANDOM_LIFECYCLES", 15))))
 def test_kills_between_event_and_cursor_lose_no_run(cloud: LocalDbtCloud, seed: int) -> None:
     random, database, created = Random(seed), Database(), []
 
