@@ -17,6 +17,7 @@ from local_dbt_cloud.job_store import job_definition
 from local_dbt_cloud.provisioning import run_target
 from local_dbt_cloud.run_plan import plan_retry, plan_run
 from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus
+from local_dbt_cloud.simulation import SimulatedExecution, Simulator
 from local_dbt_cloud.trigger_request import TriggerRequest
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Scheduler:
         self.config = config
         self.sessions = sessions
         self.data = data
+        self.simulator = Simulator({job.id: job.simulation for job in config.jobs if job.simulation})
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stopping = False
         # IDs of the runs whose status tests set through the control API; they are never dispatched.
@@ -126,6 +128,7 @@ class Scheduler:
         await self._cancel_tasks(CANCELLED_BY_USER)
         self._cancel_active_runs()
         self._controlled.clear()
+        self.simulator.reset()
         self._paused = False
 
     async def _cancel_tasks(self, message: str) -> None:
@@ -139,8 +142,8 @@ class Scheduler:
         # Not immediately: the response to a trigger shows the run as Queued, as dbt Cloud's does.
         asyncio.get_running_loop().call_soon(self._dispatch)
 
-    def _dispatch_later(self) -> None:
-        asyncio.get_running_loop().call_later(DISPATCH_RETRY_DELAY, self._dispatch)
+    def _dispatch_later(self, seconds: float = DISPATCH_RETRY_DELAY) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._dispatch)
 
     def _dispatch(self) -> None:
         if self._stopping or self._paused:
@@ -176,6 +179,9 @@ class Scheduler:
             for run in active:
                 is_queued = run.status == RunStatus.QUEUED and run.id not in self._controlled
                 if is_queued and free_slots > 0 and run.job_definition_id not in busy_jobs:
+                    if (seconds := self.simulator.seconds_to_wait(run)) > 0:
+                        self._dispatch_later(seconds)
+                        continue
                     run.status, run.dequeued_at = RunStatus.STARTING, utc_now()
                     # Only a retry has steps already. Other runs use the job as it is defined when they start.
                     job = job_definition(session.get_one(Job, run.job_definition_id))
@@ -192,14 +198,20 @@ class Scheduler:
                 _end(run, RunStatus.ERROR, NOT_EXECUTED)
 
     def _start(self, run: Run) -> None:
+        execution = self._execution(run)
+        task = asyncio.get_running_loop().create_task(execution.execute(), name=f"run {run.id}")
+        self._tasks[run.id] = task
+        task.add_done_callback(lambda task: self._on_done(run.id, task))
+
+    def _execution(self, run: Run) -> RunExecution | SimulatedExecution:
+        if course := self.simulator.next_course(run.job_definition_id):
+            self.simulator.started[run.job_definition_id] += 1
+            return SimulatedExecution(run, course, self.sessions, self.data)
         with self.sessions() as session:
             job = job_definition(session.get_one(Job, run.job_definition_id))
             target = run_target(session, self.config, run)
             variables = effective_variables(session, run)
-        execution = RunExecution(run, job, target, variables, self.sessions, self.data)
-        task = asyncio.get_running_loop().create_task(execution.execute(), name=f"run {run.id}")
-        self._tasks[run.id] = task
-        task.add_done_callback(lambda task: self._on_done(run.id, task))
+        return RunExecution(run, job, target, variables, self.sessions, self.data)
 
     def _on_done(self, run_id: int, task: asyncio.Task[None]) -> None:
         del self._tasks[run_id]
