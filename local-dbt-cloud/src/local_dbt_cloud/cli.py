@@ -67,6 +67,10 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         help="add finished runs until the history has N (default: 0)",
     )  # fmt: skip
     parser.add_argument(
+        "--schedules", action="store_true", default=bool(os.environ.get("LOCAL_DBT_CLOUD_SCHEDULES")),
+        help="run scheduled jobs at their times (LOCAL_DBT_CLOUD_SCHEDULES=1, default: off)",
+    )  # fmt: skip
+    parser.add_argument(
         "--airflow-connection", action="append", metavar="ID",
         help=f"with run: ID of the Airflow connection, repeatable (default: {AIRFLOW_CONNECTION})",
     )  # fmt: skip
@@ -111,7 +115,7 @@ async def serve_until_signal(options: argparse.Namespace) -> int:
         )
         api_port, pages_port = api.getsockname()[1], pages.getsockname()[1]
         api_url, pages_url = f"https://localhost:{api_port}", f"http://localhost:{pages_port}"
-        service = create_service(options.account, data, pages_url, token, options.history)
+        service = create_service(options.account, data, pages_url, token, options.history, options.schedules)
         # Scripts and `local_dbt_cloud.testing` parse this line.
         line = f"local dbt Cloud: API {api_url}, pages {pages_url}, data {data.root}"
         if not options.command:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
@@ -13,7 +14,7 @@ from local_dbt_cloud.database import Environment, Job, Run, utc_now
 from local_dbt_cloud.dbt_process import dbt_version
 from local_dbt_cloud.environment_variables import effective_variables
 from local_dbt_cloud.executor import RunExecution
-from local_dbt_cloud.job_store import job_definition
+from local_dbt_cloud.job_store import active_jobs, job_definition
 from local_dbt_cloud.provisioning import run_target
 from local_dbt_cloud.run_plan import plan_retry, plan_run
 from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus
@@ -109,12 +110,28 @@ class Scheduler:
         self._dispatch_soon()
         return run.id
 
+    def run_ended(self, run_id: int) -> None:
+        """Trigger the jobs that run on completion of a run's job in its status."""
+        if self._stopping:
+            return
+        with self.sessions() as session:
+            run = session.get_one(Run, run_id)
+            waiting = [
+                job.id
+                for job in active_jobs(session)
+                if _waits_for(run, job.definition["job_completion_trigger_condition"])
+            ]
+        for job_id in waiting:
+            cause = f"Completion of run {run_id} of job {run.job_definition_id}"
+            self.trigger(job_id, TriggerRequest(cause=cause), "job completion")
+
     async def cancel(self, run_id: int) -> None:
         """Cancel a run; if it is running, wait until its dbt has stopped. A finished run is not changed."""
         if task := self._tasks.get(run_id):
             task.cancel(CANCELLED_BY_USER)
             await asyncio.wait([task])
-        self._end_run(run_id, RunStatus.CANCELLED, CANCELLED_BY_USER)
+        if self._end_run(run_id, RunStatus.CANCELLED, CANCELLED_BY_USER):
+            self.run_ended(run_id)
 
     async def stop(self) -> None:
         """Stop all dbt processes, cancel all active runs, and dispatch none from now on."""
@@ -124,12 +141,12 @@ class Scheduler:
 
     async def discard_all_runs(self) -> None:
         """Stop all dbt processes, cancel all active runs, and return to the initial state."""
-        self._paused = True
+        self._paused = self._stopping = True
         await self._cancel_tasks(CANCELLED_BY_USER)
         self._cancel_active_runs()
         self._controlled.clear()
         self.simulator.reset()
-        self._paused = False
+        self._paused = self._stopping = False
 
     async def _cancel_tasks(self, message: str) -> None:
         tasks = list(self._tasks.values())
@@ -221,12 +238,13 @@ class Scheduler:
                 self._end_run(run_id, RunStatus.CANCELLED, CANCELLED_BY_USER)
             elif error := task.exception():
                 log.error("Failed to execute run %d.", run_id, exc_info=error)
+            self.run_ended(run_id)
         finally:
             self._dispatch()
 
-    def _end_run(self, run_id: int, status: RunStatus, message: str) -> None:
+    def _end_run(self, run_id: int, status: RunStatus, message: str) -> bool:
         with self.sessions.begin() as session:
-            _end(session.get_one(Run, run_id), status, message)
+            return _end(session.get_one(Run, run_id), status, message)
 
     def _cancel_active_runs(self) -> None:
         with self.sessions.begin() as session:
@@ -235,10 +253,17 @@ class Scheduler:
                 _end(run, RunStatus.CANCELLED, STOPPED.format(status))
 
 
-def _end(run: Run, status: RunStatus, message: str) -> None:
+def _waits_for(run: Run, completion_trigger: dict[str, Any] | None) -> bool:
+    condition = completion_trigger["condition"] if completion_trigger else {}
+    return condition.get("job_id") == run.job_definition_id and run.status in condition["statuses"]
+
+
+def _end(run: Run, status: RunStatus, message: str) -> bool:
+    """End a run if it is active, and return whether it was."""
     if run.status not in ACTIVE_STATUSES:
-        return
+        return False
     run.status, run.status_message, run.finished_at = status, message, utc_now()
     for step in run.run_steps:
         if step.finished_at is None:
             step.status, step.finished_at = status, utc_now()
+    return True

@@ -128,6 +128,8 @@ async def update_run(
         set_run_status(session, service.data, run, request)
         session.commit()
         session.expire(run)
+        if run.status not in ACTIVE_STATUSES:
+            service.scheduler.run_ended(run.id)
     return envelope(Serializer(service, session, {"trigger", "run_steps"}).run(run))
 
 
