@@ -67,7 +67,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         help="add finished runs until the history has N (default: 0)",
     )  # fmt: skip
     parser.add_argument(
-        "--schedules", action="store_true", default=bool(os.environ.get("LOCAL_DBT_CLOUD_SCHEDULES")),
+        "--schedules", action="store_true",
+        default=os.environ.get("LOCAL_DBT_CLOUD_SCHEDULES", "0") not in ("", "0", "false"),
         help="run scheduled jobs at their times (LOCAL_DBT_CLOUD_SCHEDULES=1, default: off)",
     )  # fmt: skip
     parser.add_argument(

@@ -40,8 +40,8 @@ def trigger_due_jobs(
 ) -> None:
     """Trigger the jobs that have a scheduled time in an interval.
 
-    As in dbt Cloud, runs of a job that takes longer than its interval do not pile up: the job is skipped while
-    a scheduled run of it is queued.
+    As in dbt Cloud, runs of a job that takes longer than its interval do not pile up: the job is skipped
+    while a scheduled run of it is queued.
     """
     with sessions() as session:
         due = [
