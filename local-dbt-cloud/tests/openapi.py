@@ -83,6 +83,17 @@ def _file(api: str) -> dict[str, Any]:
     return content
 
 
+def operations() -> list[tuple[str, str]]:
+    """Return the method and path of each operation that the files describe."""
+    return [
+        (method, path)
+        for api in ("v2", "v3")
+        for path, described in _file(api)["paths"].items()
+        for method in described
+        if method in ("get", "post", "put", "patch", "delete")
+    ]
+
+
 @cache
 def schemas() -> dict[tuple[str, str], tuple[str, str]]:
     """Return the schema, as version and name, of each method and path with "{}" for parameters."""

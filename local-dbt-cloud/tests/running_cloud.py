@@ -29,10 +29,11 @@ def ids(objects: list[dict[str, Any]]) -> list[int]:
 class RunningCloud(LocalDbtCloud):
     """A local dbt Cloud with its service. All responses are validated against the OpenAPI files."""
 
-    def __init__(self, service: Service, api_port: int) -> None:
+    def __init__(self, service: Service, api_port: int, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(f"https://localhost:{api_port}", service.pages_url, service.data.root, service.token)
         self.service = service
         self.api_port = api_port
+        self.loop = loop
         self.client.event_hooks = {"response": [openapi.check]}
 
     def add_run(self, status: RunStatus = RunStatus.SUCCESS, job_id: int = 101, **fields: Any) -> int:
@@ -86,7 +87,7 @@ def running_cloud(
         )
         thread.start()
         try:
-            cloud = RunningCloud(service, api_port)
+            cloud = RunningCloud(service, api_port, loop)
             try:
                 yield cloud
             finally:

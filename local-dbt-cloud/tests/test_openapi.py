@@ -1,11 +1,17 @@
 """Responses of all endpoints match dbt Cloud's OpenAPI files."""
 
+import re
+
 import pytest
+from fastapi.routing import APIRoute
 
 import openapi
+from local_dbt_cloud.api import create_api
+from local_dbt_cloud.api.routes.empty_lists import V2_PATHS, V3_PATHS
 from local_dbt_cloud.database import utc_now
 from local_dbt_cloud.run_status import RunStatus
 from running_cloud import RunningCloud
+from test_readme import README
 
 pytestmark = pytest.mark.skipif(not openapi.ARE_AVAILABLE, reason=openapi.SKIP_REASON)
 
@@ -120,6 +126,28 @@ def provisioning_requests() -> list[tuple[str, str, dict | None]]:
         ("DELETE", shop, None),
         *[("GET", f"v3/accounts/1/{name}", None) for name in ("groups", "users", "service-tokens")],
     ]
+
+
+def test_readme_states_how_many_published_operations_answer(cloud: RunningCloud) -> None:
+    def without_names(path: str) -> str:
+        return re.sub(r"{[^}]+}", "{}", path).rstrip("/")
+
+    served = {
+        (method.lower(), without_names(route.path))
+        for route in create_api(cloud.service).routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+    operations = [(method, without_names(path)) for method, path in openapi.operations()]
+    empty = {without_names(f"/api/v2/accounts/{{}}{path}") for path in V2_PATHS}
+    empty |= {without_names(f"/api/v3/accounts/{{}}{path}") for path in V3_PATHS}
+    answered = [operation for operation in operations if operation in served]
+    lists = [path for method, path in answered if path in empty]
+    sentence = (
+        f"Of the {len(operations)} operations that dbt Cloud publishes, {len(answered)} answer, "
+        f"{len(lists)} of them with an empty list."
+    )
+    assert sentence in " ".join(README.split()), sentence
 
 
 @pytest.mark.parametrize("slash", ["", "/"])

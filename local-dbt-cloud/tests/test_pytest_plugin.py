@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 
 README = (PACKAGE / "README.md").read_text(encoding="utf-8")
-EXAMPLE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+EXAMPLE, CONFTEST, DAG_TEST = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def run_pytest(python: Path, directory: Path, *arguments: str) -> str:
@@ -81,6 +81,52 @@ def test_plugin_imports_its_dependencies_lazily(tmp_path: Path) -> None:
         "import sys\n\ndef test_it():\n    assert not {'httpx', 'fastapi', 'trustme'} & sys.modules.keys()\n"
     )
     run_pytest(Path(sys.executable), tmp_path, "-p", "no:anyio", "-p", "no:hypothesispytest")
+
+
+@pytest.mark.end_to_end
+def test_dag_is_tested_in_the_lines_of_the_readme(tmp_path: Path) -> None:
+    pytest.importorskip(
+        "airflow.providers.dbt.cloud", reason="needs the Airflow provider, not installed here"
+    )
+    assert len(DAG_TEST.strip().splitlines()) <= 12
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_dag.py").write_text(DAG_TEST)
+    assert "1 passed" in run_pytest(Path(sys.executable), tmp_path)
+
+
+@pytest.mark.end_to_end
+def test_each_worker_of_xdist_has_its_own_local_dbt_cloud(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"test_{name}.py").write_text(f"""
+from pathlib import Path
+
+def test_it(local_dbt_cloud, worker_id):
+    assert local_dbt_cloud.trigger(101)["id"] == 1
+    (Path({str(tmp_path)!r}) / worker_id).write_text(local_dbt_cloud.url)
+""")
+    run_pytest(Path(sys.executable), tmp_path, "-n", "2", "--dist", "loadfile")
+    assert len({(tmp_path / worker).read_text() for worker in ("gw0", "gw1")}) == 2
+
+
+def test_account_can_be_declared_in_code(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("""
+import pytest
+
+@pytest.fixture(scope="session")
+def local_dbt_cloud_account():
+    return {
+        "account": {"id": 7, "name": "Ours"},
+        "projects": [{"id": 1, "name": "Shop"}],
+        "environments": [{"id": 1, "project_id": 1, "name": "P", "database": "x.duckdb", "schema": "s"}],
+        "jobs": [{"id": 9, "environment_id": 1, "name": "Nightly", "execute_steps": ["dbt build"],
+                  "simulation": [{"status": "success"}]}],
+    }
+
+def test_it(local_dbt_cloud):
+    assert local_dbt_cloud.account_id == 7
+    assert local_dbt_cloud.wait(local_dbt_cloud.trigger(9)["id"])["is_success"]
+""")
+    assert "1 passed" in run_pytest(Path(sys.executable), tmp_path)
 
 
 @pytest.mark.end_to_end

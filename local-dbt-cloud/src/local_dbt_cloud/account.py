@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from local_dbt_cloud.errors import UserError
 from local_dbt_cloud.job_definition import JobDefinition
+from local_dbt_cloud.run_course import Course
 from local_dbt_cloud.validation import (
     FORBID_UNKNOWN_FIELDS,
     Id,
@@ -32,21 +33,23 @@ class Account(InputModel):
 class Project(InputModel):
     """A dbt project.
 
-    :param directory: Root of its repository; contains dbt_project.yml, here or in the subdirectory.
+    :param directory: Root of its repository; contains dbt_project.yml, here or in the subdirectory. Jobs
+        that are simulated do not need it.
     :param remote_url: Address of the repository in dbt Cloud. Projects that clients create with a repository
         of this address use the same directory.
     """
 
     id: Id
     name: ShortText
-    directory: Path
+    directory: Path | None = None
     dbt_project_subdirectory: Text = ""
     remote_url: ShortText | None = None
 
     @property
     def repository_url(self) -> str:
         """Address of the repository; that of the directory if the file declares none."""
-        return self.remote_url or self.directory.as_uri()
+        no_directory = f"https://local-dbt-cloud.invalid/{self.id}.git"
+        return self.remote_url or (self.directory.as_uri() if self.directory else no_directory)
 
 
 class Environment(InputModel):
@@ -61,10 +64,14 @@ class Environment(InputModel):
 
 
 class DeclaredJob(JobDefinition):
-    """A job of account.yaml: it needs an ID and steps, which are optional for clients of the API."""
+    """A job of account.yaml: it needs an ID and steps, which are optional for clients of the API.
+
+    With a ``simulation``, its runs follow these courses, and dbt does not execute them.
+    """
 
     id: Id
     execute_steps: list[Text] = Field(min_length=1)
+    simulation: list[Course] = Field(default=[])
 
 
 class AccountConfig(InputModel):
@@ -132,6 +139,8 @@ def load_account_config(path: Path) -> AccountConfig:
         reason = first["msg"].removeprefix("Value error, ").rstrip(".?")
         raise UserError(f"The account file {path} is invalid at {location}: {reason}.") from error
     for project in config.projects:
+        if project.directory is None:
+            continue
         project.directory = (path.parent / project.directory).resolve()
         root = project.directory / project.dbt_project_subdirectory
         if not (root / "dbt_project.yml").is_file():

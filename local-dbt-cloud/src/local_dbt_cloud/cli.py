@@ -1,4 +1,4 @@
-"""The command ``local-dbt-cloud``: serve the API and the pages until a signal arrives."""
+"""The command ``local-dbt-cloud``: serve the API and the pages until a signal arrives or a command ends."""
 
 import argparse
 import asyncio
@@ -10,13 +10,15 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from dotenv import load_dotenv
 
+from local_dbt_cloud.client_environment import client_environment
 from local_dbt_cloud.data_directory import DataDirectory
 from local_dbt_cloud.errors import UserError
 from local_dbt_cloud.server import serve
@@ -24,13 +26,23 @@ from local_dbt_cloud.service import create_service
 
 MAX_HISTORY = 1_000_000
 MAX_OPEN_FILES = 10_240
+AIRFLOW_CONNECTION = "dbt_cloud_default"
+DEFAULT_DATA_DIRECTORY = Path(".local_dbt_cloud")
 DEMO_ACCOUNT = Path(__file__).parent / "demo" / "account.yaml"
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parse the command line; environment variables override the defaults."""
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Parse the command line; environment variables override the defaults.
+
+    :param arguments: Arguments after the name of the program; those after ``--`` are the command to run.
+    """
+    command: list[str] | None = None
+    if "--" in arguments:
+        position = arguments.index("--")
+        arguments, command = arguments[:position], arguments[position + 1 :]
     parser = argparse.ArgumentParser(
         prog="local-dbt-cloud",
+        usage="%(prog)s [OPTION ...] [run -- COMMAND ...]",
         description="Emulate dbt Cloud on this machine: its API over TLS, its pages over plain HTTP.",
         epilog="LOCAL_DBT_CLOUD_TOKEN sets the API token that clients must send (default: local-token).",
     )
@@ -38,11 +50,13 @@ def parse_arguments() -> argparse.Namespace:
     def add(option: str, kind: Callable[[str], Any], default: str, text: str, default_name: str = "") -> None:
         variable = f"LOCAL_DBT_CLOUD_{option.removeprefix('--').replace('-', '_').upper()}"
         text = f"{text} ({variable}, default: {default_name or default})"
-        parser.add_argument(option, type=kind, default=os.environ.get(variable, default), help=text)
+        # A command gets its own ports and data, beside a local dbt Cloud that uses those of the environment.
+        value = os.environ.get(variable, default) if command is None or option == "--account" else default
+        parser.add_argument(option, type=kind, default=value, help=text)
 
-    add("--api-port", int, "8580", "port of the API, 0 for any free port")
-    add("--pages-port", int, "8581", "port of the pages, 0 for any free port")
-    add("--data-dir", Path, ".local_dbt_cloud", "directory for everything it writes")
+    add("--api-port", int, "8580" if command is None else "0", "port of the API, 0 for any free port")
+    add("--pages-port", int, "8581" if command is None else "0", "port of the pages, 0 for any free port")
+    add("--data-dir", Path, str(DEFAULT_DATA_DIRECTORY), "directory for everything it writes")
     add(
         "--account", Path, str(DEMO_ACCOUNT), "YAML file that declares projects, environments and jobs",
         default_name="the demo account",
@@ -52,11 +66,29 @@ def parse_arguments() -> argparse.Namespace:
         "--history", type=int, default=0, metavar="N",
         help="add finished runs until the history has N (default: 0)",
     )  # fmt: skip
-    return parser.parse_args()
+    parser.add_argument(
+        "--schedules", action="store_true",
+        default=os.environ.get("LOCAL_DBT_CLOUD_SCHEDULES", "0") not in ("", "0", "false"),
+        help="run scheduled jobs at their times (LOCAL_DBT_CLOUD_SCHEDULES=1, default: off)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--airflow-connection", action="append", metavar="ID",
+        help=f"with run: ID of the Airflow connection, repeatable (default: {AIRFLOW_CONNECTION})",
+    )  # fmt: skip
+    parser.add_argument(
+        "run", nargs="?", choices=["run"],
+        help="run the command after -- with a connection and certificates in its environment, on free ports "
+        "and with new data unless options set them, and exit as it does",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
+    if bool(options.run) != bool(command):
+        parser.error("run needs a command after --, and a command needs run")
+    options.command = command
+    return options
 
 
-async def serve_until_signal(options: argparse.Namespace) -> None:
-    """Serve until SIGINT or SIGTERM.
+async def serve_until_signal(options: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM, or until the given command ends; return the exit code.
 
     :raises UserError: dbt is not installed, an option is invalid, or a port or the data directory is in use.
     """
@@ -69,21 +101,57 @@ async def serve_until_signal(options: argparse.Namespace) -> None:
     if not token:
         raise UserError("LOCAL_DBT_CLOUD_TOKEN is empty: set it to a token, or unset it for the default.")
     raise_file_limit()
-    data = DataDirectory(options.data_dir.resolve())
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with (
-        data.locked(),
-        listening_socket(options.host, options.api_port, "LOCAL_DBT_CLOUD_API_PORT") as api_socket,
-        listening_socket(options.host, options.pages_port, "LOCAL_DBT_CLOUD_PAGES_PORT") as pages_socket,
-    ):
-        pages_url = f"http://localhost:{pages_socket.getsockname()[1]}"
-        service = create_service(options.account, data, pages_url, token, options.history)
-        api_url = f"https://localhost:{api_socket.getsockname()[1]}"
+    with ExitStack() as stack:
+        root = options.data_dir
+        if options.command and root == DEFAULT_DATA_DIRECTORY:
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="local-dbt-cloud-")))
+        data = DataDirectory(root.resolve())
+        stack.enter_context(data.locked())
+        api, pages = (
+            stack.enter_context(listening_socket(options.host, port, f"LOCAL_DBT_CLOUD_{name}_PORT"))
+            for name, port in (("API", options.api_port), ("PAGES", options.pages_port))
+        )
+        api_port, pages_port = api.getsockname()[1], pages.getsockname()[1]
+        api_url, pages_url = f"https://localhost:{api_port}", f"http://localhost:{pages_port}"
+        service = create_service(options.account, data, pages_url, token, options.history, options.schedules)
         # Scripts and `local_dbt_cloud.testing` parse this line.
-        print(f"local dbt Cloud: API {api_url}, pages {pages_url}, data {data.root}", flush=True)
-        await serve(service, api_socket, pages_socket, stop)
+        line = f"local dbt Cloud: API {api_url}, pages {pages_url}, data {data.root}"
+        if not options.command:
+            print(line, flush=True)
+            await serve(service, api, pages, stop)
+            return 0
+        print(line, file=sys.stderr, flush=True)
+        environment = client_environment(
+            api_url, token, service.config.account.id, data.ca_bundle,
+            options.airflow_connection or [AIRFLOW_CONNECTION],
+        )  # fmt: skip
+        _, code = await asyncio.gather(
+            serve(service, api, pages, stop), run_command(options.command, environment, stop)
+        )
+        return code
+
+
+async def run_command(command: list[str], environment: dict[str, str], stop: asyncio.Event) -> int:
+    """Run a command, set ``stop`` when it has ended, and return its exit code.
+
+    :raises UserError: It cannot be started.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(*command, env=os.environ | environment)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, process.terminate)
+        # A terminal sends SIGINT to the command too.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        code = await process.wait()
+    except OSError as error:
+        raise UserError(f"Cannot run {command[0]}: {error.strerror}.") from error
+    finally:
+        stop.set()
+    # As shells do for a command that a signal ended.
+    return code if code >= 0 else 128 - code
 
 
 def raise_file_limit() -> None:
@@ -118,6 +186,6 @@ def main() -> None:
     # The project's .env may set the ports.
     load_dotenv(Path.cwd() / ".env")
     try:
-        asyncio.run(serve_until_signal(parse_arguments()))
+        sys.exit(asyncio.run(serve_until_signal(parse_arguments(sys.argv[1:]))))
     except UserError as error:
         sys.exit(f"local dbt Cloud: {error}")

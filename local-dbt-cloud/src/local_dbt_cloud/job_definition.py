@@ -29,7 +29,7 @@ class JobExecution(InputModel):
 
 
 class JobTriggers(InputModel):
-    """Events that start the job in dbt Cloud; stored, without effect here."""
+    """Events that start the job; only ``schedule`` has an effect here."""
 
     github_webhook: bool = False
     git_provider_webhook: bool = False
@@ -47,7 +47,7 @@ class CompletionCondition(InputModel):
 
 
 class JobCompletionTrigger(InputModel):
-    """Upstream job that starts this one in dbt Cloud; stored, without effect here."""
+    """Upstream job whose runs start this one."""
 
     condition: CompletionCondition
 
@@ -56,7 +56,7 @@ class JobDefinition(InputModel):
     """``HumanReadableJobDefinitionRequest`` of dbt Cloud's OpenAPI file.
 
     Runs use ``execute_steps``, ``settings``, ``execution``, ``generate_docs`` and ``run_generate_sources``.
-    The other fields are stored and returned, and have no effect.
+    The schedule and the completion trigger start runs. The other fields are stored and have no effect.
     """
 
     account_id: Id | None = None

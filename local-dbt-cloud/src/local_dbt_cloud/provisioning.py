@@ -231,7 +231,7 @@ def _declarations(config: AccountConfig) -> dict[type[AccountObject], dict[int, 
         )  # fmt: skip
         declare(Environment, environment.id, fields, **parent)
     for job in config.jobs:
-        declared[Job][job.id] = job.model_dump(mode="json", exclude={"id"})
+        declared[Job][job.id] = job.model_dump(mode="json", exclude={"id", "simulation"})
     return declared
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def local_dbt_cloud_account() -> Path | None:
-    """Account file of the local dbt Cloud. Override it to serve yours; None serves the demo account."""
+def local_dbt_cloud_account() -> Path | Mapping[str, Any] | None:
+    """Account file of the local dbt Cloud, or its contents. Override it; None serves the demo account."""
     return None
 
 
 @pytest.fixture(scope="session")
 def local_dbt_cloud_server(
-    tmp_path_factory: pytest.TempPathFactory, local_dbt_cloud_account: Path | None
+    tmp_path_factory: pytest.TempPathFactory, local_dbt_cloud_account: Path | Mapping[str, Any] | None
 ) -> Iterator[LocalDbtCloud]:
     """A local dbt Cloud for the session, on free ports and with a temporary data directory."""
     # Imported here, because every pytest run in this environment loads the plugin.

@@ -2,56 +2,18 @@
 
 import json
 from datetime import datetime
-from pathlib import PurePosixPath
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
 from sqlalchemy.orm import Session
 
 from local_dbt_cloud.data_directory import DataDirectory
 from local_dbt_cloud.database import Job, Run, RunStep, utc_now
-from local_dbt_cloud.dbt_commands import dbt_arguments
 from local_dbt_cloud.dbt_process import dbt_version
 from local_dbt_cloud.job_store import job_definition
+from local_dbt_cloud.run_course import AnyStatus, FinishedStep, RunStatusRequest
 from local_dbt_cloud.run_plan import FIRST_DBT_STEP, DbtStep, plan_run
 from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus
 from local_dbt_cloud.trigger_request import TriggerRequest
-from local_dbt_cloud.validation import Id, ShortText, Text
-
-
-class FinishedStep(BaseModel):
-    """A finished dbt step; ``artifacts`` maps paths to JSON."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    command: Text = "dbt build"
-    status: RunStatus = RunStatus.SUCCESS
-    artifacts: dict[str, Any] = {}
-
-    @field_validator("command")
-    @classmethod
-    def _check_command(cls, command: str) -> str:
-        dbt_arguments(command)
-        return command
-
-    @field_validator("artifacts")
-    @classmethod
-    def _check_paths(cls, artifacts: dict[str, Any]) -> dict[str, Any]:
-        for path in artifacts:
-            pure = PurePosixPath(path)
-            if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\x00" in path:
-                raise ValueError(f"{path!r} is not a path inside a target directory")
-        return artifacts
-
-
-class RunStatusRequest(BaseModel):
-    """A status for a run, and finished steps to append to it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    status: RunStatus
-    status_message: Text | None = None
-    steps: list[FinishedStep] = []
+from local_dbt_cloud.validation import Id, ShortText
 
 
 class UpdateRunRequest(RunStatusRequest):
@@ -63,7 +25,7 @@ class UpdateRunRequest(RunStatusRequest):
 class CreateRunRequest(RunStatusRequest):
     """Create a run that dbt never executes."""
 
-    status: RunStatus = RunStatus.SUCCESS
+    status: AnyStatus = RunStatus.SUCCESS
     job_id: Id
     cause: ShortText = "Created through /local/runs"
     dbt_version: ShortText | None = None

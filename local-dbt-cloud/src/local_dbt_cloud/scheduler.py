@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
@@ -13,10 +14,11 @@ from local_dbt_cloud.database import Environment, Job, Run, utc_now
 from local_dbt_cloud.dbt_process import dbt_version
 from local_dbt_cloud.environment_variables import effective_variables
 from local_dbt_cloud.executor import RunExecution
-from local_dbt_cloud.job_store import job_definition
+from local_dbt_cloud.job_store import active_jobs, job_definition
 from local_dbt_cloud.provisioning import run_target
 from local_dbt_cloud.run_plan import plan_retry, plan_run
 from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus
+from local_dbt_cloud.simulation import SimulatedExecution, Simulator
 from local_dbt_cloud.trigger_request import TriggerRequest
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ class Scheduler:
         self.config = config
         self.sessions = sessions
         self.data = data
+        self.simulator = Simulator({job.id: job.simulation for job in config.jobs if job.simulation})
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stopping = False
         # IDs of the runs whose status tests set through the control API; they are never dispatched.
@@ -107,12 +110,28 @@ class Scheduler:
         self._dispatch_soon()
         return run.id
 
+    def run_ended(self, run_id: int) -> None:
+        """Trigger the jobs that run on completion of a run's job in its status."""
+        if self._stopping:
+            return
+        with self.sessions() as session:
+            run = session.get_one(Run, run_id)
+            waiting = [
+                job.id
+                for job in active_jobs(session)
+                if _waits_for(run, job.definition["job_completion_trigger_condition"])
+            ]
+        for job_id in waiting:
+            cause = f"Completion of run {run_id} of job {run.job_definition_id}"
+            self.trigger(job_id, TriggerRequest(cause=cause), "job completion")
+
     async def cancel(self, run_id: int) -> None:
         """Cancel a run; if it is running, wait until its dbt has stopped. A finished run is not changed."""
         if task := self._tasks.get(run_id):
             task.cancel(CANCELLED_BY_USER)
             await asyncio.wait([task])
-        self._end_run(run_id, RunStatus.CANCELLED, CANCELLED_BY_USER)
+        if self._end_run(run_id, RunStatus.CANCELLED, CANCELLED_BY_USER):
+            self.run_ended(run_id)
 
     async def stop(self) -> None:
         """Stop all dbt processes, cancel all active runs, and dispatch none from now on."""
@@ -122,11 +141,12 @@ class Scheduler:
 
     async def discard_all_runs(self) -> None:
         """Stop all dbt processes, cancel all active runs, and return to the initial state."""
-        self._paused = True
+        self._paused = self._stopping = True
         await self._cancel_tasks(CANCELLED_BY_USER)
         self._cancel_active_runs()
         self._controlled.clear()
-        self._paused = False
+        self.simulator.reset()
+        self._paused = self._stopping = False
 
     async def _cancel_tasks(self, message: str) -> None:
         tasks = list(self._tasks.values())
@@ -139,8 +159,8 @@ class Scheduler:
         # Not immediately: the response to a trigger shows the run as Queued, as dbt Cloud's does.
         asyncio.get_running_loop().call_soon(self._dispatch)
 
-    def _dispatch_later(self) -> None:
-        asyncio.get_running_loop().call_later(DISPATCH_RETRY_DELAY, self._dispatch)
+    def _dispatch_later(self, seconds: float = DISPATCH_RETRY_DELAY) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._dispatch)
 
     def _dispatch(self) -> None:
         if self._stopping or self._paused:
@@ -176,6 +196,9 @@ class Scheduler:
             for run in active:
                 is_queued = run.status == RunStatus.QUEUED and run.id not in self._controlled
                 if is_queued and free_slots > 0 and run.job_definition_id not in busy_jobs:
+                    if (seconds := self.simulator.seconds_to_wait(run)) > 0:
+                        self._dispatch_later(seconds)
+                        continue
                     run.status, run.dequeued_at = RunStatus.STARTING, utc_now()
                     # Only a retry has steps already. Other runs use the job as it is defined when they start.
                     job = job_definition(session.get_one(Job, run.job_definition_id))
@@ -192,14 +215,20 @@ class Scheduler:
                 _end(run, RunStatus.ERROR, NOT_EXECUTED)
 
     def _start(self, run: Run) -> None:
+        execution = self._execution(run)
+        task = asyncio.get_running_loop().create_task(execution.execute(), name=f"run {run.id}")
+        self._tasks[run.id] = task
+        task.add_done_callback(lambda task: self._on_done(run.id, task))
+
+    def _execution(self, run: Run) -> RunExecution | SimulatedExecution:
+        if course := self.simulator.next_course(run.job_definition_id):
+            self.simulator.started[run.job_definition_id] += 1
+            return SimulatedExecution(run, course, self.sessions, self.data)
         with self.sessions() as session:
             job = job_definition(session.get_one(Job, run.job_definition_id))
             target = run_target(session, self.config, run)
             variables = effective_variables(session, run)
-        execution = RunExecution(run, job, target, variables, self.sessions, self.data)
-        task = asyncio.get_running_loop().create_task(execution.execute(), name=f"run {run.id}")
-        self._tasks[run.id] = task
-        task.add_done_callback(lambda task: self._on_done(run.id, task))
+        return RunExecution(run, job, target, variables, self.sessions, self.data)
 
     def _on_done(self, run_id: int, task: asyncio.Task[None]) -> None:
         del self._tasks[run_id]
@@ -209,12 +238,13 @@ class Scheduler:
                 self._end_run(run_id, RunStatus.CANCELLED, CANCELLED_BY_USER)
             elif error := task.exception():
                 log.error("Failed to execute run %d.", run_id, exc_info=error)
+            self.run_ended(run_id)
         finally:
             self._dispatch()
 
-    def _end_run(self, run_id: int, status: RunStatus, message: str) -> None:
+    def _end_run(self, run_id: int, status: RunStatus, message: str) -> bool:
         with self.sessions.begin() as session:
-            _end(session.get_one(Run, run_id), status, message)
+            return _end(session.get_one(Run, run_id), status, message)
 
     def _cancel_active_runs(self) -> None:
         with self.sessions.begin() as session:
@@ -223,10 +253,17 @@ class Scheduler:
                 _end(run, RunStatus.CANCELLED, STOPPED.format(status))
 
 
-def _end(run: Run, status: RunStatus, message: str) -> None:
+def _waits_for(run: Run, completion_trigger: dict[str, Any] | None) -> bool:
+    condition = completion_trigger["condition"] if completion_trigger else {}
+    return condition.get("job_id") == run.job_definition_id and run.status in condition["statuses"]
+
+
+def _end(run: Run, status: RunStatus, message: str) -> bool:
+    """End a run if it is active, and return whether it was."""
     if run.status not in ACTIVE_STATUSES:
-        return
+        return False
     run.status, run.status_message, run.finished_at = status, message, utc_now()
     for step in run.run_steps:
         if step.finished_at is None:
             step.status, step.finished_at = status, utc_now()
+    return True

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from local_dbt_cloud.api import create_api
+from local_dbt_cloud.schedule_runner import run_schedules
 from local_dbt_cloud.service import Service
 from local_dbt_cloud.web import create_pages
 
@@ -65,7 +66,16 @@ async def serve(
         await service.scheduler.stop()
         api_server.should_exit = pages_server.should_exit = True
 
-    await asyncio.gather(api_server.serve([api_socket]), pages_server.serve([pages_socket]), wait_for_stop())
+    schedules = None
+    if service.runs_schedules:
+        schedules = asyncio.create_task(run_schedules(service.scheduler, service.sessions))
+    try:
+        await asyncio.gather(
+            api_server.serve([api_socket]), pages_server.serve([pages_socket]), wait_for_stop()
+        )
+    finally:
+        if schedules:
+            schedules.cancel()
 
 
 def _server(app: FastAPI, **options: Any) -> ServerWithoutSignals:

@@ -32,6 +32,7 @@ class Service:
     :param requests: Recorded requests.
     :param pages_url: Address of the pages, without a trailing slash.
     :param token: API token that clients must send.
+    :param runs_schedules: Whether scheduled jobs run at their times.
     """
 
     config: AccountConfig
@@ -43,6 +44,7 @@ class Service:
     requests: RequestLog
     pages_url: str
     token: str
+    runs_schedules: bool = False
 
     def href(self, run: Run) -> str:
         """Return the address of a run's page."""
@@ -65,11 +67,17 @@ class Service:
 
 
 def create_service(
-    account_file: Path, data: DataDirectory, pages_url: str, token: str, history: int = 0
+    account_file: Path,
+    data: DataDirectory,
+    pages_url: str,
+    token: str,
+    history: int = 0,
+    runs_schedules: bool = False,
 ) -> Service:
     """Load the account file, open the data directory and return the components.
 
     :param history: Add finished runs until there are this many.
+    :param runs_schedules: Run scheduled jobs at their times.
     :raises UserError: The account file or the state file is missing, unreadable or invalid.
     """
     config = load_account_config(account_file)
@@ -90,4 +98,5 @@ def create_service(
         requests=RequestLog(),
         pages_url=pages_url,
         token=token,
+        runs_schedules=runs_schedules,
     )

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from typing import Any, Literal
 import httpx
 
 from local_dbt_cloud.certificates import prepare_certificates
+from local_dbt_cloud.client_environment import airflow_connection, trusted_authorities
 from local_dbt_cloud.data_directory import DataDirectory
 from local_dbt_cloud.run_status import RunStatus
 
@@ -65,6 +67,66 @@ def environment_before_trust_ca() -> dict[str, str]:
     return environment
 
 
+def course(
+    status: Status | None = None,
+    *,
+    message: str | None = None,
+    results: Mapping[str, str] | None = None,
+    artifacts: Mapping[str, Any] | None = None,
+    command: str = "dbt build",
+    queued: float = 0,
+    starting: float = 0,
+    running: float = 0,
+) -> dict[str, Any]:
+    """Return the course of a simulated run.
+
+    :param status: Final status; by default ``error`` if a result is ``error`` or ``fail``, else ``success``.
+    :param message: ``status_message`` of the run.
+    :param results: Status of each node in run_results.json, by its ``unique_id``.
+    :param artifacts: Further artifacts as JSON, by path.
+    :param command: Step that writes the artifacts.
+    :param queued: Seconds in this status.
+    :param starting: Seconds in this status.
+    :param running: Seconds in this status.
+    """
+    results = results or {}
+    status = status or ("error" if {"error", "fail"} & set(results.values()) else "success")
+    files = {"run_results.json": run_results(results), **(artifacts or {})}
+    step = {"command": command, "status": status, "artifacts": files}
+    seconds = {"queued": queued, "starting": starting, "running": running}
+    return {"status": status, "status_message": message, "steps": [step], **seconds}
+
+
+def run_results(results: Mapping[str, str]) -> dict[str, Any]:
+    """Return a run_results.json with the status of each node, by its ``unique_id``."""
+    return {
+        "metadata": {
+            "dbt_schema_version": "https://schemas.getdbt.com/dbt/run-results/v6.json",
+            "generated_at": datetime.now(UTC).isoformat(),
+            "env": {},
+        },
+        "results": [
+            {
+                "unique_id": unique_id,
+                "status": status,
+                "timing": [],
+                "thread_id": "Thread-1",
+                "execution_time": 0.0,
+                "adapter_response": {},
+                "message": None,
+                "failures": None,
+                "compiled": None,
+                "compiled_code": None,
+                "relation_name": None,
+                "batch_results": None,
+            }
+            for unique_id, status in results.items()
+        ],
+        "elapsed_time": 0.0,
+        "args": {},
+    }
+
+
 class LocalDbtCloud:
     """A client of a running local dbt Cloud, for its Administrative API and its control API.
 
@@ -100,13 +162,12 @@ class LocalDbtCloud:
     @property
     def connection(self) -> str:
         """Airflow connection as JSON, for ``AIRFLOW_CONN_...``."""
-        fields = {"conn_type": "dbt_cloud", "host": self.host, "login": str(self.account_id)}
-        return json.dumps(fields | {"password": self.token})
+        return airflow_connection(self.url, self.token, self.account_id)
 
     @property
     def environment(self) -> dict[str, str]:
         """Environment variables that make a child process trust its certificate."""
-        return {"SSL_CERT_FILE": str(self.ca_bundle), "REQUESTS_CA_BUNDLE": str(self.ca_bundle)}
+        return trusted_authorities(self.ca_bundle)
 
     @cached_property
     def account_id(self) -> int:
@@ -180,6 +241,30 @@ class LocalDbtCloud:
         body = {"status": RunStatus[status.upper()], "job_id": job_id, **fields}
         return self._control("POST", "runs", body)["id"]
 
+    def add_job(
+        self, name: str, *courses: dict[str, Any], environment_id: int | None = None, **fields: Any
+    ) -> int:
+        """Create a job and return its ID.
+
+        :param courses: Courses of its runs as returned by ``course``, to simulate the job.
+        :param environment_id: Environment of the job; the first one if omitted.
+        :param fields: Further fields of dbt Cloud's API, such as ``execute_steps``.
+        """
+        if environment_id is None:
+            environment_id = self.get("environments/")[0]["id"]
+        body = {"name": name, "environment_id": environment_id, "execute_steps": ["dbt build"], **fields}
+        job_id = self.post("jobs/", body)["id"]
+        if courses:
+            self.simulate(job_id, *courses)
+        return job_id
+
+    def simulate(self, job_id: int, *courses: dict[str, Any]) -> None:
+        """Simulate the runs of a job from now on: dbt does not execute them.
+
+        :param courses: A course for each run in order, as returned by ``course``; the last one repeats.
+        """
+        self._control("POST", f"jobs/{job_id}/simulation", list(courses) or [course()])
+
     def set_run(
         self,
         run_id: int,
@@ -242,7 +327,7 @@ class LocalDbtCloud:
         """Close the client's connections. The local dbt Cloud keeps running."""
         self._http.close()
 
-    def _control(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def _control(self, method: str, path: str, body: Any = None) -> Any:
         return self._data(self.client.request(method, f"{self.url}/local/{path}", json=body))
 
     @staticmethod
@@ -255,12 +340,12 @@ class LocalDbtCloud:
 
 @contextmanager
 def serve(
-    data_dir: Path, account: Path | None = None, *, token: str = TOKEN, history: int = 0
+    data_dir: Path, account: Path | Mapping[str, Any] | None = None, *, token: str = TOKEN, history: int = 0
 ) -> Iterator[LocalDbtCloud]:
     """Run a local dbt Cloud in a subprocess on free ports while the block runs.
 
     :param data_dir: Data directory, created if it is missing.
-    :param account: Account file; the demo account if omitted.
+    :param account: Account file, or its contents; the demo account if omitted.
     :param token: API token that it accepts.
     :param history: Number of finished runs to generate first.
     :raises RuntimeError: It failed to start; the message contains its output.
@@ -269,6 +354,10 @@ def serve(
     # A data directory of an earlier process has its own certificates.
     if not DataDirectory(data_dir).ca_certificate.exists():
         shutil.copytree(certificates(), data_dir, dirs_exist_ok=True)
+    if isinstance(account, Mapping):
+        contents, account = account, data_dir / "account.yaml"
+        # JSON is YAML.
+        account.write_text(json.dumps(contents), encoding="utf-8")
     command = [sys.executable, "-m", "local_dbt_cloud", "--api-port", "0", "--pages-port", "0"]
     command += ["--data-dir", str(data_dir), "--history", str(history)]
     command += ["--account", str(account.resolve())] if account else []

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
 from local_dbt_cloud.api.envelope import api_error, envelope
-from local_dbt_cloud.api.parameters import PathId, RunDependency
+from local_dbt_cloud.api.parameters import JobDependency, PathId, RunDependency
 from local_dbt_cloud.api.serializers import Serializer
 from local_dbt_cloud.database import Run
 from local_dbt_cloud.dependencies import ServiceDependency, SessionDependency
@@ -22,6 +22,7 @@ from local_dbt_cloud.run_control import (
     create_run,
     set_run_status,
 )
+from local_dbt_cloud.run_course import Courses
 from local_dbt_cloud.run_status import ACTIVE_STATUSES
 
 router = APIRouter(prefix="/local")
@@ -127,7 +128,16 @@ async def update_run(
         set_run_status(session, service.data, run, request)
         session.commit()
         session.expire(run)
+        if run.status not in ACTIVE_STATUSES:
+            service.scheduler.run_ended(run.id)
     return envelope(Serializer(service, session, {"trigger", "run_steps"}).run(run))
+
+
+@router.post("/jobs/{job_id}/simulation")
+async def simulate_job(service: ServiceDependency, job: JobDependency, courses: Courses) -> JSONResponse:
+    """Simulate the runs of a job from now on: one course for each run in order, the last one repeats."""
+    service.scheduler.simulator.simulate(job.id, courses)
+    return envelope([course.model_dump() for course in courses])
 
 
 @router.post("/reset")

@@ -1,0 +1,106 @@
+"""What starts runs besides clients: schedules and the completion of other jobs."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from local_dbt_cloud.run_status import RunStatus
+from local_dbt_cloud.schedule_runner import trigger_due_jobs
+from local_dbt_cloud.testing import course
+from running_cloud import RunningCloud
+
+MIDNIGHT = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def after(job_id: int, *statuses: int) -> dict[str, Any]:
+    return {"condition": {"job_id": job_id, "project_id": 1, "statuses": list(statuses)}}
+
+
+def chained(cloud: RunningCloud, *statuses: int) -> int:
+    """Create a simulated job that runs on completion of job 101, and return its ID."""
+    return cloud.add_job("Next", course(), job_completion_trigger_condition=after(101, *statuses))
+
+
+def causes(cloud: RunningCloud, job_id: int) -> list[str]:
+    return [run["trigger"]["cause"] for run in cloud.runs(job_id)]
+
+
+@pytest.mark.parametrize(("outcome", "count"), [("success", 1), ("error", 0), ("cancelled", 1)])
+def test_job_runs_on_completion_of_another(cloud: RunningCloud, outcome: Any, count: int) -> None:
+    job_id = chained(cloud, RunStatus.SUCCESS, RunStatus.CANCELLED)
+    cloud.simulate(101, course(outcome))
+    run = cloud.wait(cloud.trigger(101)["id"])
+    assert causes(cloud, job_id) == [f"Completion of run {run['id']} of job 101"] * count
+    for chained_run in cloud.runs(job_id):
+        assert chained_run["trigger"]["cause_category"] == "job completion"
+        assert cloud.wait(chained_run["id"])["is_success"]
+
+
+def test_job_runs_on_cancellation_in_the_queue_and_on_an_end_set_by_a_test(cloud: RunningCloud) -> None:
+    job_id = chained(cloud, RunStatus.CANCELLED, RunStatus.ERROR)
+    cloud.pause()
+    cloud.cancel(cloud.trigger(101)["id"])
+    assert len(causes(cloud, job_id)) == 1
+    cloud.set_run(cloud.trigger(101)["id"], "error")
+    assert len(causes(cloud, job_id)) == 2
+
+
+def test_deleted_job_does_not_run_on_completion(cloud: RunningCloud) -> None:
+    job_id = chained(cloud, RunStatus.SUCCESS)
+    cloud.client.delete(f"jobs/{job_id}/")
+    cloud.simulate(101, course())
+    cloud.wait(cloud.trigger(101)["id"])
+    assert causes(cloud, job_id) == []
+
+
+def test_reset_triggers_nothing(cloud: RunningCloud) -> None:
+    chained(cloud, RunStatus.CANCELLED)
+    cloud.simulate(101, course(running=60))
+    cloud.trigger(101)
+    cloud.reset()
+    assert cloud.runs() == []
+
+
+def run_schedules_between(cloud: RunningCloud, begin: datetime, end: datetime) -> None:
+    """Trigger due jobs on the event loop of the server."""
+
+    async def trigger() -> None:
+        trigger_due_jobs(cloud.service.scheduler, cloud.service.sessions, begin, end)
+
+    asyncio.run_coroutine_threadsafe(trigger(), cloud.loop).result(10)
+
+
+def scheduled(cloud: RunningCloud, cron: str, *, on: bool = True, **seconds: float) -> int:
+    return cloud.add_job(cron, course(**seconds), schedule={"cron": cron}, triggers={"schedule": on})
+
+
+def test_scheduled_jobs_run_at_their_times(cloud: RunningCloud) -> None:
+    hourly, daily = scheduled(cloud, "30 * * * *"), scheduled(cloud, "0 7 * * *")
+    off = scheduled(cloud, "30 * * * *", on=False)
+    minute = timedelta(minutes=1)
+    half_past = MIDNIGHT + 30 * minute
+    run_schedules_between(cloud, half_past - minute, half_past - minute / 2)
+    assert cloud.runs() == []
+    run_schedules_between(cloud, half_past - minute / 2, half_past)
+    assert [len(cloud.runs(job_id)) for job_id in (hourly, daily, off)] == [1, 0, 0]
+    (run,) = cloud.runs(hourly)
+    assert run["trigger"]["cause_category"] == "scheduled"
+    # A time is not due twice.
+    run_schedules_between(cloud, half_past, half_past + minute)
+    assert len(cloud.runs()) == 1
+
+
+def test_missed_times_are_made_up_for_once(cloud: RunningCloud) -> None:
+    job_id = scheduled(cloud, "*/5 * * * *")
+    run_schedules_between(cloud, MIDNIGHT, MIDNIGHT + timedelta(hours=8))
+    assert len(cloud.runs(job_id)) == 1
+
+
+def test_scheduled_runs_do_not_pile_up(cloud: RunningCloud) -> None:
+    job_id = scheduled(cloud, "*/5 * * * *", queued=60)
+    for number in range(3):
+        begin = MIDNIGHT + timedelta(minutes=5 * number)
+        run_schedules_between(cloud, begin, begin + timedelta(minutes=5))
+    assert len(cloud.runs(job_id)) == 1
