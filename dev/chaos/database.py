@@ -44,7 +44,13 @@ class Database(Service):
         :raises UserError: It did not start.
         """
         if os.geteuid() == 0:
-            shutil.chown(self._data.name, UNPRIVILEGED_USER)
+            try:
+                shutil.chown(self._data.name, UNPRIVILEGED_USER)
+            except LookupError as error:
+                raise UserError(
+                    f"PostgreSQL does not run as root, and there is no user {UNPRIVILEGED_USER}: "
+                    "run the command as another user."
+                ) from error
         self._run("initdb", "--pgdata", self._data.name, "--username", NAME, "--auth", "trust", "--no-sync")
         self.start_and_wait()
         self._run("createdb", *self._address, NAME)

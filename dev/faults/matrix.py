@@ -25,7 +25,7 @@ def run_matrix(
     directory: Path,
     on_result: Callable[[Trial, Observation], None] = lambda trial, observation: None,
 ) -> Matrix:
-    """Run the trials, in parallel unless their scenarios are exclusive.
+    """Run the trials, in parallel unless they are exclusive.
 
     :param directory: Directory for the data and logs of the stack.
     :param on_result: Called after each trial.
@@ -39,9 +39,9 @@ def run_matrix(
     with Stack(directory).start() as stack:
         trials = [Trial(scenario, variant, stack) for scenario in scenarios for variant in variants]
         with ThreadPoolExecutor(MAX_PARALLEL_TRIALS) as pool:
-            list(pool.map(run, [trial for trial in trials if not trial.scenario.exclusive]))
+            list(pool.map(run, [trial for trial in trials if not trial.is_exclusive]))
         for trial in trials:
-            if trial.scenario.exclusive:
+            if trial.is_exclusive:
                 run(trial)
     return matrix
 

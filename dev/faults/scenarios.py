@@ -30,7 +30,7 @@ class Scenario:
     :param expected_runs: Final statuses of the runs that leave the queue, oldest first.
     :param expected_state: Final state of the task.
     :param state_set_by_user: Whether a user sets the state, which then need not match the run.
-    :param exclusive: Whether no other trial may run at the same time, because the fault affects all tasks.
+    :param exclusive: Variants beside which no other trial may run, because the fault affects all tasks.
     :param task_count: Number of tasks that run the job at the same time.
     :param submitted: What happens in the first try as soon as dbt Cloud started the run: ``killed`` kills the
         worker, ``unanswered`` withholds the answer.
@@ -45,7 +45,7 @@ class Scenario:
     expected_runs: tuple[str, ...] = ("Success",)
     expected_state: str = "success"
     state_set_by_user: bool = False
-    exclusive: bool = False
+    exclusive: tuple[str, ...] = ()
     task_count: int = 1
     submitted: Literal["", "killed", "unanswered"] = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -81,7 +81,7 @@ def fail_submission(**fault: Any) -> Inject:
 
 
 def fail_polls(**fault: Any) -> Inject:
-    """Inject a fault into the requests for the status of the run."""
+    """Inject a fault into the requests for the status of the run; those of our operator are for all runs."""
 
     def inject(trial: "Trial") -> None:
         trial.start()
@@ -286,38 +286,38 @@ SCENARIOS = (
         "poll_dropped",
         "While waiting: dbt Cloud closes the connection without a response",
         fail_polls(drop="before", times=4),
-        exclusive=True,
+        exclusive=("ours",),
     ),
     Scenario(
         "poll_html",
         "While waiting: a proxy answers with an HTML page",
         fail_polls(html=True, times=4),
-        exclusive=True,
+        exclusive=("ours",),
     ),
     Scenario(
         "poll_slow",
         "While waiting: responses take longer than the request timeout",
         fail_polls(delay=7, times=2),
-        exclusive=True,
+        exclusive=("ours",),
         arguments={"hook_params": {"timeout_seconds": 5}},
     ),
     Scenario(
         "poll_503",
         "While waiting: dbt Cloud answers 503 several times",
         fail_polls(status=503, times=4),
-        exclusive=True,
+        exclusive=("ours",),
     ),
     Scenario(
         "hidden_run",
         "While waiting: dbt Cloud answers 404 for the new run at first",
         hide_new_run,
-        exclusive=True,
+        exclusive=VARIANTS,
     ),
     Scenario(
         "poll_unknown_status",
         "While waiting: dbt Cloud reports an unknown status",
         fail_polls(run_status=42, times=4),
-        exclusive=True,
+        exclusive=("ours",),
     ),
     Scenario(
         "worker_killed",
@@ -330,13 +330,13 @@ SCENARIOS = (
         "triggerer_killed",
         "The triggerer is killed while the task is deferred, and another one takes over",
         replace_triggerer,
-        exclusive=True,
+        exclusive=VARIANTS,
     ),
     Scenario(
         "triggerer_stalled",
         "The triggerer stalls while the task is deferred, and wakes after another one took over",
         stall_triggerer,
-        exclusive=True,
+        exclusive=VARIANTS,
     ),
     Scenario(
         "worker_stalled",
@@ -348,7 +348,7 @@ SCENARIOS = (
         "token_rotated",
         "The worker is killed right after the run started, and the next try's token is rejected at first",
         reject_token_in_second_try,
-        exclusive=True,
+        exclusive=VARIANTS,
         submitted="killed",
     ),
     Scenario(
@@ -373,7 +373,7 @@ SCENARIOS = (
         ),
         expected_runs=("Cancelled",),
         expected_state="failed",
-        exclusive=True,
+        exclusive=VARIANTS,
     ),
     Scenario(
         "marked_failed",

@@ -81,6 +81,11 @@ class Trial:
             kind = "" if isinstance(error, TimeoutError) else f"{type(error).__name__}: "
             self.errors.append(f"{self.dag_id}: {kind}{error}")
 
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether no other trial may run at the same time."""
+        return self.variant in self.scenario.exclusive
+
     # Actions
 
     def start(self) -> None:

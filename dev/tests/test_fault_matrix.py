@@ -73,9 +73,9 @@ class FakeStack:
         return [DbtRun(1, "Success", active=False, started=True)]
 
 
-@pytest.mark.parametrize("exclusive", [False, True], ids=["parallel", "exclusive"])
+@pytest.mark.parametrize("exclusive", [(), VARIANTS], ids=["parallel", "exclusive"])
 def test_an_error_in_one_trial_does_not_stop_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclusive: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclusive: tuple[str, ...]
 ) -> None:
     def fail(trial: Trial) -> None:
         raise KeyError("no such key")
@@ -99,9 +99,9 @@ def test_an_error_in_one_trial_does_not_stop_the_others(
     assert {observation.state for observation in matrix.values()} == {"success"}
 
 
-@pytest.mark.parametrize("exclusive", [False, True], ids=["parallel", "exclusive"])
+@pytest.mark.parametrize("exclusive", [(), VARIANTS], ids=["parallel", "exclusive"])
 def test_a_trial_that_hangs_is_named_and_does_not_stop_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclusive: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclusive: tuple[str, ...]
 ) -> None:
     released = Event()
 
