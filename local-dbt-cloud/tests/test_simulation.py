@@ -53,15 +53,21 @@ def test_simulated_run_without_steps_has_those_of_its_job(cloud: RunningCloud) -
 
 
 def test_course_passes_through_its_states(cloud: RunningCloud) -> None:
-    cloud.simulate(101, course(queued=0.3, starting=0.3, running=0.3))
+    cloud.simulate(101, course(queued=1, starting=1, running=1))
     run_id = cloud.trigger(101)["id"]
-    for status in (RunStatus.QUEUED, RunStatus.STARTING, RunStatus.RUNNING, RunStatus.SUCCESS):
-        cloud.wait(run_id, lambda run, status=status: run["status"] == status)
+    seen: list[int] = []
+
+    def has_ended(run: dict[str, Any]) -> bool:
+        seen.append(run["status"])
+        return bool(run["is_complete"])
+
+    cloud.wait(run_id, has_ended)
+    assert sorted(set(seen)) == [RunStatus.QUEUED, RunStatus.STARTING, RunStatus.RUNNING, RunStatus.SUCCESS]
 
 
 def test_simulated_run_can_be_canceled(cloud: RunningCloud) -> None:
-    for seconds in ({"queued": 60}, {"starting": 60}, {"running": 60}):
-        cloud.simulate(101, course(**seconds))
+    for waiting in (course(queued=60), course(starting=60), course(running=60)):
+        cloud.simulate(101, waiting)
         run = cloud.cancel(cloud.trigger(101)["id"])
         assert (run["status"], run["status_message"]) == (RunStatus.CANCELLED, "Cancelled by user.")
 

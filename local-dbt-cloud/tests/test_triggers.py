@@ -72,8 +72,8 @@ def run_schedules_between(cloud: RunningCloud, begin: datetime, end: datetime) -
     asyncio.run_coroutine_threadsafe(trigger(), cloud.loop).result(10)
 
 
-def scheduled(cloud: RunningCloud, cron: str, *, on: bool = True, **seconds: float) -> int:
-    return cloud.add_job(cron, course(**seconds), schedule={"cron": cron}, triggers={"schedule": on})
+def scheduled(cloud: RunningCloud, cron: str, *, on: bool = True, queued: float = 0) -> int:
+    return cloud.add_job(cron, course(queued=queued), schedule={"cron": cron}, triggers={"schedule": on})
 
 
 def test_scheduled_jobs_run_at_their_times(cloud: RunningCloud) -> None:

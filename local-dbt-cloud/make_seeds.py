@@ -12,7 +12,7 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).resolve().parent
+DEMO = Path(__file__).resolve().parent / "src" / "local_dbt_cloud" / "demo" / "jaffle_shop"
 
 RANDOM_SEED = 1949
 FIRST_DAY = date(2024, 7, 1)
@@ -241,11 +241,11 @@ def make_targets(orders: Sequence[Order]) -> Iterable[Sequence[object]]:
 
 
 def write_csv(name: str, columns: str, rows: Iterable[Sequence[object]]) -> None:
-    """Write a file next to this script, with the same line endings on all systems."""
-    with (HERE / name).open("w", encoding="utf-8", newline="") as file:
-        serializer = csv.serializer(file, lineterminator="\n")
-        serializer.writerow(columns.split())
-        serializer.writerows(rows)
+    """Write a file of the demo, with the same line endings on all systems."""
+    with (DEMO / name).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns.split())
+        writer.writerows(rows)
 
 
 def main() -> None:
