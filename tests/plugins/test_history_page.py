@@ -109,10 +109,10 @@ def test_each_job_of_a_mapped_task_has_its_history(page: Page) -> None:
     page.open(page.airflow.history_page)
     choice = Select(page.one("#job"))
     assert sorted(option.text for option in choice.options) == ["Customers", "Orders"]
-    for job, number, growth in (("Orders", "3", "+1.5 s"), ("Customers", "4", "+4 s")):
+    for job, ran, growth in (("Orders", "3", "+1.5 s"), ("Customers", "4", "+4 s")):
         choice.select_by_visible_text(job)
         wait_until(partial(shows, page, job.lower()), 10)
-        assert page.text(".facts").split("\n")[1] == number
+        assert page.text(".facts").split("\n")[1] == ran
         assert table(page, 0)[0][3] == growth
 
 
