@@ -32,7 +32,7 @@ class Part:
 PARTS = (
     Part("dags", ("airflow", "include")),
     Part("include", ("airflow", "include")),
-    Part("plugins", ("airflow", "plugins")),
+    Part("plugins", ("airflow.plugins_manager", "plugins")),
     Part("tests", ("airflow", "include", "plugins", "dags", "scripts", "tests", "local_dbt_cloud.testing")),
     Part("scripts", ("scripts",), excluded=("scripts/tests",)),
     Part("scripts/tests", ("scripts", "local_dbt_cloud.testing")),

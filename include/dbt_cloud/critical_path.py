@@ -72,11 +72,15 @@ class _Graph:
         self.ran = ran
         self.parents = parents
         self.ids = {node.unique_id for node in ran}
+        # By node: searching the manifest takes long.
+        self.above: dict[str, set[str]] = {}
 
     def reads(self, node: _Node, other: _Node) -> bool:
         if self.parents is not None:
-            # Through nodes that do not run, such as ephemeral models.
-            return other.unique_id in ancestors(node.unique_id, self.parents, self.ids)
+            if node.unique_id not in self.above:
+                # Through nodes that do not run, such as ephemeral models.
+                self.above[node.unique_id] = ancestors(node.unique_id, self.parents, self.ids)
+            return other.unique_id in self.above[node.unique_id]
         return other.table is not None and other.table.search(node.code) is not None
 
     def waited_for(self, node: _Node) -> list[_Node]:

@@ -26,9 +26,9 @@ MAX_MESSAGE_LENGTH = 200
 # Characters of compiled SQL: of a failed node, and of all of them.
 MAX_SQL_LENGTH = 2_000
 MAX_SQL_SIZE = 20_000
-# Bytes of the nodes. Airflow stores an XCom as JSON without a limit; it shows 2,000 nodes.
+# Bytes of the nodes and sources. Airflow stores an XCom as JSON without a limit; it shows 2,000 nodes.
 MAX_NODES_SIZE = 600_000
-# Bytes of the nodes in an asset event and in the task state store, which is meant for small values.
+# The same in an asset event and in the task state store, which is meant for values below 64 KB.
 MAX_COMPACT_SIZE = 48_000
 MAX_SOURCES = 100
 # Commands that write run_results.json without building or testing anything.
@@ -110,7 +110,11 @@ def describe_run(run: JobRun) -> dict[str, Any]:
 
 
 def limit_nodes(results: dict[str, Any], size: int = MAX_COMPACT_SIZE) -> dict[str, Any]:
-    """Return the results with as many nodes, the most important first, as fit into a number of bytes."""
+    """Return the results with as many nodes, the most important first, as fit into a number of bytes.
+
+    The sources count too.
+    """
+    size -= len(json.dumps(results["sources"]))
     sizes = accumulate(len(json.dumps(node)) + 2 for node in results["nodes"])
     kept = [node for node, total in zip(results["nodes"], sizes, strict=True) if total <= size]
     left_out = results["left_out"] + len(results["nodes"]) - len(kept)

@@ -15,6 +15,7 @@ from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.results import (
     MAX_COMPACT_SIZE,
     MAX_NODES_SIZE,
+    MAX_SOURCES,
     format_results,
     limit_nodes,
     read_run_results,
@@ -293,6 +294,16 @@ def test_stale_and_failing_sources_are_in_the_results_and_the_log(cloud: LocalDb
         "runtime error  raw.gone   Database Error",
         "error          raw.stale  36.0 hours old, error after 1 days",
     ]
+
+
+def test_sources_count_for_the_size_limit(cloud: LocalDbtCloud) -> None:
+    error = {"status": "runtime error", "error": "x" * 10_000}
+    sources = {"results": [{"unique_id": f"source.shop.raw.{number}", **error} for number in range(500)]}
+    freshness = {"command": "dbt source freshness", "artifacts": {"sources.json": sources}}
+    nodes = [result(f"model.shop.model_{number}") for number in range(500)]
+    results = limit_nodes(read(cloud.create_run(steps=[freshness, step(nodes)])))
+    assert len(results["sources"]) == MAX_SOURCES
+    assert MAX_COMPACT_SIZE - 1000 < len(json.dumps(results)) < MAX_COMPACT_SIZE + 2000
 
 
 def test_missing_freshness_is_silent(cloud: LocalDbtCloud) -> None:

@@ -102,13 +102,17 @@ def test_each_job_of_a_mapped_task_has_its_history(page: Page) -> None:
             run = results(number * 10 + index, [node(job.lower(), seconds=number * (index + 1))])
             run |= {"job_id": 101 + index, "job": job}
             page.airflow.push_results(run_id, run, "mapped", index)
+    # The task once ran another job at this place.
+    run_id = page.airflow.add_dag_run(days_ago(20))
+    other = results(1, [node("customers", seconds=1)]) | {"job_id": 102, "job": "Customers"}
+    page.airflow.push_results(run_id, other, "mapped", 0)
     page.open(page.airflow.history_page)
     choice = Select(page.one("#job"))
     assert sorted(option.text for option in choice.options) == ["Customers", "Orders"]
-    for job, growth in (("Orders", "+1.5 s"), ("Customers", "+3 s")):
+    for job, ran, growth in (("Orders", "3", "+1.5 s"), ("Customers", "4", "+4 s")):
         choice.select_by_visible_text(job)
         wait_until(partial(shows, page, job.lower()), 10)
-        assert page.text(".facts").split("\n")[1] == "3"
+        assert page.text(".facts").split("\n")[1] == ran
         assert table(page, 0)[0][3] == growth
 
 
@@ -124,6 +128,16 @@ def test_requests_are_bounded_and_what_is_left_out_is_told(page: Page) -> None:
         "return performance.getEntriesByType('resource').filter((one) => one.name.includes('/api/')).length"
     )
     assert page.run_script(calls) == 52
+
+
+def test_results_of_many_mapped_tasks_are_bounded(page: Page) -> None:
+    for number in range(27):
+        run_id = page.airflow.add_dag_run(days_ago(30 - number))
+        for index in (0, 1):
+            page.airflow.push_results(run_id, results(number * 2 + index, [node("orders")]), "mapped", index)
+    page.open(page.airflow.history_page)
+    assert page.text(".facts").split("\n")[1] == "50"
+    assert "Left out: 4 older results of this job." in page.text()
 
 
 def test_it_fits_a_phone_and_both_schemes_have_contrast(page: Page) -> None:

@@ -344,3 +344,42 @@ def test_two_thousand_nodes_are_drawn_and_searched(page: Page) -> None:
     print("milliseconds until all is drawn:", page.run_script("return Math.round(performance.now())"))
     page.one(".search input").send_keys("model_1999")
     assert page.texts(".nodes tbody td:nth-child(3)") == ["model_1999"]
+
+
+def open_tab(page: Page, path: str, css: str) -> None:
+    """Open a tab of Airflow's UI, and wait in its frame for an element."""
+    # Airflow's UI has messages of its own in the console.
+    page.expected_errors = [""]
+    page.browser.get(f"{page.airflow.url}/dags/dbt_pages/{path}")
+    wait_until(lambda: page.all("iframe"), 60)
+    page.browser.switch_to.frame(page.one("iframe"))
+    wait_until(lambda: page.all(css), 60)
+
+
+def test_the_tab_follows_airflows_theme_and_opens_links_outside(page: Page) -> None:
+    run_id = failed(page.airflow)
+    open_tab(page, f"runs/{run_id}/tasks/run_dbt/plugin/dbt_results", ".timeline .bar")
+    is_dark = "return document.documentElement.classList.contains('dark')"
+    before = page.run_script(is_dark)
+    page.run_script("parent.document.documentElement.classList.toggle('dark')")
+    wait_until(lambda: page.run_script(is_dark) is not before, 10)
+    # The frame cannot open windows: Airflow's page does.
+    page.one(".title a").click()
+    wait_until(lambda: len(page.browser.window_handles) == 2, 30)
+    page.browser.switch_to.window(page.browser.window_handles[1])
+    page.browser.close()
+    page.browser.switch_to.window(page.browser.window_handles[0])
+
+
+def test_a_mapped_instance_has_the_tab_in_airflow(page: Page) -> None:
+    run_id = page.airflow.add_dag_run()
+    page.airflow.set_state(run_id, "success", "mapped")
+    page.airflow.keep_record(run_id, FAILED, "mapped", 1)
+    open_tab(page, f"runs/{run_id}/tasks/mapped/mapped/1/plugin/dbt_results", ".timeline .bar")
+    assert page.text("h2") == "dbt Cloud run 12 ✕ Error"
+
+
+def test_a_dag_has_the_history_tab_in_airflow(page: Page) -> None:
+    failed(page.airflow)
+    open_tab(page, "plugin/dbt_history", ".chart .bar")
+    assert page.text("h2") == "dbt history of dbt_pages"

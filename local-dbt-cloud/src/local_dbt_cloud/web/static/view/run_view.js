@@ -63,11 +63,10 @@ function facts(run) {
     ["Job", run.job], ["Environment", run.environment],
     ["Took", took !== null && took !== undefined && duration(took)],
     ["Queued", queued >= 1 && duration(queued)],
-    ["Started", time(run.started_at ?? run.created_at)], ["Commit", commit], ["Cause", run.cause],
-    ["Try", run.try_number],
+    ["Started", time(run.started_at ?? run.created_at)], ["Try", run.try_number], ["Commit", commit], ["Cause", run.cause],
   ];
   const known = rows.filter(([, value]) => value);
-  return known.length > 0 && html("dl", { class: "facts" }, known.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, `${value}`))));
+  return known.length > 0 && html("dl", { class: "facts" }, known.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", { title: value }, `${value}`))));
 }
 
 function counts(run, filter) {

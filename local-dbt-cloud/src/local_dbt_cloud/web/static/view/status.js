@@ -7,7 +7,7 @@ export const KINDS = {
   success: { sign: "✓", label: "built", rank: 3 },
   pass: { sign: "●", label: "test passed", rank: 3 },
   reused: { sign: "↺", label: "reused", rank: 4 },
-  other: { sign: "?", label: "other", rank: 3 },
+  other: { sign: "○", label: "nothing to do, or unknown", rank: 3 },
 };
 
 const OF_STATUS = {
