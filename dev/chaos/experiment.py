@@ -30,7 +30,7 @@ POLL_INTERVAL = 0.25
 TASKS_INTERVAL = 1.5
 PROGRESS_INTERVAL = 30
 # How long a run may stay active after its task ended, and a task after the last fault.
-ORPHAN_TIMEOUT = 30
+ORPHAN_TIMEOUT = 60
 SETTLE_TIMEOUT = 240
 # After a mark no fault is injected until the run is canceled, or for this long: nobody else could do it.
 MARK_TIMEOUT = 20
