@@ -1,6 +1,5 @@
 """Make Dag runs while faults are injected and users decide, and observe the outcome of each."""
 
-import contextlib
 import heapq
 import itertools
 import random
@@ -30,7 +29,7 @@ POLL_INTERVAL = 0.25
 TASKS_INTERVAL = 1.5
 PROGRESS_INTERVAL = 30
 # How long a run may stay active after its task ended, and a task after the last fault.
-ORPHAN_TIMEOUT = 30
+ORPHAN_TIMEOUT = 60
 SETTLE_TIMEOUT = 240
 # After a mark no fault is injected until the run is canceled, or for this long: nobody else could do it.
 MARK_TIMEOUT = 20
@@ -156,8 +155,11 @@ class Experiment:
                 outcome.orphans |= {run.id for run in outcome.runs if run.ended_at is None}
 
     def _update_tasks(self) -> None:
-        with contextlib.suppress(httpx.HTTPError):
+        try:
             self.tasks = self.stack.airflow_api.list_task_instances()
+        except httpx.HTTPError:
+            # What was listed before may be older than a decision.
+            return
         for task in self.tasks:
             outcome = self.outcomes[task["dag_run_id"]]
             outcome.state = task["state"]
@@ -196,7 +198,9 @@ class Experiment:
             self._marked, self._no_fault_until = outcome, time.monotonic() + MARK_TIMEOUT
         outcome.decisions.append(decision)
         outcome.state = None if kind == "clear" else kind
-        self._ended_at[outcome.run_id] = time.monotonic()
+        self._ended_at.pop(outcome.run_id, None)
+        if kind != "clear":
+            self._ended_at[outcome.run_id] = time.monotonic()
 
     def _has_settled(self) -> bool:
         outcomes = self.outcomes.values()
