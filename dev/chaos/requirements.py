@@ -19,8 +19,6 @@ def find_servers() -> dict[str, str]:
 
     :raises UserError: One of them is not installed, or Airflow is not.
     """
-    if not (BIN / "airflow").exists():
-        raise UserError(f"Airflow is not installed in {BIN}: run `make chaos`, which installs it.")
     newest_first = sorted(DEBIAN_POSTGRESQL.glob("*/bin"), key=_version, reverse=True)
     paths = {name: _find(name, newest_first) for name in (*POSTGRESQL_COMMANDS, "redis-server")}
     if missing := [name for name, path in paths.items() if path is None]:
@@ -28,6 +26,8 @@ def find_servers() -> dict[str, str]:
             f"{', '.join(missing)} not found: install PostgreSQL and Redis, "
             "for example with `apt-get install postgresql redis-server`."
         )
+    if not (BIN / "airflow").exists():
+        raise UserError(f"Airflow is not installed in {BIN}: run `make chaos`, which installs it.")
     return {name: path for name, path in paths.items() if path}
 
 

@@ -124,7 +124,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             self.on_kill()
         if not self.wait_for_termination:
             return run.id
-        trigger = self._create_trigger(run.id, owned=submitter.owned_run is not None)
+        trigger = self._create_trigger(run.id, submitter.owned_run is not None, ti.try_number)
         if self.deferrable and run.outcome is None:
             self.defer(trigger=trigger, method_name="execute_complete")
         try:
@@ -137,6 +137,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
         """Log and push the results of the run; return its ID if it succeeded, else raise its outcome."""
         if event is None or event.get("status") not in {"success", *RUN_ERRORS}:
             raise DbtCloudJobRunUnreachable(f"Unexpected trigger event: {event!r}.")
+        if event.get("try_number") not in (None, context["ti"].try_number):
+            # Airflow resumes a task that was cleared while it resumed with the event of the try before.
+            return self.execute(context)
         # In the same process with what on_kill kept.
         checkpoint = self._submitter.checkpoint if self._submitter else self._create_checkpoint(context)
         # From here on there is nothing for a kill to cancel.
@@ -231,7 +234,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             outage_tolerance=self.outage_tolerance,
         )
 
-    def _create_trigger(self, run_id: int, owned: bool) -> DbtCloudRunJobTrigger:
+    def _create_trigger(self, run_id: int, owned: bool, try_number: int) -> DbtCloudRunJobTrigger:
         limit = self.execution_timeout
         return DbtCloudRunJobTrigger(
             conn_id=self.dbt_cloud_conn_id,
@@ -244,6 +247,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             outage_tolerance=self.outage_tolerance,
             cancel_on_kill=self.cancel_on_kill,
             owned=owned,
+            try_number=try_number,
         )
 
     def _create_checkpoint(self, context: Context) -> Checkpoint:

@@ -33,6 +33,7 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
     :param cancel_on_kill: Whether to cancel the run when somebody marks the deferred task failed or
         successful, or clears it. Default: True.
     :param owned: Whether the task started the run; a run of somebody else is never canceled. Default: True.
+    :param try_number: The try that waits, for the event. Default: not known.
     """
 
     def __init__(
@@ -41,18 +42,20 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
         outage_tolerance: float = 1800,
         cancel_on_kill: bool = True,
         owned: bool = True,
+        try_number: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.outage_tolerance = outage_tolerance
         self.cancel_on_kill = cancel_on_kill
         self.owned = owned
+        self.try_number = try_number
         # Of the monotonic clock; None while the run can be polled.
         self._lost_contact_at: float | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, from which the triggerer creates this trigger."""
-        names = ("outage_tolerance", "cancel_on_kill", "owned")
+        names = ("outage_tolerance", "cancel_on_kill", "owned", "try_number")
         arguments = super().serialize()[1] | {name: getattr(self, name) for name in names}
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
@@ -104,9 +107,8 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
         }.get(status)
         if run:
             message = f"{message} See {run.href}" if message else run.summary
-        return TriggerEvent(
-            {"status": status, "run_id": self.run_id, "owned": self.owned, "message": message}
-        )
+        facts = {"run_id": self.run_id, "owned": self.owned, "try_number": self.try_number}
+        return TriggerEvent({"status": status, "message": message} | facts)
 
     async def on_kill(self) -> None:
         """Cancel the run if a person ended the deferred task: marked it failed or successful, or cleared it.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout, TaskDeferred
 from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.checkpoint import CANCELED_RUN, SUBMISSION
@@ -400,6 +400,18 @@ def test_a_clear_after_retries_were_lowered_starts_a_new_run(held: LocalDbtCloud
     lifecycle.clear(retries=1)
     assert lifecycle.ti.max_tries == 2
     assert lifecycle.run(held.end_active_runs) == 2
+
+
+def test_a_clear_while_the_task_resumes_starts_a_new_run(held: LocalDbtCloud) -> None:
+    lifecycle = TaskLifecycle()
+    trigger = lifecycle.execute()
+    assert isinstance(trigger, DbtCloudRunJobTrigger)
+    held.end_active_runs()
+    event = asyncio.run(trigger.wait()).payload
+    lifecycle.clear()
+    with pytest.raises(TaskDeferred):
+        lifecycle.operator().execute_complete(lifecycle.context, event)
+    assert runs(held) == [(1, "Success"), (2, "Queued")]
 
 
 def test_a_clear_of_another_task_does_not_end_the_run_of_a_retry(held: LocalDbtCloud) -> None:
