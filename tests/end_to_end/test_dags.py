@@ -313,6 +313,7 @@ def outside_of_groups(entries: list[str]) -> list[str]:
 
 @needs_chromium
 def test_the_tab_shows_the_results_in_airflow(stack: Stack) -> None:
+    stack.airflow.pause(DAG_ID, False)
     run_id = stack.wait_for_scheduled_run(DAG_ID)
     results = stack.xcom(DAG_ID, run_id, "trigger_job", "run_results")
     address = f"{stack.settings.airflow_url}/dags/{DAG_ID}/runs/{run_id}/tasks/trigger_job"
@@ -375,7 +376,8 @@ def test_runs_started_elsewhere_are_reported_once_and_own_runs_never(stack: Stac
 
 
 @needs_chromium
-def test_the_history_of_a_dag_is_a_tab_inside_airflow(stack: Stack) -> None:
+def test_the_history_of_a_dag_is_a_tab_in_airflow(stack: Stack) -> None:
+    stack.airflow.pause(DAG_ID, False)
     stack.wait_for_scheduled_run(DAG_ID)
     with chromium() as browser:
         browser.get(f"{stack.settings.airflow_url}/dags/{DAG_ID}")
