@@ -7,7 +7,7 @@ import { KINDS, kindOf, nameOf, typeOf } from "./status.js";
 
 const LEFT = 84;
 const RIGHT = 12;
-const MIN_WIDTH = 640;
+const MIN_WIDTH = 480;
 const MAX_ZOOM = 64;
 // Pixels of a letter of a bar's name.
 const LETTER = 6.6;
