@@ -18,7 +18,8 @@ def critical_path(results: list[dict[str, Any]], parents: Parents | None = None)
     :param parents: The ``parent_map`` of manifest.json. Without it dependencies are inferred from the
         compiled SQL, which names the tables of other nodes.
     """
-    ran = [_Node(result) for result in results if started_at(result)]
+    # An exposure is not built, and has no SQL that says what it waits for.
+    ran = [_Node(result) for result in results if started_at(result) and result.get("status") != "no-op"]
     graph = _Graph(ran, parents)
     path, node = set(), max(ran, key=lambda node: node.end, default=None)
     # A node can end as it starts, and an incremental model reads itself: stop at a node seen before.

@@ -62,6 +62,11 @@ def test_a_model_that_reads_itself_and_takes_no_time_is_on_the_path_once() -> No
     assert "model.shop.stg" in ids(SEED, again, test)
 
 
+def test_an_exposure_that_ends_last_does_not_hide_the_path() -> None:
+    exposure = {**node("exposure.shop.review", 7.1, 7.2), "status": "no-op"}
+    assert ids(SEED, STAGING, MART, exposure) == ["seed.shop.raw", "model.shop.stg", "model.shop.orders"]
+
+
 def test_a_node_that_never_started_is_on_no_path() -> None:
     skipped = {**node("model.shop.skipped", 0, 0), "timing": []}
     assert critical_path([]) == critical_path([skipped]) == set()

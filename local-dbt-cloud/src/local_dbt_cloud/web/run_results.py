@@ -118,7 +118,9 @@ def _critical_path(nodes: list[dict[str, Any]], parents: dict[str, list[str]]) -
 
     A node waits for its parents and, with ``dbt build``, for the tests of its parents.
     """
-    spans = {node["unique_id"]: _span(node) for node in nodes if node["started_at"]}
+    spans = {
+        node["unique_id"]: _span(node) for node in nodes if node["started_at"] and node["status"] != "no-op"
+    }
     path: set[str] = set()
     current = max(spans, key=lambda one: spans[one][1], default=None)
     while current and current not in path:
