@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from sqlalchemy import delete, insert, select, update
+from starlette.routing import Mount
 
 from local_dbt_cloud.api import create_api
 from local_dbt_cloud.api.middleware import MAX_BODY_BYTES, MAX_CONTROL_BODY_BYTES
@@ -75,6 +76,9 @@ def endpoints(service: Service) -> list[Endpoint]:
     for is_api, create in ((True, create_api), (False, create_pages)):
         app: FastAPI = create(service)
         for route in app.routes:
+            # Starlette serves the files of the pages.
+            if isinstance(route, Mount):
+                continue
             assert isinstance(route, APIRoute), f"unsupported type of route: {route}"
             parameters = tuple(part for part in _in_braces(route.path))
             query = tuple(sorted({*_query_names(route.dependant), *COMMON_PARAMETERS}))
@@ -144,7 +148,8 @@ class Target:
             for table in reversed(Base.metadata.sorted_tables):
                 session.execute(delete(table))
             for table in Base.metadata.sorted_tables:
-                session.execute(insert(table), self.stored[table.name])
+                if rows := self.stored[table.name]:
+                    session.execute(insert(table), rows)
         write_artifact(self.cloud)
 
     def check_readable(self) -> None:
