@@ -266,6 +266,7 @@ VALID_VALUES: dict[str, Any] = {
     "account_id": 1, "cause": "a test", "cost_optimization_features": [], "description": "text",
     "environment_id": 1, "execute_steps": ["dbt build"], "execution": {"timeout_seconds": 1}, "id": 1,
     "job_definition_id": 1, "job_id": 1, "method": "PATCH", "name": "DBT_B", "path": "nowhere",
+    "env_var": {"new_name": "DBT_C", "project": "x"}, "env_vars": {"name": "DBT_A", "project": "x"},
     "paused": True, "project_id": 1,
     "raw_value": "x", "settings": {"threads": 1}, "status": 503,
     "steps_override": ["dbt run"], "times": 1, "type": "job",
@@ -294,7 +295,7 @@ def invalid_bodies(endpoint: Endpoint) -> st.SearchStrategy[Any]:
     """Return valid bodies, of which some fields are replaced by invalid values or omitted."""
     good = valid_body(endpoint)
     bad = st.tuples(st.sampled_from(endpoint.body or ()), leaves | st.lists(leaves, max_size=2) | wild_json)
-    missing = st.just("") | st.sampled_from(sorted(good))
+    missing = st.just("") | st.sampled_from(sorted(good) or [""])
 
     def made(bad: list[tuple[tuple[str, ...], Any]], missing: str) -> dict[str, Any]:
         body = reduce(lambda body, one: put(body, *one), bad, good)
