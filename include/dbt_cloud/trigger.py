@@ -122,7 +122,7 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
     async def _cancel_if_ended(self) -> None:
         try:
             state = await asyncio.to_thread(task_state, self.task_instance)
-            # None is a clear. Once scheduled it looks like a retry, whose run goes on: the new try cancels it.
+            # None is a clear, until it is scheduled: then it looks like a retry, and its try cancels the run.
             if state is not None and state not in ENDED:
                 self.log.info("dbt Cloud run %s goes on: the task's state is %s.", self.run_id, state)
                 return
