@@ -86,8 +86,13 @@ class Clock:
         """Stand in for ``asyncio.run``."""
         loop = _Loop(self)
         runner = asyncio.Runner(loop_factory=lambda: loop)
+        process = self.current
         try:
             return runner.run(coroutine)
+        except RuntimeError:
+            # The loop says this of a callback that was killed.
+            process.check()
+            raise
         finally:
             loop.selector.has_died = True
             runner.close()

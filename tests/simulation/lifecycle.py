@@ -255,7 +255,7 @@ class Lifecycle:
         if not self.calm:
             # Time for what acts late.
             self.clock.sleep(120)
-        self.oracle.conclude(state)
+        self.oracle.conclude(had_trouble=self.cloud.faults > 0)
 
     def _live_on(self) -> str:
         """Run tries until one is the last; return the task's final state."""
@@ -341,7 +341,12 @@ class Lifecycle:
         finally:
             self.clock.alarms = [one for one in self.clock.alarms if one.process is not process]
             self.clock.current = Process("Airflow")
-        if is_first and self.ti.try_number == 1 and faults == self.cloud.faults and result[0] == "deferred":
+        if (
+            is_first
+            and not interrupt
+            and result[0] == "deferred"
+            and (self.ti.try_number, faults) == (1, self.cloud.faults)
+        ):
             self.oracle.check_first_try(self.cloud.requests[requests:], operator)
         if later:
             return self._join(later)
@@ -410,6 +415,9 @@ class Lifecycle:
         self.note(f"SIGTERM: {process.name}")
         self.clock.at(self.clock.now + GRACE, lambda: self._kill(process), process)
         faults = self._faults()
+        if operator._submitter is None:
+            # Documented: it has begun to report a run with which contact was lost.
+            self.oracle.decide("", can_cancel=False)
         try:
             operator.on_kill()
         finally:

@@ -33,6 +33,8 @@ class Oracle:
         # When a person, or a time limit of theirs, ended or cleared the task.
         self.decided_at: list[float] = []
         self.cleared_at: list[float] = []
+        # Without those of a task that held a worker: a run that succeeds at that moment is its result.
+        self.cleared_idle_at: list[float] = []
         self.orphan_allowed = False
         self.clock_was_set = False
         self.was_killed = False
@@ -57,6 +59,8 @@ class Oracle:
         self.decided_at.append(self.clock.now)
         if "clear" in event or "deletes" in event:
             self.cleared_at.append(self.clock.now)
+        if "clears" in event:
+            self.cleared_idle_at.append(self.clock.now)
 
     def time_out(self) -> None:
         """Keep that a time limit of the task has passed."""
@@ -87,6 +91,9 @@ class Oracle:
             return
         for other in self.own():
             if other is run or other.owner.is_stale:
+                continue
+            # The worker had not been told yet that a person had cleared the task.
+            if other.owner.decision == "clear" and not other.is_active(now):
                 continue
             if other.is_active(now) and not self._is_forgotten(other):
                 self.violate(f"run {run.id} starts while run {other.id} is active")
@@ -149,7 +156,7 @@ class Oracle:
             self.violate(f"the task succeeds with run {run_id} of somebody else")
         if run.owner and run.owner.generation != self.generation:
             self.violate(f"the task succeeds with run {run_id} of its namesake")
-        if run.owner and any(run.created < at <= self.process_began for at in self.cleared_at):
+        if run.owner and any(run.created < at <= self.process_began for at in self.cleared_idle_at):
             self.violate(f"the task succeeds with run {run_id} from before a clear")
 
     process_began: float = 0.0
@@ -175,9 +182,11 @@ class Oracle:
         if not operator.reuse_existing_run and len(requests) != 1:
             self.violate(f"a first try without trouble needs {requests}")
 
-    def conclude(self, state: str) -> None:
+    def conclude(self, had_trouble: bool) -> None:
         """Judge what is left at the end."""
         now = self.clock.now
+        if isinstance(self.last_error, AirflowTaskTimeout) and had_trouble:
+            return
         if isinstance(self.last_error, (Killed, DbtCloudJobRunUnreachable, DbtCloudRequestError, OSError)):
             return
         if self.orphan_allowed or "could" in str(self.last_error):
