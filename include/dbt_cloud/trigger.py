@@ -15,8 +15,6 @@ from include.dbt_cloud.job_run import JobRun
 from include.dbt_cloud.poller import RunPoller, Subscription
 from include.dbt_cloud.task_state import ENDED, task_state
 
-# States of a task that was cleared while it was deferred. Once its new try runs, that one cancels the run.
-CLEARED = frozenset({None, "scheduled", "queued"})
 # Keeps them from being collected as garbage.
 _cancellations: set[asyncio.Task[None]] = set()
 
@@ -126,7 +124,8 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
     async def _cancel_if_ended(self) -> None:
         try:
             state = await asyncio.to_thread(task_state, self.task_instance)
-            if state not in ENDED | CLEARED:
+            # None is a clear, until it is scheduled: then it looks like a retry, and its try cancels the run.
+            if state is not None and state not in ENDED:
                 self.log.info("dbt Cloud run %s goes on: the task's state is %s.", self.run_id, state)
                 return
             hook = DbtCloudHook(self.conn_id, **self.hook_params)

@@ -1,0 +1,1 @@
+"""Random task lifecycles in simulated time, against a dbt Cloud that misbehaves in every way we know."""
