@@ -27,10 +27,14 @@ def deployment_id() -> str:
     return str(Variable.get(DEPLOYMENT_VARIABLE))
 
 
+def digest(value: Any) -> str:
+    """Return a short digest of a value that is equal only for equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
 def instance_tag(ti: Any, deployment: str) -> str:
     """Return the part that the tags of all tries of a task instance begin with."""
-    names = json.dumps([deployment, ti.dag_id, ti.run_id, ti.task_id, ti.map_index])
-    return f"{TAG_START}{hashlib.sha256(names.encode()).hexdigest()[:12]}"
+    return TAG_START + digest([deployment, ti.dag_id, ti.run_id, ti.task_id, ti.map_index])
 
 
 def run_tag(ti: Any, deployment: str) -> str:
