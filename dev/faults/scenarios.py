@@ -168,6 +168,14 @@ def clear_waiting_task(trial: "Trial") -> None:
     trial.wait_until_waiting(run_count=2)
 
 
+def clear_failed_task(trial: "Trial") -> None:
+    """Clear the task after it has failed for good."""
+    trial.start()
+    trial.wait_for_dag_run()
+    trial.clear_tasks()
+    trial.wait_for_runs(2)
+
+
 def lower_retries_and_clear(trial: "Trial") -> None:
     """Lower the task's retries in the Dag file and clear the task, both after its success."""
     trial.start()
@@ -325,6 +333,14 @@ SCENARIOS = (
         start,
         expected_log=("Reattaching to dbt Cloud run",),
         submitted="killed",
+    ),
+    Scenario(
+        "worker_killed_and_cleared",
+        "The only try's worker is killed right after the run started, and a user clears the failed task",
+        clear_failed_task,
+        expected_runs=("Cancelled", "Success"),
+        submitted="killed",
+        arguments={"retries": 0},
     ),
     Scenario(
         "triggerer_killed",

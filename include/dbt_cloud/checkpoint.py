@@ -16,6 +16,8 @@ class Submission:
     """The last attempt to start a run.
 
     :param tag: Tag of the run.
+    :param job_id: The job, which may be another one at the next try.
+    :param overrides: Digest of what the run does other than its job; differs if that was changed.
     :param at: Seconds since the epoch.
     :param continued_run: ID of the failed run that it may retry, 0 if there is none.
     :param max_tries: The task instance's; a clear changes it.
@@ -23,6 +25,8 @@ class Submission:
     """
 
     tag: str
+    job_id: int
+    overrides: str
     at: float = 0.0
     continued_run: int = 0
     max_tries: int = 0

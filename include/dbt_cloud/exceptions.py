@@ -154,9 +154,12 @@ def parse_retry_after(value: str | None) -> float:
 def unexpected_body(response: Response, conn_id: str) -> DbtCloudConnectionError:
     """Return the exception for a body that is not dbt Cloud's, but that of a proxy or another service."""
     request = response.request
+    # Some services answer with the request that they received, and so with the token.
+    token = request.headers.get("Authorization", "").removeprefix("Token ")
+    body = response.text.replace(token, "***") if token else response.text
     return DbtCloudConnectionError(
         f"Unexpected answer to {request.method} {request.path_url}, not from dbt Cloud: "
-        f"{response.text[:200]!r}. Check the host of the connection {conn_id!r}."
+        f"{body[:200]!r}. Check the host of the connection {conn_id!r}."
     )
 
 

@@ -70,15 +70,18 @@ class DbtCloudHook(ProviderHook):
         self,
         dbt_cloud_conn_id: str = ProviderHook.default_conn_name,
         timeout_seconds: int | None = None,
-        retry_limit: int = 5,
-        retry_delay: float = 1.0,
+        retry_limit: int | None = None,
+        retry_delay: float | None = None,
         retry_args: dict[Any, Any] | None = None,
-        max_requests_per_minute: int = 60,
+        max_requests_per_minute: int | None = None,
     ) -> None:
         super().__init__(
-            dbt_cloud_conn_id, timeout_seconds=timeout_seconds or DEFAULT_TIMEOUT, retry_delay=retry_delay
+            dbt_cloud_conn_id,
+            timeout_seconds=timeout_seconds or DEFAULT_TIMEOUT,
+            retry_delay=1 if retry_delay is None else retry_delay,
         )
-        self.max_requests_per_minute = max_requests_per_minute
+        retry_limit = 5 if retry_limit is None else retry_limit
+        self.max_requests_per_minute = max_requests_per_minute or 60
         self.retry_args = {
             "retry": retry_if_exception(self._may_send_again),
             "wait": self._pause,
@@ -239,9 +242,12 @@ class DbtCloudHook(ProviderHook):
         """Return a run; ``related`` may name ``trigger`` and ``run_steps``."""
         return self.parse_run(self.get_job_run(run_id, account_id or self.account_id, related))
 
-    def list_runs(self, job_id: int, account_id: int, since: float | None, **filters: Any) -> list[JobRun]:
-        """Return runs of a job with their causes: the newest 100, and all others created since a time.
+    def list_runs(
+        self, job_id: int | None, account_id: int, since: float | None, **filters: Any
+    ) -> list[JobRun]:
+        """Return runs with their causes: the newest 100, and all others created since a time.
 
+        :param job_id: ID of their job; None for all jobs.
         :param since: Seconds since the epoch; None for all runs.
         :param filters: Further query parameters.
         """

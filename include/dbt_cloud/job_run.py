@@ -87,10 +87,10 @@ class JobRun:
 
     def is_created_before(self, time: float | None) -> bool:
         """Return whether it was created before a time, in seconds since the epoch; False if not known."""
-        try:
-            return time is not None and datetime.fromisoformat(self.created_at).timestamp() < time
-        except ValueError:
+        created_at = to_iso(self.created_at)
+        if time is None or created_at is None:
             return False
+        return datetime.fromisoformat(created_at).timestamp() < time
 
     @property
     def is_active(self) -> bool:

@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
@@ -32,7 +33,7 @@ from include.dbt_cloud.results import (
     read_run_results,
 )
 from include.dbt_cloud.run_records import save_run_record
-from include.dbt_cloud.run_tags import deployment_id, instance_tag, run_tag, tagged_cause
+from include.dbt_cloud.run_tags import deployment_id, digest, instance_tag, run_tag, tagged_cause
 from include.dbt_cloud.submitter import JobRunSubmitter, cancel_run
 from include.dbt_cloud.task_state import ENDED, task_state
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
@@ -123,6 +124,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         if self._kill_pending:
             self.on_kill()
         if not self.wait_for_termination:
+            submitter.checkpoint.save_reported_run(run.id)
             return run.id
         trigger = self._create_trigger(run.id, submitter.owned_run is not None, ti.try_number)
         if self.deferrable and run.outcome is None:
@@ -142,13 +144,14 @@ class DbtCloudRunJobOperator(ProviderOperator):
             return self.execute(context)
         # In the same process with what on_kill kept.
         checkpoint = self._submitter.checkpoint if self._submitter else self._create_checkpoint(context)
-        # From here on there is nothing for a kill to cancel.
-        self._submitter = None
         # An event of the provider's trigger has no ownership: that one waits for the task's own run.
         self.run_id, owned = event["run_id"], event.get("owned", True)
         times_out = event["status"] == "timeout" and owned
         canceled = times_out and self._cancel(event["run_id"], checkpoint)
         run = self._read_run(event)
+        if run and run.outcome:
+            # From here on there is nothing for a kill to cancel.
+            self._submitter = None
         status, message = event["status"], event["message"]
         # It may have ended just after the event, or while it could not be polled: dbt Cloud decides.
         if run and run.outcome and status != "success" and not (run.outcome == "cancelled" and canceled):
@@ -178,21 +181,35 @@ class DbtCloudRunJobOperator(ProviderOperator):
         """
         if not (self._submitter and self.cancel_on_kill):
             return
-        states: list[str | None] = []
+        self._kill_pending, answered = True, Event()
         # In a thread: the signal may have interrupted a request of Airflow's own, which holds a lock.
-        asking = Thread(target=lambda: states.append(task_state(self._ti)), daemon=True)
-        asking.start()
-        asking.join(STATE_TIMEOUT)
-        if states and states[0] not in ENDED | {"restarting"}:
-            self.log.info("The dbt Cloud run goes on: the task's state is %s.", states[0])
+        canceling = Thread(target=self._cancel_if_ended, args=[self._submitter, answered], daemon=True)
+        canceling.start()
+        # Without an answer the thread goes on when that request is over.
+        if answered.wait(STATE_TIMEOUT):
+            canceling.join()
+
+    def _cancel_if_ended(self, submitter: JobRunSubmitter, answered: Event) -> None:
+        try:
+            state = task_state(self._ti)
+        except Exception as error:
+            self.log.warning("Could not ask Airflow for the state of the task: %s", error)
             return
-        run_id = self._submitter.find_owned_run() if states else None
-        # If nobody answered, or no run is known yet: again when that request is over.
-        self._kill_pending = run_id is None
-        if run_id:
+        finally:
+            answered.set()
+        if state not in ENDED | {"restarting"}:
+            self._kill_pending = False
+            self.log.info("The dbt Cloud run goes on: the task's state is %s.", state)
+            return
+        # A hook of its own, because the submission may be going on.
+        submitter = copy(submitter)
+        submitter.hook = copy(submitter.hook)
+        # If no run is known yet: again when the submission is over.
+        if run_id := submitter.find_owned_run():
+            self._kill_pending = False
             # Not stored, because of that lock: a later try follows a clear, which it sees.
-            self._submitter.checkpoint.canceled_run = run_id
-            cancel_run(self.hook, run_id, self.account_id, self.log)
+            submitter.checkpoint.canceled_run = run_id
+            cancel_run(submitter.hook, run_id, self.account_id, self.log)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Emit OpenLineage events for the models that the run built, also with ``steps_override``."""
@@ -213,21 +230,27 @@ class DbtCloudRunJobOperator(ProviderOperator):
         if self.openlineage_inject_parent_job_info:
             reason = inject_parent_job_information_into_dbt_cloud_cause(reason, ti)
         tag = run_tag(ti, deployment)
-        clear_number = context["dag_run"].clear_number or 0
+        overrides = {
+            "steps_override": self.steps_override,
+            "schema_override": self.schema_override,
+            "additional_run_config": {k: v for k, v in self.additional_run_config.items() if k != "cause"},
+        }
+        submission = Submission(
+            tag,
+            self.job_id,
+            digest(overrides),
+            max_tries=ti.max_tries,
+            clear_number=context["dag_run"].clear_number or 0,
+        )
         return JobRunSubmitter(
             hook=self.hook,
             account_id=self.account_id,
-            job_id=self.job_id,
-            this_try=Submission(tag, max_tries=ti.max_tries, clear_number=clear_number),
+            this_try=submission,
             instance_tag=instance_tag(ti, deployment),
             cause=tagged_cause(ti, tag, reason or "Triggered by Airflow"),
             checkpoint=self._create_checkpoint(context),
             log=self.log,
-            overrides={
-                "steps_override": self.steps_override,
-                "schema_override": self.schema_override,
-                "additional_run_config": self.additional_run_config,
-            },
+            overrides=overrides,
             reuse_existing_run=self.reuse_existing_run,
             retry_from_failure=self.retry_from_failure,
             poll_interval=self.check_interval,

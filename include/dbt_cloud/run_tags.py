@@ -26,15 +26,19 @@ def deployment_id() -> str:
     return str(Variable.get(DEPLOYMENT_VARIABLE))
 
 
+def digest(value: Any) -> str:
+    """Return a short digest of a value that is equal only for equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
 def deployment_tag(deployment: str) -> str:
     """Return what all tags of an Airflow deployment begin with."""
-    return f"[airflow {_digest(deployment)}"
+    return f"[airflow {digest(deployment)}"
 
 
 def instance_tag(ti: Any, deployment: str) -> str:
     """Return the part that the tags of all tries of a task instance begin with."""
-    names = json.dumps([ti.dag_id, ti.run_id, ti.task_id, ti.map_index])
-    return f"{deployment_tag(deployment)}-{_digest(names)}"
+    return f"{deployment_tag(deployment)}-{digest([ti.dag_id, ti.run_id, ti.task_id, ti.map_index])}"
 
 
 def run_tag(ti: Any, deployment: str) -> str:
@@ -72,7 +76,3 @@ def find_tagged_run(runs: list[JobRun], tag: str, continued_run: int = 0) -> Job
         if tag in run.cause or (run.retrying_run_id and run.retrying_run_id in ids):
             newest, ids = run, ids | {run.id}
     return newest
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

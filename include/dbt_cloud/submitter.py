@@ -60,7 +60,6 @@ class JobRunSubmitter:
 
     hook: DbtCloudHook
     account_id: int
-    job_id: int
     this_try: Submission
     instance_tag: str
     cause: str
@@ -93,21 +92,25 @@ class JobRunSubmitter:
         run = self.find(last, min(hidden, last.at + hidden - time.time()), self.outage_tolerance)
         self.pending = None
         if run is None:
-            self.continued_run = last.continued_run
+            self._continue(last.continued_run, last)
             return None
         if self._is_cleared_since(last, run):
             self._leave_behind(run)
-            return None
         # Without an outcome it may be active, also in a status that is not known.
-        if run.outcome in (None, "success"):
+        elif run.outcome in (None, "success"):
             self.log.info("Reattaching to dbt Cloud run %s, which an earlier try started.", run.id)
             self.owned_run = run
             return run
-        if run.outcome == "cancelled" and not self.checkpoint.is_canceled_by_task(run.id):
+        elif run.outcome == "cancelled" and not self.checkpoint.is_canceled_by_task(run.id):
             self.checkpoint.save_reported_run(run.id)
             raise DbtCloudJobRunCancelled(f"An earlier try started it. {run.summary}")
-        self.continued_run = run.id if run.outcome == "error" else 0
+        self._continue(run.id if run.outcome == "error" else 0, last)
         return None
+
+    def _continue(self, run_id: int, last: Submission) -> None:
+        # dbt Cloud would repeat the steps of the failed run, also if the Dag was corrected meanwhile.
+        then, now = (last.job_id, last.overrides), (self.this_try.job_id, self.this_try.overrides)
+        self.continued_run = run_id if then == now else 0
 
     def _is_cleared_since(self, last: Submission, run: JobRun) -> bool:
         if last.max_tries != self.this_try.max_tries:
@@ -122,12 +125,12 @@ class JobRunSubmitter:
                 f"dbt Cloud run {run.id}, started before the task was cleared, could not be canceled and may "
                 f"still be active. No second run was started. See {run.href}"
             )
-        self.continued_run = run.id if run.outcome == "error" else 0
 
     def _cancel_untracked(self) -> None:
         """Cancel active runs of earlier tries whose submissions are not known: a clear deleted them."""
         statuses = str(list(ACTIVE_STATUSES))
-        for run in self.hook.list_runs(self.job_id, self.account_id, None, status__in=statuses):
+        # Of all jobs: the task may have had another one.
+        for run in self.hook.list_runs(None, self.account_id, None, status__in=statuses):
             if self._is_of_instance(run):
                 self._leave_behind(run)
 
@@ -158,7 +161,7 @@ class JobRunSubmitter:
 
     def _oldest_active_run(self) -> JobRun | None:
         # dbt Cloud executes the oldest first.
-        run = self.hook.get_active_job_run(self.job_id, self.account_id, order_by="id")
+        run = self.hook.get_active_job_run(self.this_try.job_id, self.account_id, order_by="id")
         return None if run and run.id == self.checkpoint.canceled_run else run
 
     def submit(self) -> JobRun:
@@ -197,7 +200,7 @@ class JobRunSubmitter:
                 self.log.warning("Starting a full run, because retrying from failure was rejected: %s", error)
         config = self.overrides.get("additional_run_config", {}) | {"cause": self.cause}
         overrides = self.overrides | {"additional_run_config": config}
-        return self.hook.trigger_run(self.job_id, self.account_id, self.cause, **overrides)
+        return self.hook.trigger_run(self.this_try.job_id, self.account_id, self.cause, **overrides)
 
     def find(self, submission: Submission, wait: float, outage_tolerance: float) -> JobRun | None:
         """Return the run of a submission; None if dbt Cloud does not list it within a time.
@@ -209,7 +212,8 @@ class JobRunSubmitter:
         while True:
             elapsed = time.monotonic() - started
             try:
-                runs = self.hook.list_runs(self.job_id, self.account_id, submission.at - CLOCK_SKEW)
+                since = submission.at - CLOCK_SKEW
+                runs = self.hook.list_runs(submission.job_id, self.account_id, since)
                 run = find_tagged_run(runs, submission.tag, submission.continued_run)
                 if run or elapsed >= wait:
                     return run
@@ -217,7 +221,7 @@ class JobRunSubmitter:
                 if elapsed >= max(wait, outage_tolerance):
                     raise
                 if not warned:
-                    self.log.warning("Could not look for runs of job %s: %s", self.job_id, error)
+                    self.log.warning("Could not look for runs of job %s: %s", submission.job_id, error)
                 warned = True
             time.sleep(min(self.poll_interval, 5))
 

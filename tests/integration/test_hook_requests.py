@@ -243,6 +243,15 @@ def test_an_empty_answer_to_a_submission_has_an_unknown_outcome(
     assert error.value.outcome_unknown
 
 
+def test_an_answer_that_repeats_the_request_does_not_show_the_token(
+    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(b'{"headers": {"Authorization": "Token s3cret"}}', cloud.data_dir / "server.pem") as port:
+        connect(monkeypatch, f"localhost:{port}", token="s3cret")
+        with pytest.raises(DbtCloudConnectionError, match=r"Token \*\*\*"):
+            hook.trigger_run(101, 1, "x")
+
+
 def test_a_long_retry_after_does_not_hold_a_cancel(
     cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,8 @@ from tests.integration.run_results import result, step
 from tests.task_instance import Killed, Store, TaskInstance, TaskStates
 from tests.waiting import wait_until
 
+FAILED_STEP = step([result("model.shop.orders", "error")]) | {"status": 20}
+
 
 def asked(cloud: LocalDbtCloud) -> list[str]:
     """Return the methods and paths of the recorded requests, the paths below the account's."""
@@ -353,6 +355,13 @@ def test_the_search_after_a_lost_answer_tolerates_an_outage(
     assert len(runs(held)) == 1
 
 
+@pytest.mark.parametrize("name", ["retry_limit", "retry_delay", "retry_args", "max_requests_per_minute"])
+def test_none_in_hook_params_is_the_default(held: LocalDbtCloud, name: str) -> None:
+    lifecycle = TaskLifecycle(outage_tolerance=5)
+    lifecycle.arguments["hook_params"][name] = None
+    assert lifecycle.run(held.end_active_runs) == 1
+
+
 def test_a_timeout_of_none_in_hook_params_is_the_default(held: LocalDbtCloud) -> None:
     lifecycle = TaskLifecycle(hook_params={"timeout_seconds": None})
     with pytest.raises(Killed):
@@ -414,6 +423,52 @@ def test_a_clear_while_the_task_resumes_starts_a_new_run(held: LocalDbtCloud) ->
     assert runs(held) == [(1, "Success"), (2, "Queued")]
 
 
+def test_a_clear_starts_a_new_run_although_the_task_did_not_wait(held: LocalDbtCloud) -> None:
+    lifecycle = TaskLifecycle(retries=2, wait_for_termination=False)
+    assert lifecycle.execute() == 1
+    held.end_active_runs()
+    assert lifecycle.clear(retries=1).execute() == 2
+
+
+def test_a_run_of_the_job_that_the_task_had_before_is_found(held: LocalDbtCloud) -> None:
+    lifecycle = TaskLifecycle()
+    with pytest.raises(Killed):
+        lifecycle.execute("answer")
+    lifecycle.arguments["job_id"] = 102
+    assert lifecycle.retry().run(held.end_active_runs) == 1
+    assert runs(held, 102) == []
+
+
+@pytest.mark.parametrize("keep_store", [True, False])
+def test_a_clear_cancels_the_run_of_the_job_that_the_task_had_before(
+    held: LocalDbtCloud, keep_store: bool
+) -> None:
+    lifecycle = TaskLifecycle()
+    with pytest.raises(Killed):
+        lifecycle.execute("answer")
+    lifecycle.arguments["job_id"] = 102
+    lifecycle.clear(keep_store=keep_store).execute()
+    assert (runs(held), runs(held, 102)) == ([(1, "Cancelled")], [(2, "Queued")])
+
+
+@pytest.mark.parametrize(
+    "changed", [{"steps_override": ["dbt run"]}, {"job_id": 102}, {"schema_override": "other"}], ids=str
+)
+@pytest.mark.parametrize("cleared", [True, False])
+def test_a_corrected_task_does_not_repeat_the_steps_of_its_failed_run(
+    held: LocalDbtCloud, changed: dict[str, Any], cleared: bool
+) -> None:
+    lifecycle = TaskLifecycle(retry_from_failure=True, steps_override=["dbt run --select wrong"])
+    with pytest.raises(DbtCloudJobRunFailed):
+        lifecycle.run(lambda: held.end_active_runs("error", steps=[FAILED_STEP]))
+    lifecycle.arguments |= changed
+    held.clear_requests()
+    (lifecycle.clear() if cleared else lifecycle.retry()).execute()
+    assert [one for one in asked(held) if one.startswith("POST")] == [
+        f"POST jobs/{lifecycle.arguments['job_id']}/run"
+    ]
+
+
 def test_a_clear_of_another_task_does_not_end_the_run_of_a_retry(held: LocalDbtCloud) -> None:
     lifecycle = TaskLifecycle()
     with pytest.raises(Killed):
@@ -428,9 +483,8 @@ def test_a_clear_that_empties_the_store_cancels_the_run_left_behind(
 ) -> None:
     lifecycle = TaskLifecycle(retry_from_failure=retried)
     if retried:
-        failed_step = step([result("model.shop.orders", "error")]) | {"status": 20}
         with pytest.raises(DbtCloudJobRunFailed):
-            lifecycle.run(lambda: held.end_active_runs("error", steps=[failed_step]))
+            lifecycle.run(lambda: held.end_active_runs("error", steps=[FAILED_STEP]))
         lifecycle.retry()
     with pytest.raises(Killed):
         lifecycle.execute("answer")

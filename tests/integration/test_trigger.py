@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 from local_dbt_cloud.testing import LocalDbtCloud, Status
 
@@ -20,6 +21,7 @@ from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 from tests.connection import connect
 from tests.task_instance import TaskInstance, TaskStates, context
+from tests.waiting import wait_until
 
 
 def trigger_for(run_id: int, **more: Any) -> DbtCloudRunJobTrigger:
@@ -296,6 +298,43 @@ def test_a_task_killed_on_a_worker_cancels_its_run(
     if trouble:
         held.add_fault("/cancel$", method="POST", **trouble)
     operator.on_kill()
+    assert held.get(f"runs/{operator.run_id}/")["status_humanized"] == "Cancelled"
+
+
+def test_a_kill_during_a_request_to_airflow_cancels_the_run_after_it(
+    held: LocalDbtCloud,
+    operator: DbtCloudRunJobOperator,
+    monkeypatch: pytest.MonkeyPatch,
+    task_states: TaskStates,
+) -> None:
+    task_states.current = "failed"
+    get_task_states, lock = task_states.get_task_states, threading.Lock()
+
+    def ask(*args: Any, **more: Any) -> Any:
+        with lock:
+            return get_task_states(*args, **more)
+
+    method = "airflow.sdk.execution_time.task_runner.RuntimeTaskInstance.get_task_states"
+    monkeypatch.setattr(method, ask)
+    monkeypatch.setattr("include.dbt_cloud.operator.STATE_TIMEOUT", 0.1)
+    with pytest.raises(TaskDeferred):
+        operator.execute(context())
+    with lock:
+        operator.on_kill()
+    wait_until(lambda: held.get(f"runs/{operator.run_id}/")["status_humanized"] == "Cancelled")
+
+
+@pytest.mark.parametrize("status", ["unreachable", "wait_timeout"])
+def test_a_kill_of_a_task_that_gives_up_waiting_cancels_the_run(
+    held: LocalDbtCloud, operator: DbtCloudRunJobOperator, task_states: TaskStates, status: str
+) -> None:
+    task_states.current = "failed"
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context())
+    get_run = operator.hook.get_run
+    operator.hook.get_run = lambda *args: [operator.on_kill(), get_run(*args)][1]
+    with pytest.raises(DbtCloudJobRunException, match="The task canceled it"):
+        operator.execute_complete(context(), deferred.value.trigger.event(status).payload)
     assert held.get(f"runs/{operator.run_id}/")["status_humanized"] == "Cancelled"
 
 
