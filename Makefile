@@ -30,10 +30,13 @@ test: $(READY) $(ENVIRONMENTS:%=.make/environments/%/ready) ## Run all tests; PY
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) $(TESTS)
 
 .PHONY: lint
-lint: $(READY) ## Check style and types
+lint: $(READY) ## Check style, types and workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy $(TYPED)
+	@# Offline: CI checks what it checks here. actionlint is in no Python package index as a wheel.
+	@[ ! -d .github/workflows ] || $(BIN)/zizmor --offline --quiet .github
+	@[ ! -d .github/workflows ] || ! command -v actionlint >/dev/null || actionlint
 
 .PHONY: lock lock-project
 lock: lock-project ## Resolve all requirements into the lock files

@@ -11,6 +11,9 @@ connection `dbt_alerts` the URL of a webhook. Without it, the message is logged.
 
 **Use it** when other people, or dbt Cloud's own schedule, may start the same job.
 
+Unpausing the Dag also starts its latest scheduled run. If you triggered the Dag while it was paused, the two
+runs follow one another.
+
 **Change** the job with the Airflow variable `dbt_cloud_job_id`, and the account with the connection
 `dbt_conn`; on a laptop, set both in `.env`. To run the job when another Dag has loaded your data, instead of
 daily, give that Dag's last task `outlets=[Asset("loaded")]`, and set `schedule=[Asset("loaded")]` here.

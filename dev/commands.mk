@@ -37,3 +37,7 @@ lock-dev: lock-project
 	@$(COMPILE) dev/requirements.in -c .make/constraints.txt -o dev/requirements.lock
 	@$(COMPILE) dev/astro_runtime.in -c .make/constraints.txt -o dev/astro_runtime.lock
 	@$(COMPILE) dev/chaos.in -o dev/chaos.lock
+
+.PHONY: release-check
+release-check: $(READY) ## Check that versions, changelog, generated docs and pinned commits agree
+	@$(BIN)/python -m dev.release_check

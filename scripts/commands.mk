@@ -12,3 +12,8 @@ run: $(READY) ## Start everything, run the main Dag twice, print the results, st
 .PHONY: start
 start: $(READY) ## Start the local dbt Cloud and Airflow with its UI, until Ctrl-C
 	@$(BIN)/python -m scripts.start
+
+clean: check-nothing-runs
+.PHONY: check-nothing-runs
+check-nothing-runs:
+	@[ ! -x $(BIN)/python ] || $(BIN)/python -m scripts.lock

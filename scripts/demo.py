@@ -48,7 +48,7 @@ class Demo:
             raise UserError(
                 f"Dag run {run_id} should have started one dbt run with status Success; found: {found}."
             )
-        return self._result("Job idle: the Dag ran it", run_id, states, started[0]["id"])
+        return self._result("Job idle: triggered", run_id, states, started[0]["id"])
 
     def skip_active_job(self) -> DagRunResult:
         """Run the Dag while a dbt run is active that Airflow did not start: it must not start a second one.
@@ -61,7 +61,7 @@ class Demo:
         run_id = self._run_dag(f"dbt run {active['id']} active", states)
         if more := self.dbt_cloud.list_runs(self.settings.job_id, after=active["id"]):
             raise UserError(f"Dag run {run_id} should have started no dbt run; found run {more[0]['id']}.")
-        return self._result("Job running: the Dag skipped it", run_id, states, active["id"])
+        return self._result("Job active: skipped", run_id, states, active["id"])
 
     def wait_until_idle(self) -> None:
         """Wait until no run of the job is active."""
@@ -121,7 +121,7 @@ class Demo:
     def _result(self, title: str, run_id: str, states: dict[str, str], dbt_run_id: int) -> DagRunResult:
         url = f"{self.settings.airflow_url}/dags/{DAG_ID}/runs/{run_id}"
         seconds = self.airflow.get_dag_run(DAG_ID, run_id)["duration"]
-        return DagRunResult(title, run_id, url, seconds, states, dbt_run_id)
+        return DagRunResult(title, url, seconds, states, dbt_run_id)
 
 
 def _format_states(tasks: dict[str, dict[str, Any]], order: dict[str, str]) -> str:

@@ -29,7 +29,6 @@ class DagRunResult:
     """
 
     title: str
-    run_id: str
     url: str
     seconds: float
     task_states: dict[str, str]
@@ -37,18 +36,19 @@ class DagRunResult:
 
 
 def print_summary(progress: Progress, results: list[DagRunResult], dbt_cloud: DbtCloudApi) -> None:
-    """Print a table with a column for each Dag run, and links to the runs."""
+    """Print a table with a column for each Dag run, and links to the runs.
+
+    The table fits 80 columns, the width of a new terminal: long texts are below it.
+    """
     dbt_runs = [dbt_cloud.get_run(result.dbt_run_id) for result in results]
     table = Table(header_style="bold")
-    table.add_column()
+    table.add_column("Dag run")
     for result in results:
-        table.add_column(result.title, overflow="fold")
-    table.add_row("Dag run", *(result.run_id for result in results))
-    table.add_row("  duration", *(f"{result.seconds:.0f} seconds" for result in results))
+        table.add_column(result.title)
     for task_id in results[0].task_states:
         table.add_row(f"  {task_id}", *(result.task_states[task_id] for result in results))
+    table.add_row("  duration", *(f"{result.seconds:.0f} seconds" for result in results))
     table.add_row("dbt run", *(f"{run['id']}, {run['status_humanized']}" for run in dbt_runs))
-    table.add_row("  cause", *(escape(run["trigger"]["cause"]) for run in dbt_runs))
     table.add_row("  built", *(_format_counts(dbt_cloud.count_results(run["id"])) for run in dbt_runs))
     table.add_row("  duration", *(run["run_duration_humanized"] for run in dbt_runs))
     progress.console.print(table)
@@ -56,6 +56,7 @@ def print_summary(progress: Progress, results: list[DagRunResult], dbt_cloud: Db
         progress.print(f"{result.title}:")
         progress.print(f"  Dag run  {result.url}")
         progress.print(f"  dbt run  {dbt_run['href']}")
+        progress.print(f"  cause    {escape(dbt_run['trigger']['cause'])}")
 
 
 def _format_counts(counts: Mapping[str, int]) -> str:

@@ -10,6 +10,7 @@ import httpx
 
 from scripts.cli import main
 from scripts.demo import Demo
+from scripts.lock import locked
 from scripts.progress import Progress
 from scripts.report import print_summary
 from scripts.settings import DAG_ID, Settings
@@ -19,9 +20,12 @@ from scripts.stack import airflow, check_connection, local_dbt_cloud
 def run(settings: Settings, progress: Progress) -> None:
     """Run the demo. A real account gets only the first Dag run.
 
-    :raises UserError: A service did not start, or a Dag run had another result than expected.
+    :raises UserError: It already runs, a service did not start, or a Dag run ended otherwise than expected.
     """
-    with local_dbt_cloud(settings, progress) if settings.is_local else contextlib.nullcontext():
+    with (
+        locked(settings.airflow_home, "make run", settings.airflow_url),
+        local_dbt_cloud(settings, progress) if settings.is_local else contextlib.nullcontext(),
+    ):
         dbt_cloud = check_connection(settings)
         # Without the schedule: a Dag that is due would start as soon as it is unpaused.
         with airflow(settings, progress, schedule=False) as api:

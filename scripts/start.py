@@ -5,17 +5,25 @@ import time
 
 from scripts.cli import main
 from scripts.exceptions import UserError
+from scripts.lock import locked
 from scripts.progress import Progress
 from scripts.settings import DAG_ID, Settings
 from scripts.stack import airflow, airflow_log, check_connection, local_dbt_cloud
+
+NEXT_STEPS = (
+    "1. Open Airflow and turn on the Dag with the switch next to its name: it runs at once.",
+    '2. Click its task trigger_job, then the tab "dbt results": every model and test of the run.',
+    "3. Press Ctrl-C to stop both.",
+)
 
 
 def start(settings: Settings, progress: Progress) -> None:
     """Start the services, print their links, and run until Ctrl-C.
 
-    :raises UserError: A service did not start, or Airflow stopped.
+    :raises UserError: It already runs, a service did not start, or Airflow stopped.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(locked(settings.airflow_home, "make start", settings.airflow_url))
         dbt_cloud_url = f"https://{settings.connection.host}"
         if settings.is_local:
             stack.enter_context(local_dbt_cloud(settings, progress))
@@ -24,7 +32,8 @@ def start(settings: Settings, progress: Progress) -> None:
         api = stack.enter_context(airflow(settings, progress))
         progress.print(f"Airflow    {settings.airflow_url}/dags/{DAG_ID}")
         progress.print(f"dbt Cloud  {dbt_cloud_url}")
-        progress.print("Press Ctrl-C to stop.")
+        for line in NEXT_STEPS:
+            progress.print(line)
         # Not an error: this command ends with Ctrl-C.
         with contextlib.suppress(KeyboardInterrupt):
             while api.is_listening():

@@ -1,6 +1,9 @@
 """The GitHub workflows: pinned actions, read-only permissions, and the commands of the README."""
 
 import re
+import runpy
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,3 +47,47 @@ def test_local_hooks_run_from_the_environment_of_make() -> None:
 def test_the_test_workflow_runs_the_commands_of_the_readme() -> None:
     steps = yaml.safe_load((PROJECT / ".github/workflows/test.yaml").read_text())["jobs"]["test"]["steps"]
     assert [step["run"] for step in steps if "run" in step] == ["make lint", "make test"]
+
+
+def test_dependencies_are_updated_a_week_after_their_release() -> None:
+    updates = yaml.safe_load((PROJECT / ".github/dependabot.yml").read_text())["updates"]
+    assert all(update["cooldown"]["default-days"] >= 7 for update in updates)
+    assert (
+        "UV_EXCLUDE_NEWER=$(date --utc --date '7 days ago'"
+        in (PROJECT / ".github/workflows/update.yaml").read_text()
+    )
+
+
+def release(date: str, airflow: str, **more: Any) -> dict[str, Any]:
+    return {"metadata": {"releaseDate": date, "airflowVersion": airflow, "channel": "stable", **more}}
+
+
+def test_the_newest_stable_runtime_is_proposed() -> None:
+    newest_runtime = runpy.run_path(str(PROJECT / ".github/update_pins.py"))["newest_runtime"]
+    releases = {
+        "3.3-8": release("2026-09-23", "3.3.2"),
+        "3.3-10": release("2026-10-01", "3.3.3"),
+        "3.3-11": release("2026-10-02", "3.3.3", yanked=True),
+        "3.3-12": release("2026-10-29", "3.3.4"),
+        "3.4-1-alpha1": release("2026-10-01", "3.4.0"),
+        "3.4-1": release("2026-10-01", "3.4.0", channel="alpha"),
+    }
+    assert newest_runtime(releases, "3.3-8", "2026-10-20T00:00:00Z") == ("3.3-10", "3.3.3")
+    with pytest.raises(LookupError, match=r"No Astro Runtime from 3\.3-8"):
+        newest_runtime(releases, "3.3-8", "2026-09-01T00:00:00Z")
+
+
+def test_an_update_pins_the_same_versions_in_all_files(tmp_path: Path) -> None:
+    names = ["Dockerfile", "requirements.txt", "requirements-dev.in", "dev/astro_runtime.in"]
+    for name in [name for name in names if (PROJECT / name).is_file()]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / name, tmp_path / name)
+    runpy.run_path(str(PROJECT / ".github/update_pins.py"))["pin"](tmp_path, "9.9-1", "9.9.2", "8.7.6")
+    assert (tmp_path / "Dockerfile").read_text() == "FROM astrocrpublic.azurecr.io/runtime:9.9-1\n"
+    for path in tmp_path.rglob("*"):
+        pins = (
+            re.findall(r"^apache-airflow(?:-providers-dbt-cloud)?==(.*)$", path.read_text(), re.M)
+            if path.is_file()
+            else []
+        )
+        assert set(pins) <= {"9.9.2", "8.7.6"}, path

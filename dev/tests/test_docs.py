@@ -9,7 +9,10 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 TEXT = (PROJECT / "README.md").read_text()
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "AGENTS.md", "CHANGELOG.md", "local-dbt-cloud/README.md")
+DOCUMENTS = (
+    "README.md", "CONTRIBUTING.md", "AGENTS.md", "CHANGELOG.md", "SECURITY.md", "docs/astro.md",
+    "local-dbt-cloud/README.md",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -1,5 +1,7 @@
 """Exceptions of this package: how a request to dbt Cloud can fail, and how a run can end other than well."""
 
+import json
+import os
 import re
 import ssl
 import time
@@ -107,6 +109,24 @@ def check_connection(conn: Connection, conn_id: str) -> Connection:
     else:
         return conn
     raise AirflowException(f"The connection {conn_id!r} {problem}.")
+
+
+def check_environment_variable(conn_id: str) -> None:
+    """Raise AirflowException if the connection's environment variable is incomplete JSON.
+
+    Airflow would use the connection of this name in its database instead, which may be another account.
+    """
+    name = f"AIRFLOW_CONN_{conn_id.upper()}"
+    text = os.environ.get(name, "").strip()
+    if text.startswith("{"):
+        try:
+            json.loads(text)
+        except ValueError:
+            # Not chained: the cause holds the text, with the token.
+            raise AirflowException(
+                f"The environment variable {name} is not valid JSON: write it on one line. In .env, Docker "
+                "cuts it at a blank followed by #, and replaces $: write \\u0023 and \\u0024 instead."
+            ) from None
 
 
 def error_from_response(response: Response, conn_id: str) -> DbtCloudResponseError:

@@ -29,6 +29,7 @@ from include.dbt_cloud.exceptions import (
     DbtCloudConnectionError,
     DbtCloudRequestError,
     check_connection,
+    check_environment_variable,
     error_from_exception,
     error_from_response,
     parse_id,
@@ -106,10 +107,12 @@ class DbtCloudHook(ProviderHook):
     @classmethod
     def get_connection(cls, conn_id: str) -> Connection:
         """Read a connection and validate it. Not for the triggerer's event loop: see ``load_connection``."""
+        check_environment_variable(conn_id)
         return check_connection(super().get_connection(conn_id), conn_id)
 
     async def load_connection(self) -> Connection:
         """Read the connection again, which may have changed, without blocking the event loop."""
+        check_environment_variable(self.dbt_cloud_conn_id)
         connection = await get_async_connection(self.dbt_cloud_conn_id)
         self.connection = check_connection(connection, self.dbt_cloud_conn_id)
         return self.connection

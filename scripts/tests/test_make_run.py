@@ -19,6 +19,8 @@ import psutil
 import pytest
 from local_dbt_cloud.testing import serve
 
+from scripts.exceptions import UserError
+from scripts.lock import check_nothing_runs
 from scripts.processes import free_port
 from scripts.settings import PROJECT
 
@@ -42,7 +44,7 @@ class CommandRunner:
         with self.output.open("wb") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", f"scripts.{command}", "--airflow-home", str(self.airflow_home)],
-                cwd=PROJECT, env=os.environ | {"COLUMNS": "200"} | self.environment | variables,
+                cwd=PROJECT, env=os.environ | {"COLUMNS": "80"} | self.environment | variables,
                 stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
 
@@ -124,7 +126,15 @@ def test_both_results_are_printed(finished: tuple[CommandRunner, int, str]) -> N
     assert re.search(r"check_job_is_not_running +│ success +│ success", output)
     assert re.search(r"trigger_job +│ success +│ skipped", output)
     assert re.search(r"dbt run +│ 1, Success +│ 2, Success", output)
-    assert re.search(r"built +│ \d\d models, \d\d tests,", output)
+    assert re.search(r"built +│ \d\d models, +", output)
+
+
+def test_the_table_fits_a_terminal_of_80_columns(finished: tuple[CommandRunner, int, str]) -> None:
+    _, _, output = finished
+    table = [line for line in output.splitlines() if line and line[0] in "┏┃┡│└"]
+    assert len(table) > 8
+    assert all(len(line) <= 80 for line in table)
+    assert "…" not in output
 
 
 def test_pages_show_exactly_the_printed_runs(finished: tuple[CommandRunner, int, str]) -> None:
@@ -213,11 +223,25 @@ def test_a_second_ctrl_c_does_not_interrupt_the_cleanup(runner: CommandRunner) -
     assert runner.running_descendants() == []
 
 
+def check_second_start(runner: CommandRunner) -> None:
+    """Assert that a second `make start` and `make clean` say where the running one is."""
+    other = replace(runner, data_dir=runner.data_dir.with_name("other") / "data")
+    other.data_dir.parent.mkdir()
+    url = f"http://localhost:{runner.environment['AIRFLOW_PORT']}"
+    message = f"make start already runs here, with Airflow at {url}: stop it with Ctrl-C first."
+    with other.start("start") as process:
+        assert process.wait(timeout=60) == 1
+    assert f"make start failed: {message}" in other.output.read_text()
+    with pytest.raises(UserError, match=re.escape(message)):
+        check_nothing_runs(runner.airflow_home)
+
+
 def test_make_start_runs_until_ctrl_c(runner: CommandRunner) -> None:
     with runner.start("start") as process:
         runner.watch(process, timeout=120, until=lambda: "Press Ctrl-C" in runner.output.read_text())
         links = re.findall(r"(?:Airflow|dbt Cloud) +(http://\S+)", runner.output.read_text())
         assert len(links) == 2
+        check_second_start(runner)
         assert all(httpx.get(link, trust_env=False, follow_redirects=True).is_success for link in links)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0

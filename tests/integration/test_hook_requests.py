@@ -1,5 +1,6 @@
 """How the hook sends requests: timeouts, proxies, retries of GET but not of POST; and its errors."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -164,6 +165,19 @@ def test_a_token_in_the_wrong_field_is_not_printed(
     connect(monkeypatch, cloud.host, login="dbtc_secret", token="1")
     with pytest.raises(AirflowException, match="has an account id that is not a number") as error:
         hook.check_job_is_not_running(101)
+    assert "dbtc_secret" not in "".join(traceback.format_exception(error.value))
+
+
+@pytest.mark.parametrize("read", [DbtCloudHook.get_account, lambda hook: asyncio.run(hook.load_connection())])
+def test_a_connection_that_was_cut_in_dotenv_is_an_error(
+    hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch, read: Any
+) -> None:
+    # Airflow would use the connection dbt_conn of its database.
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_DBT_CONN", '{"conn_type": "dbt_cloud", "login": "1", "password": "dbtc_secret'
+    )
+    with pytest.raises(AirflowException, match="AIRFLOW_CONN_DBT_CONN is not valid JSON") as error:
+        read(hook)
     assert "dbtc_secret" not in "".join(traceback.format_exception(error.value))
 
 
