@@ -7,12 +7,12 @@ from dev.tests.copies import COPIER, PROJECT, run
 
 PAGE = PROJECT / "docs/make-it-yours.md"
 SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.M | re.S)
-# The text before a block names the file that it belongs to. A block without a language is not applied.
+# The text before a block names the file that it belongs to. Blocks without a file are not applied, except bash.
 BLOCK = re.compile(
     r"(?:\b(add to|create|in)\s+`([^`]+)`[^\n]*\n\n)?^```(\w+)\n(.*?)^```$", re.I | re.M | re.S
 )
-# The test's Copier, which asks no questions.
-UVX = f'uvx() {{ shift; "{COPIER}" "$@" --defaults --quiet; }}\n'
+# The test's Copier, without output.
+UVX = f'uvx() {{ shift; "{COPIER}" "$@" --quiet; }}\n'
 
 
 def apply_recipe(title: str, directory: Path) -> dict[str, str]:
