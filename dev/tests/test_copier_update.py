@@ -38,6 +38,7 @@ def test_an_update_changes_the_library_but_no_dags(starter: Path, tmp_path: Path
     apply_recipe("Take updates", copy)
     assert (copy / hook).read_text() == current[hook]
     assert (copy / main).read_text() == current[main].replace("@daily", "@hourly")
+    assert (copy / jobs).read_text() == current[jobs] + "# Older version.\n"
     assert not (copy / sensor).exists()
     assert not (copy / report).exists()
     assert (copy / "dags/added.py").read_text() == "# Added by the user\n"
