@@ -62,7 +62,7 @@ def test_the_readme_compares_what_the_generated_pages_measured() -> None:
     ours, stock = "this project", "tutorial, stock provider"
     rows = [tuple(row[column] for column in (ours, stock)) for row in table(TEXT, "What it adds").values()]
     cells = re.findall(
-        r"^\|[^|]*\| \*\*([✓✗])[^|]*\| \*\*([✓✗])", (PROJECT / "docs/faults.md").read_text(), re.M
+        r"^\|.*?\| \*\*([✓✗]).*\| \*\*([✓✗])", (PROJECT / "docs/faults.md").read_text(), re.M
     )
     passed = [f"{column.count('✓')} of {len(cells)}" for column in zip(*cells, strict=True)]
     benchmarks = (PROJECT / "docs/benchmarks.md").read_text()
