@@ -2,7 +2,7 @@
 ### Run several dbt Cloud jobs
 
 One task instance per job, all at the same time, each with the name of its job in the grid. They wait without
-a worker slot, and one request every five seconds covers all of them. Each success updates its job's asset.
+a worker slot, and one request every two seconds covers all of them. Each success updates its job's asset.
 
 **Use it** for any number of jobs that do not depend on each other.
 

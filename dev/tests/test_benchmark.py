@@ -86,7 +86,10 @@ RESULT = BenchmarkResult(
     "check",
     "A title",
     "A method.",
-    [Row("requests", {OURS: 1, TUTORIAL: 100}), Row("ms", {OURS: 2, TUTORIAL: Computed(3)}, "{:.1f}")],
+    [
+        Row(report.HEADLINES[0], {OURS: 1, TUTORIAL: 100}),
+        Row("ms", {OURS: 2, TUTORIAL: Computed(3)}, "{:.1f}"),
+    ],
     [Target("fast", "1 ms", True), Target("small", "9 MB", False)],
 )
 
@@ -105,6 +108,17 @@ def test_the_page_shows_which_targets_are_met(tmp_path: Path) -> None:
     assert "| fast | 1 ms | ✓ |" in text
     assert "| small | 9 MB | ✗ |" in text
     assert PROVIDER not in text.removeprefix(report.INTRO)
+
+
+def test_the_page_begins_with_a_summary_of_one_screen() -> None:
+    summary = report.render_page([RESULT], "Measured here.").split("\n## ")[0]
+    label = f"[check](#a-title): {report.HEADLINES[0]}"
+    assert f"| | ours | tutorial |\n|---|---:|---:|\n| {label} | 1 | 100 (100×) |\n" in summary  # noqa: RUF001
+    assert "ms" not in summary.split(report.METHOD)[0].removeprefix(report.INTRO)
+    committed = report.PAGE.read_text().split(report.METHOD)[0]
+    assert report.PLOT.name in committed
+    assert len(committed.splitlines()) <= 24
+    assert committed.count("\n| ") == len(report.HEADLINES) + 1
 
 
 def test_the_committed_page_was_written_by_the_command() -> None:

@@ -81,8 +81,7 @@ def test_no_two_assets_share_a_trigger(dag_bag: DagBag) -> None:
     assert len(set(triggers)) == len(triggers) > 0
 
 
-def test_the_main_dag_runs_daily_one_run_at_a_time(dag) -> None:
-    assert dag.schedule == "@daily"
+def test_the_main_dag_has_one_run_at_a_time(dag) -> None:
     assert dag.max_active_runs == 1
 
 
