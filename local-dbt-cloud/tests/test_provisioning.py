@@ -215,6 +215,14 @@ def test_file_wins_only_where_it_changed(tmp_path: Path, tiny_account: Path) -> 
         assert ids(cloud.get("projects/")) == [project_id, 5]
 
 
+def test_pages_show_provisioned_projects(cloud: RunningCloud) -> None:
+    project_id = create_project(cloud, description="x")
+    job_id = create_job(cloud, create_environment(cloud, project_id)["id"])
+    path = f"{cloud.pages_url}/deploy/1/projects/{project_id}"
+    assert "Production" in cloud.client.get(f"{path}/jobs/{job_id}").text
+    assert cloud.client.get(f"{path}/runs/").status_code == 200
+
+
 def test_reset_restores_what_the_file_declares(cloud: RunningCloud) -> None:
     create_project(cloud)
     create(cloud, "projects/1/environments/1/", name="Renamed")

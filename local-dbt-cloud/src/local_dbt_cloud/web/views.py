@@ -48,7 +48,6 @@ async def home(request: Request, session: SessionDependency) -> Response:
 @account_router.get("/projects/{project_id}/runs/")
 async def list_runs(
     request: Request,
-    service: ServiceDependency,
     session: SessionDependency,
     project_id: int | None = None,
     job: OptionalNumber = "",
@@ -58,7 +57,7 @@ async def list_runs(
     """Show runs, newest first, optionally of one project or job, or in one status."""
     conditions = []
     if project_id is not None:
-        if service.config.project(project_id) is None:
+        if abs(project_id) > MAX_ID or session.get(Project, project_id) is None:
             raise HTTPException(404)
         conditions.append(Run.project_id == project_id)
     if job:
@@ -77,9 +76,7 @@ async def list_runs(
 
 # The address of a job in dbt Cloud; dbt-jobs-as-code prints it.
 @account_router.get("/projects/{project_id}/jobs/{job_id}")
-async def get_job(
-    request: Request, service: ServiceDependency, session: SessionDependency, project_id: int, job_id: int
-) -> Response:
+async def get_job(request: Request, session: SessionDependency, project_id: int, job_id: int) -> Response:
     """Show a job: its settings, the durations of its runs, and the newest ones."""
     job = session.get(Job, job_id) if abs(job_id) <= MAX_ID else None
     if job is None or job.definition["project_id"] != project_id:
@@ -91,8 +88,8 @@ async def get_job(
         request, "job.html", job=job, runs=newest[:RUNS_OF_JOB], names={job.id: job.definition["name"]},
         total=session.scalar(select(func.count()).select_from(Run).where(condition)),
         finished=finished, is_active_job=active_job(session, job.id) is not None,
-        project=service.config.project(project_id),
-        environment=service.config.environment(job.definition["environment_id"]),
+        project=session.get_one(Project, project_id).definition,
+        environment=session.get_one(Environment, job.definition["environment_id"]).definition,
     )  # fmt: skip
 
 
