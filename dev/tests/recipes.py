@@ -7,7 +7,7 @@ from dev.tests.copies import COPIER, PROJECT, run
 
 PAGE = PROJECT / "docs/make-it-yours.md"
 SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.M | re.S)
-# The text before a block names the file that it belongs to. Blocks without a file are not applied, except bash.
+# The text before a block names its file. Blocks without a file are not applied, except bash.
 BLOCK = re.compile(
     r"(?:\b(add to|create|in)\s+`([^`]+)`[^\n]*\n\n)?^```(\w+)\n(.*?)^```$", re.I | re.M | re.S
 )

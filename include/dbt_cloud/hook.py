@@ -74,7 +74,7 @@ class DbtCloudHook(ProviderHook):
         retry_limit: int | None = None,
         retry_delay: float | None = None,
         retry_args: dict[Any, Any] | None = None,
-        max_requests_per_minute: int | None = None,
+        max_requests_per_minute: int | None = 60,
     ) -> None:
         super().__init__(
             dbt_cloud_conn_id,
