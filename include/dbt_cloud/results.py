@@ -53,6 +53,27 @@ def read_run_results(hook: DbtCloudHook, run: JobRun) -> dict[str, Any]:
         ``max_loaded_at``, ``age`` (seconds) and ``limit``, the age (seconds) that is exceeded.
     :raises DbtCloudRequestError: dbt Cloud could not be reached. A step without results is no error.
     """
+    nodes, sources, seconds = _read_steps(hook, run)
+    names = short_names(node["unique_id"] for node in nodes)
+    for node in nodes:
+        node["name"] = names[node["unique_id"]]
+    nodes.sort(key=lambda node: (_rank(node["status"]), -node["execution_time"]))
+    _limit_sql(nodes)
+    sources.sort(key=lambda source: (_rank(source["status"]), source["unique_id"]))
+    results = describe_run(run) | {
+        "counts": dict(Counter(node["status"] for node in nodes)),
+        "seconds": round(seconds, 2),
+        "nodes": nodes,
+        "left_out": 0,
+        "sources": sources[:MAX_SOURCES],
+    }
+    if not nodes:
+        results["reason"] = _reason(run, sources)
+    return limit_nodes(results, MAX_NODES_SIZE)
+
+
+def _read_steps(hook: DbtCloudHook, run: JobRun) -> tuple[list[dict[str, Any]], list[dict[str, Any]], float]:
+    """Return the nodes, the sources and the seconds of all dbt steps."""
     nodes: list[dict[str, Any]] = []
     sources: list[dict[str, Any]] = []
     seconds, seen = 0.0, set()
@@ -72,22 +93,7 @@ def read_run_results(hook: DbtCloudHook, run: JobRun) -> dict[str, Any]:
         seen.add(invocation)
         seconds += results.get("elapsed_time") or 0
         nodes += _read_nodes(hook, run, step, _results(results))
-    names = short_names(node["unique_id"] for node in nodes)
-    for node in nodes:
-        node["name"] = names[node["unique_id"]]
-    nodes.sort(key=lambda node: (_rank(node["status"]), -node["execution_time"]))
-    _limit_sql(nodes)
-    sources.sort(key=lambda source: (_rank(source["status"]), source["unique_id"]))
-    results = describe_run(run) | {
-        "counts": dict(Counter(node["status"] for node in nodes)),
-        "seconds": round(seconds, 2),
-        "nodes": nodes,
-        "left_out": 0,
-        "sources": sources[:MAX_SOURCES],
-    }
-    if not nodes:
-        results["reason"] = _reason(run, sources)
-    return limit_nodes(results, MAX_NODES_SIZE)
+    return nodes, sources, seconds
 
 
 def describe_run(run: JobRun) -> dict[str, Any]:
