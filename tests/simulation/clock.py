@@ -151,15 +151,15 @@ class _Loop(asyncio.SelectorEventLoop):
 class InlineThread:
     """Stands in for ``Thread``: does its work at once."""
 
-    def __init__(self, target: Callable[[], Any], daemon: bool) -> None:
-        self.target = target
+    def __init__(self, target: Callable[..., Any], args: Any = (), **_: Any) -> None:
+        self.target, self.args = target, args
 
     def start(self) -> None:
         """Do the work."""
         try:
-            self.target()
+            self.target(*self.args)
         except Exception:
             return
 
-    def join(self, timeout: float) -> None:
+    def join(self, timeout: float | None = None) -> None:
         """Return: the work is done."""

@@ -265,7 +265,9 @@ class Cloud:
         self.watch("cancel", run)
         if self.random.random() >= self.late_cancels:
             run.cancel(now, "api")
-        elif self.random.random() < 0.8:
+            return self._one(run)
+        self.faults += 1
+        if self.random.random() < 0.8:
             self.clock.at(now + self.random.uniform(1, 40), lambda: run.cancel(self.clock.now, "api"))
         return self._one(run)
 

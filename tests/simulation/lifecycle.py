@@ -351,6 +351,8 @@ class Lifecycle:
         if later:
             return self._join(later)
         if process.decision:
+            if "could not be canceled" in str(result[1]):
+                self.oracle.decide("", can_cancel=False)
             return self._carry_out(process.decision, result)
         return result
 
