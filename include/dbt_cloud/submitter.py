@@ -4,8 +4,16 @@ Airflow's ``ResumableJobMixin`` stores a run's ID once it is known, and so loses
 whose answer is lost, between the request and that moment. Here the run carries a tag, by which a later try
 finds it.
 
-Not closed: the worker is killed with SIGKILL, or cannot reach dbt Cloud, during the request of the last try.
-No later try looks for the run then; a clear of the task finds and cancels it.
+Not closed, because neither Airflow nor dbt Cloud tells enough:
+
+- The worker of the last try is killed with SIGKILL, or loses dbt Cloud, during its request: no later try
+  looks for the run. A clear of the task finds and cancels it.
+- A worker that stands still between its checkpoint and its request may send the request much later.
+- A task is cleared after its number of retries was lowered, and its worker had been killed before it could
+  report that its run succeeded: the task succeeds with that run.
+- A task is cleared while its worker is frozen or dead: the next try waits for the run that is active.
+- From Airflow 3.4, a clear in the seconds before dbt Cloud lists a new run starts a second one.
+- A person ends a task in the moment in which its worker submits the run and defers: the run goes on.
 """
 
 import time

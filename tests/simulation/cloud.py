@@ -34,7 +34,7 @@ class Run:
     id: int
     created: float
     cause: str
-    owner: Process | None
+    owner: Any
     queued_for: float
     runs_for: float
     ends_as: int

@@ -8,9 +8,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -76,7 +77,7 @@ def _holds_a_lock(frame: Any) -> bool:
 @contextlib.contextmanager
 def at_line(number: int, action: Callable[[], None]) -> Iterator[None]:
     """Do something before a line of the library: the n-th that is executed in this thread."""
-    remaining, happened = number, []
+    remaining, happened = number, list[bool]()
 
     def on_line(frame: Any, event: str, arg: Any) -> Any:
         nonlocal remaining
@@ -116,7 +117,7 @@ class Lifecycle:
         self.airflow_fails = 0.0
         self.secrets_fail_until = 0.0
         self.loses_store = self.oracle.loses_store = False if calm else chance.random() < 0.5
-        self.arguments = {
+        self.arguments: dict[str, Any] = {
             "task_id": "trigger_job",
             "dbt_cloud_conn_id": "dbt_conn",
             "job_id": JOB,
@@ -504,7 +505,7 @@ class Lifecycle:
             self.state = "deferred"
             process = self.clock.current = self._process("triggerer")
             trigger = DbtCloudRunJobTrigger(**arguments)
-            trigger.task_instance = TaskInstance(**vars_of(self.ti))
+            trigger.task_instance = cast("Any", TaskInstance(**vars_of(self.ti)))
             kind, line, delay = self._draw_trigger_interrupt()
             stop: list[str] = []
             try:
@@ -520,7 +521,7 @@ class Lifecycle:
                 continue
             if stop[0] == "stall":
                 due = self.clock.now + self.random.choice([1, 60, 300]) * self.random.random()
-                self.clock.at(due, lambda late=trigger, its=process: self._kill_trigger(late, its))
+                self.clock.at(due, partial(self._kill_trigger, trigger, process))
                 continue
             return self._end_deferred(stop[0], trigger, process)
         self.note(f"the trigger fires {event['status']}")

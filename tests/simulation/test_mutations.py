@@ -1,6 +1,7 @@
 """The random lifecycles notice a library that is broken: otherwise their silence would mean nothing."""
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
@@ -62,7 +63,7 @@ def look_only_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def take_a_canceled_run_for_success(patch: pytest.MonkeyPatch) -> None:
-    outcome = JobRun.outcome.fget
+    outcome = cast("Any", JobRun.outcome).fget
     patch.setattr(
         JobRun, "outcome", property(lambda run: (outcome(run) or "").replace("cancelled", "success") or None)
     )

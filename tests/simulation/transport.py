@@ -5,7 +5,7 @@ import http.client
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
@@ -18,11 +18,11 @@ from tests.simulation.cloud import Answer, Cloud
 
 def send(cloud: Cloud, request: requests.PreparedRequest, timeout: float, **_: Any) -> requests.Response:
     """Stand in for ``requests.Session.send``."""
-    url, clock = urlsplit(request.url), cloud.clock
+    method, url, clock = str(request.method), urlsplit(str(request.url)), cloud.clock
     clock.current.check()
-    query = dict(parse_qsl(url.query)) | {"body": request.body or "{}"}
+    query = dict(parse_qsl(url.query)) | {"body": str(request.body or "{}")}
     token = request.headers["Authorization"].removeprefix("Token ")
-    exchange = cloud.exchange(request.method, url.path, query, token, timeout)
+    exchange = cloud.exchange(method, url.path, query, token, timeout)
     try:
         clock.sleep(exchange.before)
     except BaseException:
@@ -36,9 +36,9 @@ def send(cloud: Cloud, request: requests.PreparedRequest, timeout: float, **_: A
     answer = exchange.answer()
     match answer.failure:
         case "refused":
-            raise requests.ConnectTimeout(MaxRetryError(None, "", ConnectTimeoutError()))
+            raise requests.ConnectTimeout(MaxRetryError(cast("Any", None), "", ConnectTimeoutError()))
         case "reset":
-            raise requests.ConnectionError(ProtocolError("aborted", http.client.RemoteDisconnected()))
+            raise requests.ConnectionError(ProtocolError("aborted", http.client.RemoteDisconnected("")))
         case "timeout":
             raise cloud.random.choice([requests.ReadTimeout(), TimeoutError()])
     if answer.status == 302 and request.method == "GET":
@@ -46,7 +46,7 @@ def send(cloud: Cloud, request: requests.PreparedRequest, timeout: float, **_: A
     response = requests.Response()
     response.status_code, response.reason = answer.status, "Reason"
     response.headers.update(answer.headers)
-    response.request, response.url = request, request.url
+    response.request, response.url = request, str(request.url)
     response._content, response.encoding = answer.body.encode(), "utf-8"
     return response
 
@@ -82,9 +82,9 @@ class Session:
         """Return what stands in for ``DbtCloudHook.async_session``."""
 
         @asynccontextmanager
-        async def async_session(self: DbtCloudHook) -> AsyncIterator[Self]:
+        async def async_session(self: DbtCloudHook) -> AsyncIterator[Session]:
             connection = await self.load_connection()
-            yield cls(cloud, connection.password, self.timeout_seconds)
+            yield cls(cloud, str(connection.password), self.timeout_seconds)
 
         return async_session
 
