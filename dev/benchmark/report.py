@@ -25,6 +25,7 @@ takes ten requests per poll, over one connection. A task resumes seconds after i
 METHOD = """\
 - *ours*: the hook, trigger and operator of this project
 - *provider*: those of the dbt Cloud provider, at the same polling interval and at its default
+- *Dagster*, *Prefect* and *dbtc*: their functions that wait for a run
 - *tutorial*: the check and the Dag of the Astronomer tutorial,
   [rewritten](../dev/benchmark/workloads/tutorial_dag.py)
 
@@ -35,7 +36,10 @@ local dbt Cloud, and `make test` checks the counts and ratios in a shorter versi
 HEADLINES = (
     "10,000 runs of history: requests",
     "10,000 runs of history: milliseconds",
-    "1,000 runs waiting: requests per poll",
+    "20 runs waiting: mean seconds",
+    "20 runs waiting: requests per minute",
+    "100 runs waiting: mean seconds",
+    "1,000 runs waiting: requests per minute",
     "1,000 runs waiting: CPU milliseconds per poll",
     "median, seconds",
     "`make run`: seconds",
