@@ -26,12 +26,11 @@ MAX_REQUESTS, MAX_SECONDS = 60, 1.2
 
 METHOD = (
     "Each client waits for a number of runs in one process, with its default interval: ours 2 seconds, the "
-    "provider 60, Dagster (`DbtCloudWorkspaceClient.poll_run`) 1, Prefect ("
-    "`wait_for_dbt_cloud_job_run`) and dbtc (`trigger_job`) 10. Evenly over {window} seconds some of the runs end; "
-    "another run takes the place of each, so that the number stays the same. The time to notice is from the "
-    "end of a run until the client returns, as a mean. The local dbt Cloud counts the requests. A cell is "
-    "empty if the client is not installed, if its interval is too long for this method, or if the machine "
-    "would be the limit."
+    "provider 60, Dagster (`DbtCloudWorkspaceClient.poll_run`) 1, Prefect (`wait_for_dbt_cloud_job_run`) and "
+    "dbtc (`trigger_job`) 10. Evenly over {window} seconds some of the runs end; another run takes the place "
+    "of each, so that the number stays the same. The time to notice is from the end of a run until the "
+    "client returns, as a mean. The local dbt Cloud counts the requests. A cell is empty if the client is "
+    "not installed, if its interval is too long for this method, or if the machine would be the limit."
 )
 
 # Mean seconds to notice, and requests per minute.
@@ -80,7 +79,7 @@ def measure_client(
     with _waiting(settings, client, run_ids, runs) as noticed:
         _wait(lambda: _count_requests(dbt_cloud) > 0, START_TIMEOUT, f"{client.column} sends no request")
         # Until the first poll of all runs is over.
-        time.sleep(2 + runs / 100)
+        time.sleep(5 + runs / 100)
         dbt_cloud.clear_requests()
         start = time.monotonic()
         for number, run_id in enumerate(run_ids[:ends]):
