@@ -25,7 +25,6 @@ takes ten requests per poll, over one connection. A task resumes seconds after i
 METHOD = """\
 - *ours*: the hook, trigger and operator of this project
 - *provider*: those of the dbt Cloud provider, at the same polling interval and at its default
-- *Dagster*, *Prefect* and *dbtc*: their functions that wait for a run
 - *tutorial*: the check and the Dag of the Astronomer tutorial,
   [rewritten](../dev/benchmark/workloads/tutorial_dag.py)
 
