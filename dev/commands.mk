@@ -15,8 +15,13 @@ faults: $(READY) ## Inject faults into our operator and the provider's; write do
 chaos: $(READY) .make/environments/chaos/ready ## Kill and freeze Airflow's processes; write docs/chaos.md; CHAOS_ARGS=--help
 	@$(BIN)/python -m dev.chaos $(CHAOS_ARGS)
 
+# Clients of dbt Cloud that make bench compares; dbtc's environment is one of the local dbt Cloud's tests.
+BENCH_CLIENTS := dagster prefect dbtc
+.make/environments/dagster/ready .make/environments/prefect/ready: .make/environments/%/ready: dev/benchmark/requirements/%.lock $(READY)
+	@$(SET_UP) $(@D) $<
+
 .PHONY: bench
-bench: $(READY) ## Run the benchmarks; write docs/benchmarks.md
+bench: $(READY) $(BENCH_CLIENTS:%=.make/environments/%/ready) ## Run the benchmarks; write docs/benchmarks.md
 	@$(BIN)/python -m dev.benchmark
 
 .PHONY: screenshots
@@ -37,6 +42,8 @@ lock-dev: lock-project
 	@$(COMPILE) dev/requirements.in -c .make/constraints.txt -o dev/requirements.lock
 	@$(COMPILE) dev/astro_runtime.in -c .make/constraints.txt -o dev/astro_runtime.lock
 	@$(COMPILE) dev/chaos.in -o dev/chaos.lock
+	@set -e; for client in dagster prefect; do \
+		$(COMPILE) dev/benchmark/requirements/$$client.in -o dev/benchmark/requirements/$$client.lock; done
 
 .PHONY: release-check
 release-check: $(READY) ## Check that versions, changelog, generated docs and pinned commits agree

@@ -13,6 +13,7 @@ from dev.benchmark import (
     dag_parsing,
     idle_check,
     make_run,
+    notice,
     polling,
     report,
     resume_lag,
@@ -28,6 +29,7 @@ from scripts.progress import Progress
 BENCHMARKS = {
     "check": idle_check.measure,
     "waiting": polling.measure,
+    "notice": notice.measure,
     "lag": resume_lag.measure,
     "events": run_events.measure,
     "parse": dag_parsing.measure,

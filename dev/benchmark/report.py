@@ -35,7 +35,10 @@ local dbt Cloud, and `make test` checks the counts and ratios in a shorter versi
 HEADLINES = (
     "10,000 runs of history: requests",
     "10,000 runs of history: milliseconds",
-    "1,000 runs waiting: requests per poll",
+    "20 runs waiting: mean seconds",
+    "20 runs waiting: requests per minute",
+    "100 runs waiting: mean seconds",
+    "1,000 runs waiting: requests per minute",
     "1,000 runs waiting: CPU milliseconds per poll",
     "median, seconds",
     "`make run`: seconds",

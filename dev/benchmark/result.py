@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 OURS = "ours"
 PROVIDER, PROVIDER_DEFAULT = "provider, same interval", "provider, default"
 TUTORIAL = "tutorial"
-COLUMNS = (OURS, PROVIDER, PROVIDER_DEFAULT, TUTORIAL)
+DAGSTER, PREFECT, DBTC = "Dagster", "Prefect", "dbtc"
+COLUMNS = (OURS, PROVIDER, PROVIDER_DEFAULT, DAGSTER, PREFECT, DBTC, TUTORIAL)
 
 
 class Computed(float):

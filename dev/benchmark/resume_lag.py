@@ -26,13 +26,13 @@ DAG_RUNS = 20
 # Seconds between two pairs of Dag runs, so that tasks and dbt need not wait for one of two cores.
 START_INTERVAL = 12
 DAG_RUNS_TIMEOUT = 600
-MAX_MEDIAN_SECONDS = 6
+MAX_MEDIAN_SECONDS = 4
 # First log line of a task's process, each time the task starts or resumes.
 FIRST_LINE = "::group::Pre Execute"
 
 METHOD = (
     "A real Airflow makes {runs} Dag runs with our operator and {runs} with the provider's at the same time, "
-    "both deferrable and with their default intervals of 5 and 60 seconds. The dbt runs take up to a minute, "
+    "both deferrable and with their default intervals of 2 and 60 seconds. The dbt runs take up to a minute, "
     "evenly distributed, so that they end at any time between two polls. The lag is the time from "
     "`finished_at` of the dbt run to the first log line of the resumed task. The tutorial's, whose worker "
     "polls every 600 seconds, is computed: half of that as the median, all of it as the worst case."

@@ -6,6 +6,7 @@ second is the same for all tries of a task instance, also after a clear; the thi
 
 import hashlib
 import json
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +16,8 @@ from airflow.sdk import Variable
 from include.dbt_cloud.job_run import JobRun
 
 DEPLOYMENT_VARIABLE = "dbt_cloud_deployment_id"
+# Seconds, once in the life of a deployment.
+SETTLE_TIME = 2
 
 
 def deployment_id() -> str:
@@ -22,7 +25,8 @@ def deployment_id() -> str:
     if not Variable.get(DEPLOYMENT_VARIABLE, default=None):
         description = "Tells this deployment's dbt Cloud runs from those of another with the same Dags."
         Variable.set(DEPLOYMENT_VARIABLE, uuid4().hex, description)
-    # Read again: another task may have stored its own at the same time.
+        # Another task may be storing its own at the same time: the last one counts for both.
+        time.sleep(SETTLE_TIME)
     return str(Variable.get(DEPLOYMENT_VARIABLE))
 
 

@@ -96,10 +96,22 @@ def test_the_deployment_id_is_created_once(monkeypatch: pytest.MonkeyPatch) -> N
     values: dict[str, str] = {}
     monkeypatch.setattr(Variable, "get", lambda key, default=None: values.get(key, default))
     monkeypatch.setattr(Variable, "set", lambda key, value, description: values.update({key: value}))
+    monkeypatch.setattr("include.dbt_cloud.run_tags.SETTLE_TIME", 0)
     first = deployment_id()
     assert len(first) == 32
     assert deployment_id() == first
     assert list(values) == ["dbt_cloud_deployment_id"]
+
+
+def test_two_tasks_that_create_the_deployment_id_at_once_agree_on_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values: dict[str, str] = {}
+    monkeypatch.setattr(Variable, "get", lambda key, default=None: values.get(key, default))
+    monkeypatch.setattr(Variable, "set", lambda key, value, description: values.update({key: value}))
+    store_another = lambda _: values.update(dbt_cloud_deployment_id="another")  # noqa: E731
+    monkeypatch.setattr("include.dbt_cloud.run_tags.time.sleep", store_another)
+    assert deployment_id() == "another"
 
 
 def test_openlineage_can_still_read_the_cause() -> None:
