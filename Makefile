@@ -21,7 +21,7 @@ DATA :=
 
 .DEFAULT_GOAL := help
 
-include $(wildcard */commands.mk)
+include $(wildcard */commands.mk .[a-z]*/commands.mk)
 
 .PHONY: test
 test: $(READY) $(ENVIRONMENTS:%=.make/environments/%/ready) ## Run all tests; PYTEST_ARGS=... goes to pytest
@@ -30,13 +30,10 @@ test: $(READY) $(ENVIRONMENTS:%=.make/environments/%/ready) ## Run all tests; PY
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) $(TESTS)
 
 .PHONY: lint
-lint: $(READY) ## Check style, types and workflows
+lint: $(READY) ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy $(TYPED)
-	@# Offline: CI checks what it checks here. actionlint is in no Python package index as a wheel.
-	@[ ! -d .github/workflows ] || $(BIN)/zizmor --offline --quiet .github
-	@[ ! -d .github/workflows ] || ! command -v actionlint >/dev/null || actionlint
 
 .PHONY: lock lock-project
 lock: lock-project ## Resolve all requirements into the lock files

@@ -26,7 +26,7 @@ class DbtCloudJob:
 
 
 JAFFLE_SHOP = DbtCloudJob("Jaffle shop", "{{ var.value.dbt_cloud_job_id }}", Asset("dbt_cloud_job"))
-# More jobs for run_dbt_cloud_jobs. 100 is one of the local dbt Cloud: replace it by one of yours.
+# More jobs for run_dbt_cloud_jobs. 100 is in the demo account: replace it by one of yours.
 JOBS = [JAFFLE_SHOP, DbtCloudJob("Customers", 100, Asset("dbt_cloud_job_customers"))]
 
 # Gets an event when a run ends that somebody started outside of this Airflow.
