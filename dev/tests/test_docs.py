@@ -152,13 +152,11 @@ def test_error_messages_are_in_the_code() -> None:
 
 
 def test_the_numbers_of_how_it_works_are_those_of_the_code() -> None:
-    operator, hook, event = (signature(one).parameters for one in (
-        DbtCloudRunJobOperator, DbtCloudHook, DbtCloudRunEventTrigger
-    ))  # fmt: skip
-    interval, budget = operator["check_interval"].default, hook["max_requests_per_minute"].default
+    operator, event = (signature(one).parameters for one in (DbtCloudRunJobOperator, DbtCloudRunEventTrigger))
+    interval, budget = operator["check_interval"].default, DbtCloudHook().max_requests_per_minute
     facts = [
         f"among the\njob's runs for {submitter.CONSISTENCY_WINDOW} seconds",
-        {3: "three times\nin all"}[submitter.MAX_SUBMIT_ATTEMPTS],
+        {3: "at most three times in all"}[submitter.MAX_SUBMIT_ATTEMPTS],
         f"up to {PAGE_SIZE} runs",
         f"at most {budget} such requests",
         {300: "up to five minutes"}[poller.MAX_PAUSE],
