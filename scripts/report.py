@@ -42,7 +42,8 @@ def print_summary(progress: Progress, results: list[DagRunResult], dbt_cloud: Db
     """
     dbt_runs = [dbt_cloud.get_run(result.dbt_run_id) for result in results]
     table = Table(header_style="bold")
-    table.add_column("Dag run")
+    # Names are not cut; the other columns wrap.
+    table.add_column("Dag run", no_wrap=True)
     for result in results:
         table.add_column(result.title)
     for task_id in results[0].task_states:

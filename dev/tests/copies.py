@@ -17,7 +17,7 @@ COPIER = Path(sys.executable).with_name("copier")
 # Text that a copy must not have, by the question that was answered with no.
 DECLINED_TEXT = {
     "keep_local_dbt_cloud": r"local.dbt.cloud|make run|make start|\bscripts/|docker-compose",
-    "keep_github_workflows": r"\.github|ASTRO_API_TOKEN",
+    "keep_github_workflows": r"\.github\b|ASTRO_API_TOKEN",
 }
 # Files that may have it: they check whether the pytest plugin is installed, or ignore paths.
 EXEMPT_FILES = {

@@ -143,7 +143,7 @@ def test_pages_show_exactly_the_printed_runs(finished: tuple[CommandRunner, int,
     with serve(runner.data_dir) as cloud:
         assert [run["id"] for run in cloud.get("runs/")] == [1, 2]
         assert [path.split("/")[-2] for path in paths] == ["1", "2"]
-        for path, trigger in zip(paths, ("Triggered via", "Started outside"), strict=True):
+        for path, trigger in zip(paths, ("Triggered by Airflow", "Started outside"), strict=True):
             page = httpx.get(cloud.pages_url + path, trust_env=False).text
             assert trigger in page
             assert "Completed successfully" in page
@@ -199,8 +199,8 @@ def test_error_of_a_failed_task_has_its_reason(runner: CommandRunner) -> None:
     with runner.start() as process:
         try:
             # A canceled run fails the task at once; a failed model would be retried.
-            runner.watch(process, timeout=120, until=lambda: runner.cancel_run(3))
-            runner.watch(process, timeout=120)
+            runner.watch(process, timeout=540, until=lambda: runner.cancel_run(3))
+            runner.watch(process, timeout=540)
         finally:
             process.terminate()
     output = runner.output.read_text()
@@ -214,7 +214,7 @@ def test_error_of_a_failed_task_has_its_reason(runner: CommandRunner) -> None:
 def test_a_second_ctrl_c_does_not_interrupt_the_cleanup(runner: CommandRunner) -> None:
     with runner.start() as process:
         # With the workers of the scheduler: all components have started.
-        runner.watch(process, timeout=120, until=lambda: len(runner.descendants) > 10)
+        runner.watch(process, timeout=540, until=lambda: len(runner.descendants) > 10)
         for _ in range(2):
             process.send_signal(signal.SIGINT)
             time.sleep(0.5)
@@ -238,7 +238,7 @@ def check_second_start(runner: CommandRunner) -> None:
 
 def test_make_start_runs_until_ctrl_c(runner: CommandRunner) -> None:
     with runner.start("start") as process:
-        runner.watch(process, timeout=120, until=lambda: "Press Ctrl-C" in runner.output.read_text())
+        runner.watch(process, timeout=540, until=lambda: "Press Ctrl-C" in runner.output.read_text())
         links = re.findall(r"(?:Airflow|dbt Cloud) +(http://\S+)", runner.output.read_text())
         assert len(links) == 2
         check_second_start(runner)
