@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-SUBMISSION = "dbt_cloud_submission"
+# Not the key of the first version, whose values differ.
+SUBMISSION = "dbt_cloud_last_submission"
 CANCELED_RUN = "dbt_cloud_canceled_run"
 REPORTED_RUN = "dbt_cloud_reported_run"
 
