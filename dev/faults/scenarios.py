@@ -262,7 +262,7 @@ TIMEOUT_LOG = (
     "DbtCloudJobRunTimedOut: dbt Cloud run .* exceeded the task's execution_timeout",
     "Canceled dbt Cloud run",
 )
-FAILED_RUN_LOG = ("DbtCloudJobRunFailed: dbt Cloud run .* ended: Error", "This model was told to fail")
+FAILED_RUN_LOG = ("DbtCloudJobRunFailed: .*dbt Cloud run .* ended: Error", "This model was told to fail")
 IN_WORKER = {"deferrable": False}
 SLOW_SECRETS = {"dbt_cloud_conn_id": SLOW_CONNECTION}
 SHORT_TIMEOUT = {"retries": 0, "execution_timeout": timedelta(seconds=15)}

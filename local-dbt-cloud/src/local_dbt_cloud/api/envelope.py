@@ -1,5 +1,6 @@
 """The envelope of dbt Cloud's responses: a ``status`` next to the ``data``, for errors too."""
 
+import json
 import logging
 from typing import Any
 
@@ -26,6 +27,13 @@ USER_MESSAGES = {
 }
 
 
+class _AsciiResponse(JSONResponse):
+    """Escapes what UTF-8 cannot encode: half of a surrogate pair, which JSON permits in a request."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode()
+
+
 def envelope(data: Any, code: int = 200, message: str = "Success!", **more: Any) -> JSONResponse:
     """Return a response.
 
@@ -39,7 +47,7 @@ def envelope(data: Any, code: int = 200, message: str = "Success!", **more: Any)
         "user_message": message,
         "developer_message": developer_message,
     }
-    return JSONResponse({"status": status, "data": data, **more}, status_code=code)
+    return _AsciiResponse({"status": status, "data": data, **more}, status_code=code)
 
 
 def list_envelope(
