@@ -9,7 +9,6 @@ from typing import Any
 
 import duckdb
 import httpx
-import psutil
 import pytest
 from local_dbt_cloud.testing import LocalDbtCloud
 from selenium.webdriver import Chrome
@@ -382,16 +381,3 @@ def test_the_history_of_a_dag_is_a_tab_in_airflow(stack: Stack) -> None:
         browser.switch_to.frame(find(browser, "iframe")[0])
         wait_until(lambda: "Usual duration" in page_text(browser), 60)
         assert len(find(browser, ".chart .bar.success[height]")) >= 1
-
-
-def is_triggerer(process: psutil.Process) -> bool:
-    """Return whether a process is Airflow's triggerer, or was started by it."""
-    try:
-        own = " ".join(process.cmdline())
-        parents = [" ".join(parent.cmdline()) for parent in process.parents()]
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return False
-    return any("airflow" in line and "triggerer" in line and "pytest" not in line for line in (own, *parents))
-
-
-# The last one: it kills the triggerer of this Airflow.
