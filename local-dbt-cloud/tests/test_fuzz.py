@@ -26,6 +26,14 @@ from local_dbt_cloud.api.middleware import MAX_BODY_BYTES, MAX_CONTROL_BODY_BYTE
 from local_dbt_cloud.cli import DEMO_ACCOUNT
 from local_dbt_cloud.database import Base, Run, utc_now
 from local_dbt_cloud.job_definition import JobDefinition
+from local_dbt_cloud.provisioning import (
+    ConnectionDefinition,
+    CredentialsDefinition,
+    EnvironmentDefinition,
+    ExtendedAttributesDefinition,
+    ProjectDefinition,
+    RepositoryDefinition,
+)
 from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus
 from local_dbt_cloud.service import Service
 from local_dbt_cloud.web import create_pages
@@ -46,6 +54,17 @@ ALL_RELATED = (
 )
 
 
+# What clients provision, by the last segment of its address.
+PROVISIONED: dict[str, type[BaseModel]] = {
+    "connections": ConnectionDefinition,
+    "credentials": CredentialsDefinition,
+    "environments": EnvironmentDefinition,
+    "extended-attributes": ExtendedAttributesDefinition,
+    "projects": ProjectDefinition,
+    "repositories": RepositoryDefinition,
+}
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """An endpoint of the API or of the pages; ``body`` is the list of paths to all fields of its body."""
@@ -59,8 +78,8 @@ class Endpoint:
 
     @property
     def is_raw(self) -> bool:
-        """Whether successful responses have no envelope: files, and the root of the API."""
-        return self.path == "/" or self.path.endswith("{path:path}")
+        """Whether successful responses are neither envelope nor page: files, data of a page, the root."""
+        return self.path.endswith(("{path:path}", ".json")) or (self.is_api and self.path == "/")
 
     def target(self, values: list[str]) -> str:
         """Return the path with values, already encoded, for its parameters."""
@@ -105,8 +124,16 @@ def _query_names(dependant: Dependant) -> Iterator[str]:
 def _body_fields(route: APIRoute) -> tuple[tuple[str, ...], ...] | None:
     if route.body_field is None:
         return None
-    # The endpoints for jobs declare their body as any object.
-    return tuple(_field_paths(_model(route.body_field.field_info.annotation) or JobDefinition))
+    # Some endpoints declare their body as any object, because an update may omit fields.
+    model = _model(route.body_field.field_info.annotation) or PROVISIONED.get(
+        _kind(route.path), JobDefinition
+    )
+    return tuple(_field_paths(model))
+
+
+def _kind(path: str) -> str:
+    """Return the last segment of a path that is not a parameter: ``jobs`` or ``environments``."""
+    return [part for part in path.split("/") if part and "{" not in part][-1]
 
 
 def _model(annotation: Any) -> type[BaseModel] | None:
@@ -196,8 +223,10 @@ def fill(cloud: RunningCloud) -> None:
     cloud.add_run(RunStatus.CANCELLED, 4, **times)
     cloud.add_step(1, 4, name="Invoke dbt with `dbt build`")
     write_artifact(cloud)
-    variable = {"name": "DBT_A", "type": "job", "job_definition_id": 1, "raw_value": "x"}
-    cloud.post(f"{cloud.url}/api/v3/accounts/1/projects/1/environment-variables/", variable)
+    project = f"{cloud.url}/api/v3/accounts/1/projects/1"
+    for owner in ({"type": "job", "job_definition_id": 1}, {"type": "project"}):
+        cloud.post(f"{project}/environment-variables/", {"name": "DBT_A", "raw_value": "x"} | owner)
+    cloud.post(f"{project}/extended-attributes/", {"extended_attributes": {"threads": 1}})
 
 
 def write_artifact(cloud: RunningCloud) -> None:
@@ -263,25 +292,37 @@ wild_json = st.recursive(
 
 # A valid value per field. Fields that are missing here only get invalid values.
 VALID_VALUES: dict[str, Any] = {
-    "account_id": 1, "cause": "a test", "cost_optimization_features": [], "description": "text",
-    "environment_id": 1, "execute_steps": ["dbt build"], "execution": {"timeout_seconds": 1}, "id": 1,
+    "account_id": 1, "adapter_version": "postgres_v0", "cause": "a test", "config": {"hostname": "x"},
+    "cost_optimization_features": [], "description": "text", "env_var": {"new_name": "DBT_C", "project": "x"},
+    "env_vars": {"name": "DBT_A", "project": "x"}, "environment_id": 1, "execute_steps": ["dbt build"],
+    "execution": {"timeout_seconds": 1}, "extended_attributes": {"threads": 1}, "id": 1,
     "job_definition_id": 1, "job_id": 1, "method": "PATCH", "name": "DBT_B", "path": "nowhere",
-    "env_var": {"new_name": "DBT_C", "project": "x"}, "env_vars": {"name": "DBT_A", "project": "x"},
-    "paused": True, "project_id": 1,
-    "raw_value": "x", "settings": {"threads": 1}, "status": 503,
-    "steps_override": ["dbt run"], "times": 1, "type": "job",
+    "paused": True, "project_id": 1, "raw_value": "x", "remote_url": "git://example.com/x.git",
+    "settings": {"threads": 1}, "status": 503, "steps_override": ["dbt run"], "times": 1, "type": "job",
 }  # fmt: skip
 
 
 def valid_body(endpoint: Endpoint) -> dict[str, Any]:
     """Return a body that an endpoint accepts."""
     names = {path[0] for path in endpoint.body or ()}
-    # An update of a job must contain its ID, which is not a field of its definition.
+    # Fields of a request that are not part of the definition: an update of a job must contain its ID.
     if "execute_steps" in names:
         names.add("id")
-    # The status of a run, while the status of a fault is an HTTP status.
-    status = {"status": 20} if endpoint.path.startswith("/local/runs") else {}
-    return {name: value for name, value in (VALID_VALUES | status).items() if name in names}
+    if _kind(endpoint.path) in PROVISIONED:
+        names.add("project_id")
+    return {name: value for name, value in (VALID_VALUES | _special(endpoint)).items() if name in names}
+
+
+def _special(endpoint: Endpoint) -> dict[str, Any]:
+    """Return the valid values of fields that mean something else at this endpoint."""
+    if endpoint.path.startswith("/local/runs"):
+        # The status of a run, while the status of a fault is an HTTP status.
+        return {"status": RunStatus.ERROR}
+    if endpoint.method == "DELETE":
+        return {"name": "DBT_A"}
+    kind = _kind(endpoint.path)
+    types = {"projects": 0, "environments": "deployment", "credentials": "postgres"}
+    return {"type": types[kind]} if kind in types else {}
 
 
 def put(body: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
@@ -497,7 +538,8 @@ def test_valid_body_is_accepted(target: Target) -> None:
     assert taken
     for endpoint in taken:
         request = with_body(endpoint, valid_body(endpoint))
-        assert target.send(endpoint, **request).status_code == 200, endpoint.path
+        answer = target.send(endpoint, **request)
+        assert answer.status_code == 200, (endpoint.path, answer.text)
         target.cloud.service.faults.clear()
         target.restore()
 
