@@ -64,6 +64,12 @@ class TaskLifecycle:
             trigger.task_instance = cast("Any", self.ti)
             return trigger
 
+    def defer(self) -> DbtCloudRunJobTrigger:
+        """Execute a try that must defer; return its trigger."""
+        trigger = self.execute()
+        assert isinstance(trigger, DbtCloudRunJobTrigger)
+        return trigger
+
     def resume(self, trigger: DbtCloudRunJobTrigger, killed_at: str | None = None) -> int:
         """Wait in the triggerer, then resume in a new worker."""
         event = asyncio.run(asyncio.wait_for(trigger.wait(), 30)).payload
@@ -118,6 +124,28 @@ def _kill_at(operator: DbtCloudRunJobOperator, moment: str) -> None:
         return send(endpoint, *args, **more)
 
     operator.hook.run = die  # type: ignore[method-assign]  # of this instance only
+
+
+def _nothing() -> None:
+    pass
+
+
+def call_around(
+    owner: object,
+    method: str,
+    before: Callable[[], None] = _nothing,
+    after: Callable[[], None] = _nothing,
+) -> None:
+    """Call other functions before and after a method of one object."""
+    original = getattr(owner, method)
+
+    def wrapped(*args: Any, **more: Any) -> Any:
+        before()
+        result = original(*args, **more)
+        after()
+        return result
+
+    setattr(owner, method, wrapped)
 
 
 def runs(cloud: LocalDbtCloud, job_id: int = 101) -> list[tuple[int, str]]:

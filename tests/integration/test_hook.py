@@ -51,13 +51,15 @@ def test_another_jobs_run_does_not_count(cloud: LocalDbtCloud, hook: DbtCloudHoo
 def test_an_active_run_is_found_behind_newer_finished_ones(cloud: LocalDbtCloud, hook: DbtCloudHook) -> None:
     active = cloud.create_run("running")
     cloud.create_run("cancelled")
-    assert hook.get_active_job_run(101).id == active
+    assert (run := hook.get_active_job_run(101))
+    assert run.id == active
 
 
 def test_the_newest_of_several_active_runs_is_named(cloud: LocalDbtCloud, hook: DbtCloudHook) -> None:
     cloud.create_run("running")
     queued = cloud.create_run("queued")
-    assert hook.get_active_job_run(101).id == queued
+    assert (run := hook.get_active_job_run(101))
+    assert run.id == queued
 
 
 def test_the_check_is_one_request_at_any_history(

@@ -419,7 +419,7 @@ def test_dbts_own_results_of_a_run_that_failed(
     lifecycle = TaskLifecycle(
         job_id=102, steps_override=["dbt seed", "dbt build --vars '{break_one_model: true}'"]
     )
-    trigger = lifecycle.execute()
+    trigger = lifecycle.defer()
     cloud.wait(trigger.run_id)
     with pytest.raises(DbtCloudJobRunFailed):
         lifecycle.resume(trigger)

@@ -26,7 +26,7 @@ from include.dbt_cloud.submitter import JobRunSubmitter
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 from tests.connection import connect
 from tests.integration.connect_proxy import connect_proxy
-from tests.integration.lifecycle import TaskLifecycle, runs
+from tests.integration.lifecycle import TaskLifecycle, call_around, runs
 from tests.integration.run_results import result, step
 from tests.task_instance import Killed, Store, TaskInstance, TaskStates
 from tests.waiting import wait_until
@@ -60,7 +60,7 @@ def test_the_next_try_reattaches_to_the_run_of_a_killed_worker(held: LocalDbtClo
     with pytest.raises(Killed):
         lifecycle.execute(killed_at)
     held.clear_requests()
-    trigger = lifecycle.retry().execute()
+    trigger = lifecycle.retry().defer()
     # One request: the newest runs of the job with their triggers.
     assert asked(held) == ["GET runs"]
     held.end_active_runs()
@@ -235,7 +235,7 @@ def test_the_loser_of_a_race_waits_for_its_own_run_if_it_cannot_cancel_it(
     lifecycle = TaskLifecycle(reuse_existing_run=True)
     submit = JobRunSubmitter.submit
     monkeypatch.setattr(JobRunSubmitter, "submit", lambda self: [held.trigger(101), submit(self)][1])
-    trigger = lifecycle.execute()
+    trigger = lifecycle.defer()
     assert (trigger.run_id, trigger.owned) == (2, True)
     held.clear_faults()
     task_states.current = "failed"
@@ -299,10 +299,9 @@ def test_a_kill_during_the_trigger_request_cancels_the_run(
 ) -> None:
     lifecycle = TaskLifecycle(deferrable=False)
     operator = lifecycle.operator()
-    trigger_run = operator.hook.trigger_run
     task_states.current = "failed"
     # The signal comes when dbt Cloud has acted and its answer is on the way.
-    operator.hook.trigger_run = lambda *args, **more: [trigger_run(*args, **more), operator.on_kill()][0]
+    call_around(operator.hook, "trigger_run", after=operator.on_kill)
     with pytest.raises(DbtCloudJobRunException, match=r"run 1 ended: Cancelled.* The task canceled it"):
         operator.execute(lifecycle.context)
     assert runs(held) == [(1, "Cancelled")]
@@ -313,16 +312,17 @@ def test_a_kill_before_the_trigger_request_cancels_the_run_once_it_is_known(
 ) -> None:
     lifecycle = TaskLifecycle(deferrable=False)
     operator = lifecycle.operator()
-    trigger_run = operator.hook.trigger_run
     task_states.current = "failed"
-    operator.hook.trigger_run = lambda *args, **more: [operator.on_kill(), trigger_run(*args, **more)][1]
+    call_around(operator.hook, "trigger_run", before=operator.on_kill)
     with pytest.raises(DbtCloudJobRunException, match="The task canceled it"):
         operator.execute(lifecycle.context)
     assert runs(held) == [(1, "Cancelled")]
 
 
 @pytest.mark.parametrize("answered", [True, False])
-def test_a_timeout_during_the_trigger_request_cancels_the_run(held: LocalDbtCloud, answered: bool) -> None:
+def test_a_timeout_during_the_trigger_request_cancels_the_run(
+    held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
     lifecycle = TaskLifecycle()
     operator = lifecycle.operator()
     trigger_run = operator.hook.trigger_run
@@ -332,7 +332,7 @@ def test_a_timeout_during_the_trigger_request_cancels_the_run(held: LocalDbtClou
             trigger_run(*args, **more)
         raise AirflowTaskTimeout
 
-    operator.hook.trigger_run = time_out
+    monkeypatch.setattr(operator.hook, "trigger_run", time_out)
     with pytest.raises(AirflowTaskTimeout):
         operator.execute(lifecycle.context)
     assert runs(held) == [(1, "Cancelled")][: int(answered)]
@@ -366,7 +366,7 @@ def test_a_timeout_of_none_in_hook_params_is_the_default(held: LocalDbtCloud) ->
     lifecycle = TaskLifecycle(hook_params={"timeout_seconds": None})
     with pytest.raises(Killed):
         lifecycle.execute("answer")
-    assert lifecycle.retry().execute().run_id == 1
+    assert lifecycle.retry().defer().run_id == 1
 
 
 def test_a_cause_in_the_run_config_is_the_reason(held: LocalDbtCloud) -> None:
@@ -413,7 +413,7 @@ def test_a_clear_after_retries_were_lowered_starts_a_new_run(held: LocalDbtCloud
 
 def test_a_clear_while_the_task_resumes_starts_a_new_run(held: LocalDbtCloud) -> None:
     lifecycle = TaskLifecycle()
-    trigger = lifecycle.execute()
+    trigger = lifecycle.defer()
     assert isinstance(trigger, DbtCloudRunJobTrigger)
     held.end_active_runs()
     event = asyncio.run(trigger.wait()).payload
@@ -522,7 +522,7 @@ def test_a_run_behind_hundreds_of_newer_ones_is_found(held: LocalDbtCloud) -> No
     for _ in range(250):
         held.create_run()
     held.clear_requests()
-    assert lifecycle.retry().execute().run_id == 1
+    assert lifecycle.retry().defer().run_id == 1
     assert asked(held) == ["GET runs"] * 3
 
 
@@ -555,7 +555,7 @@ def test_a_run_in_an_unknown_status_is_reattached_not_doubled(held: LocalDbtClou
     with pytest.raises(Killed):
         lifecycle.execute("answer")
     held.add_fault("/runs$", method="GET", run_status=42, times=None)
-    assert lifecycle.retry().execute().run_id == 1
+    assert lifecycle.retry().defer().run_id == 1
     assert len(runs(held)) == 1
 
 
@@ -577,7 +577,7 @@ def test_a_lost_answer_behind_a_proxy_is_one_run(
             monkeypatch.setenv(name.upper(), value)
         held.add_fault("/run$", method="POST", drop="after")
         held.add_fault("/runs$", method="GET", drop="before")
-        assert TaskLifecycle().execute().run_id == 1
+        assert TaskLifecycle().defer().run_id == 1
     assert runs(held) == [(1, "Queued")]
 
 
@@ -619,7 +619,7 @@ def test_each_mapped_task_instance_has_its_own_run(held: LocalDbtCloud) -> None:
     lifecycles = [TaskLifecycle(ti=TaskInstance(map_index=index)) for index in range(2)]
     for lifecycle in lifecycles:
         lifecycle.execute()
-    assert [lifecycle.retry().execute().run_id for lifecycle in lifecycles] == [1, 2]
+    assert [lifecycle.retry().defer().run_id for lifecycle in lifecycles] == [1, 2]
 
 
 class TestRetryFromFailure:
@@ -681,7 +681,7 @@ class TestReuseExistingRun:
         task_states.current = "failed"
         held.trigger(101)
         lifecycle = TaskLifecycle(reuse_existing_run=True)
-        asyncio.run(lifecycle.execute().on_kill())
+        asyncio.run(lifecycle.defer().on_kill())
         assert runs(held) == [(1, "Queued")]
 
     def test_a_task_whose_joined_run_was_canceled_is_retried(self, held: LocalDbtCloud) -> None:
@@ -710,7 +710,7 @@ class TestReuseExistingRun:
             return run
 
         monkeypatch.setattr(JobRunSubmitter, "submit", submit_then_fail)
-        assert lifecycle.execute().run_id == 1
+        assert lifecycle.defer().run_id == 1
 
     def test_the_loser_of_a_race_joins_the_winner(
         self, held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
@@ -719,7 +719,7 @@ class TestReuseExistingRun:
         # Between its check and its submission, somebody else starts the job.
         submit = JobRunSubmitter.submit
         monkeypatch.setattr(JobRunSubmitter, "submit", lambda self: [held.trigger(101), submit(self)][1])
-        trigger = lifecycle.execute()
+        trigger = lifecycle.defer()
         assert trigger.run_id == 1
         assert not trigger.owned
         assert runs(held) == [(1, "Queued"), (2, "Cancelled")]
@@ -781,12 +781,12 @@ class TestWithoutTheTriggerer:
             TaskLifecycle(deferrable=False, outage_tolerance=0.3).execute()
 
     def test_a_kill_cancels_the_run_and_the_next_try_starts_another(
-        self, held: LocalDbtCloud, task_states: TaskStates
+        self, held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch, task_states: TaskStates
     ) -> None:
         task_states.current = "restarting"
         lifecycle = TaskLifecycle(deferrable=False)
         operator = lifecycle.operator()
-        lifecycle.operator = lambda _=None: operator
+        monkeypatch.setattr(lifecycle, "operator", lambda _=None: operator)
         outcome = self.live(lifecycle)
         wait_until(lambda: "job_run_id" in lifecycle.ti.xcoms)
         operator.on_kill()
@@ -794,18 +794,20 @@ class TestWithoutTheTriggerer:
         wait_until(lambda: outcome)
         assert isinstance(outcome[0], DbtCloudJobRunException)
         assert not isinstance(outcome[0], AirflowFailException)
-        del lifecycle.operator
+        monkeypatch.delattr(lifecycle, "operator")
         lifecycle.arguments["deferrable"] = True
         assert lifecycle.clear_while_running().run(held.end_active_runs) == 2
 
-    def test_a_worker_that_shuts_down_leaves_its_run_to_the_next_try(self, held: LocalDbtCloud) -> None:
+    def test_a_worker_that_shuts_down_leaves_its_run_to_the_next_try(
+        self, held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         lifecycle = TaskLifecycle(deferrable=False)
         operator = lifecycle.operator()
-        lifecycle.operator = lambda _=None: operator
+        monkeypatch.setattr(lifecycle, "operator", lambda _=None: operator)
         outcome = self.live(lifecycle)
         wait_until(lambda: "job_run_id" in lifecycle.ti.xcoms)
         operator.on_kill()
-        del lifecycle.operator
+        monkeypatch.delattr(lifecycle, "operator")
         lifecycle.arguments["deferrable"] = True
         assert lifecycle.retry().run(held.end_active_runs) == 1
         wait_until(lambda: outcome)

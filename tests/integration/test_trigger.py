@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from typing import Any
+from typing import Any, cast
 from unittest.mock import MagicMock
 
 import pytest
@@ -20,6 +20,7 @@ from include.dbt_cloud.exceptions import (
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 from tests.connection import connect
+from tests.integration.lifecycle import call_around
 from tests.task_instance import TaskInstance, TaskStates, context
 from tests.waiting import wait_until
 
@@ -30,7 +31,7 @@ def trigger_for(run_id: int, **more: Any) -> DbtCloudRunJobTrigger:
     # As Airflow hands it over to the triggerer.
     _, serialized = DbtCloudRunJobTrigger("dbt_conn", run_id, **arguments).serialize()
     trigger = DbtCloudRunJobTrigger(**serialized)
-    trigger.task_instance = TaskInstance()
+    trigger.task_instance = cast("Any", TaskInstance())
     return trigger
 
 
@@ -285,6 +286,7 @@ def test_a_run_that_ended_before_the_operator_deferred_is_reported_at_once(
     cloud.add_fault("/run", run_status=20, times=None)
     with pytest.raises(DbtCloudJobRunFailed):
         operator.execute(context())
+    assert operator.run_id
     cloud.cancel(operator.run_id)
 
 
@@ -331,8 +333,7 @@ def test_a_kill_of_a_task_that_gives_up_waiting_cancels_the_run(
     task_states.current = "failed"
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute(context())
-    get_run = operator.hook.get_run
-    operator.hook.get_run = lambda *args: [operator.on_kill(), get_run(*args)][1]
+    call_around(operator.hook, "get_run", before=operator.on_kill)
     with pytest.raises(DbtCloudJobRunException, match="The task canceled it"):
         operator.execute_complete(context(), deferred.value.trigger.event(status).payload)
     assert held.get(f"runs/{operator.run_id}/")["status_humanized"] == "Cancelled"
