@@ -23,7 +23,7 @@ METHOD = (
 
 def measure(context: BenchmarkContext) -> BenchmarkResult:
     """Parse all Dag files with and without pre-imports."""
-    times = 3 if context.quick else 10
+    times = 1 if context.quick else 10
     dags = sorted((PROJECT / "dags").glob("*.py"))
     settings = settings_in(context.directory / "parse")
     with context.progress.status("Parsing Dag files"):

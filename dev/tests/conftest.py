@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.tests.copies import PROJECT, run, temporary_copy
+from dev.tests.copies import PROJECT, lint, run, temporary_copy
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,5 +28,5 @@ def copy(
     """A copy with the answers in ``ANSWERS`` of the test module, and with its environment."""
     with temporary_copy(starter, tmp_path_factory.mktemp("copies"), **request.module.ANSWERS) as copy:
         # Creates the environment.
-        run(copy, "make", "lint")
+        lint(copy)
         yield copy

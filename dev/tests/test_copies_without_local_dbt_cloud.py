@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from dev.tests.copies import (
+    SELECTION,
     check_content,
     check_copy_without_workflows,
-    lint_and_test,
+    lint,
     run,
+    run_tests,
 )
 
 pytestmark = pytest.mark.end_to_end
@@ -19,7 +21,7 @@ ANSWERS = {"keep_local_dbt_cloud": False, "keep_github_workflows": True}
 
 def test_a_copy_with_workflows_passes(copy: Path) -> None:
     check_content(copy, ANSWERS)
-    assert lint_and_test(copy) > 50
+    assert run_tests(copy) > 100
 
 
 def test_a_copy_without_workflows_passes(copy: Path, starter: Path, tmp_path: Path) -> None:
@@ -32,4 +34,5 @@ def test_a_clone_without_the_optional_parts_passes(copy: Path, starter: Path, tm
     for name in ("local-dbt-cloud", "scripts", "dev", "docs"):
         shutil.rmtree(clone / name)
     (clone / "docker-compose.override.yml").unlink()
-    assert lint_and_test(clone, prepared=copy) > 50
+    lint(clone, prepared=copy)
+    assert run_tests(clone, f"{SELECTION} or integration", prepared=copy) > 100

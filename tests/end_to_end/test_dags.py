@@ -1,5 +1,6 @@
 """Every Dag, unchanged, in a real Airflow with a real dbt."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -80,6 +81,16 @@ class Stack:
             token = client.get("/auth/token").raise_for_status().json()["access_token"]
             headers = {"Authorization": f"Bearer {token}"}
             return client.get(f"/api/v2/{path}", params=params, headers=headers).raise_for_status().json()
+
+    def asset_event_names(self, run_id: str) -> set[str]:
+        """Return the names of the assets that a Dag run updated; none if Airflow cannot tell.
+
+        Airflow 3.3 answers with 500 as long as a Dag run that an event triggered is queued: it has no start.
+        """
+        with contextlib.suppress(httpx.HTTPStatusError):
+            events = self.get("assets/events", source_run_id=run_id)["asset_events"]
+            return {event["name"] for event in events}
+        return set()
 
     def log(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
         """Return the log entries of a task's first try."""
@@ -350,8 +361,8 @@ def test_each_job_has_a_mapped_task_with_its_name(stack: Stack) -> None:
     wait_until(lambda: stack.airflow.get_dag_run("run_dbt_cloud_jobs", run_id)["state"] == "success", 300)
     tasks = stack.get(f"dags/run_dbt_cloud_jobs/dagRuns/{run_id}/taskInstances")["task_instances"]
     assert {task["rendered_map_index"] for task in tasks} == {"Jaffle shop", "Customers"}
-    events = stack.get("assets/events", source_run_id=run_id)["asset_events"]
-    assert {event["name"] for event in events} == {"dbt_cloud_job", "dbt_cloud_job_customers"}
+    expected = {"dbt_cloud_job", "dbt_cloud_job_customers"}
+    wait_until(lambda: stack.asset_event_names(run_id) == expected, 60)
 
 
 def test_runs_started_elsewhere_are_reported_once_and_own_runs_never(stack: Stack) -> None:
