@@ -41,6 +41,7 @@ def run_chaos(options: argparse.Namespace, directory: Path, progress: Progress) 
         outcomes,
         experiment.fault_counts,
         experiment.restarts,
+        experiment.foreign_result(),
         options.seed,
         seconds,
         lifecycles,

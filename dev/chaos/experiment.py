@@ -17,8 +17,10 @@ from dev.chaos import faults
 from dev.chaos.dbt import Dbt
 from dev.chaos.decisions import PlannedDecision
 from dev.chaos.faults import Fault
+from dev.chaos.foreign_runs import ForeignResult, ForeignRuns
 from dev.chaos.outcome import FINAL_STATES, UNANSWERED, DbtRun, Decision, Outcome
 from dev.chaos.stack import DAG_IDS, JOB_IDS, Stack
+from scripts.exceptions import UserError
 from scripts.progress import Progress
 
 TASK_ID = "run_job"
@@ -48,10 +50,11 @@ class Experiment:
     def __init__(self, stack: Stack, runs: int, seed: int, progress: Progress) -> None:
         self.stack, self.progress = stack, progress
         # Separate, so that the timing of one does not change the others.
-        self.chance, dbt_chance, chance = (
+        self.chance, dbt_chance, chance, foreign_chance = (
             random.Random(f"{name} {seed}")  # noqa: S311 - not for secrets
-            for name in ("faults", "dbt", "Dag runs")
+            for name in ("faults", "dbt", "Dag runs", "foreign runs")
         )
+        self._foreign = ForeignRuns(stack.handled_file, foreign_chance)
         self._dbt = Dbt(dbt_chance)
         dag_ids = [dag_id for _ in range(runs) for dag_id in chance.choices(DAG_IDS, SHARES)]
         self.outcomes = {
@@ -75,7 +78,12 @@ class Experiment:
         self._marked: Outcome | None = None
 
     def run(self) -> list[Outcome]:
-        """Run the experiment; return the outcome of each Dag run."""
+        """Run the experiment; return the outcome of each Dag run.
+
+        :raises UserError: No Dag reacts to runs that somebody starts in dbt Cloud.
+        """
+        if not self._foreign.wait_until_watched(self.stack.dbt_cloud):
+            raise UserError("No Dag reacted to a run that was started in dbt Cloud.")
         next_fault = next_start = next_tasks = next_progress = time.monotonic()
         deck: list[Fault] = []
         ends_at = None
@@ -107,6 +115,10 @@ class Experiment:
             time.sleep(POLL_INTERVAL)
         self._update_runs()
         return list(self.outcomes.values())
+
+    def foreign_result(self) -> ForeignResult:
+        """Return how often Airflow reacted to each run that somebody started in dbt Cloud."""
+        return self._foreign.result()
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         """Do something after some seconds."""
@@ -141,7 +153,9 @@ class Experiment:
 
     def _update_runs(self) -> None:
         by_run_id: dict[str, list[DbtRun]] = {}
-        for run in self.stack.dbt_cloud.runs():
+        runs = self.stack.dbt_cloud.runs()
+        self._foreign.update(self.stack.dbt_cloud, runs, start=bool(self._waiting))
+        for run in runs:
             by_run_id.setdefault(run["trigger"]["schema_override"], []).append(DbtRun.from_api(run))
         now = time.monotonic()
         if self._marked and not any(run.ended_at is None for run in by_run_id.get(self._marked.run_id, [])):
@@ -156,10 +170,11 @@ class Experiment:
 
     def _update_tasks(self) -> None:
         try:
-            self.tasks = self.stack.airflow_api.list_task_instances()
+            tasks = self.stack.airflow_api.list_task_instances()
         except httpx.HTTPError:
             # What was listed before may be older than a decision.
             return
+        self.tasks = [task for task in tasks if task["dag_run_id"] in self.outcomes]
         for task in self.tasks:
             outcome = self.outcomes[task["dag_run_id"]]
             outcome.state = task["state"]
@@ -206,7 +221,9 @@ class Experiment:
         outcomes = self.outcomes.values()
         is_busy = self._waiting or self._later or any(one.state not in FINAL_STATES for one in outcomes)
         # A task that ended first is cleared all the same.
-        if is_busy or any(one and one.kind == "clear" and one.due_at for one in self._planned.values()):
+        if is_busy or not self._foreign.has_settled():
+            return False
+        if any(one and one.kind == "clear" and one.due_at for one in self._planned.values()):
             return False
         active = {run.id for one in outcomes for run in one.runs if run.ended_at is None}
         return not active - {run_id for one in outcomes for run_id in one.orphans}

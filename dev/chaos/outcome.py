@@ -9,7 +9,10 @@ ORPHAN = "orphaned run"
 WRONG_VERDICT = "wrong verdict"
 STUCK = "stuck task"
 CANCELED = "healthy run canceled"
-VIOLATIONS = (DUPLICATE, ORPHAN, WRONG_VERDICT, STUCK, CANCELED)
+# Of runs that somebody started in dbt Cloud.
+MISSED = "missed run"
+REPEATED = "run handled twice"
+VIOLATIONS = (DUPLICATE, ORPHAN, WRONG_VERDICT, STUCK, CANCELED, MISSED, REPEATED)
 
 # The message of a run that was canceled through the API: here only the operator does that.
 CANCELED_THROUGH_API = "Cancelled by user."

@@ -8,6 +8,7 @@ from dev.benchmark.environment import environment_summary
 from dev.chaos import stack
 from dev.chaos.experiment import ORPHAN_TIMEOUT, SETTLE_TIMEOUT
 from dev.chaos.faults import FAULTS
+from dev.chaos.foreign_runs import ForeignResult
 from dev.chaos.outcome import VIOLATIONS, Outcome
 from scripts.settings import PROJECT
 
@@ -19,8 +20,9 @@ INTRO = """\
 
 A real Airflow on PostgreSQL, with the CeleryExecutor, Redis, two workers and two triggerers, runs jobs with
 this project's `DbtCloudRunJobOperator` while its processes are killed, frozen and restarted, and users mark
-and clear tasks. No task may start a second dbt run, leave one behind, or report another outcome than dbt
-Cloud's, and only a user's decision may end a healthy run.
+and clear tasks. Meanwhile a Dag reacts to runs that are started in dbt Cloud. No task may start a second dbt
+run, leave one behind, or report another outcome than dbt Cloud's; only a user's decision may end a healthy
+run; and the Dag must handle each run that was started elsewhere once.
 """
 METHOD = """\
 ## Method
@@ -44,6 +46,8 @@ succeeded or was canceled in dbt Cloud, unless the task was cleared in between |
 cleared tasks that succeeded without a new run |
 | stuck task | tasks that had not ended {settle} seconds after the last Dag run started |
 | healthy run canceled | runs that the operator canceled although no user had marked or cleared the task |
+| missed run | runs started in dbt Cloud to which no Dag reacted |
+| run handled twice | runs started in dbt Cloud that the Dag handled more than once |
 
 Faults and decisions are drawn from a seed; what they hit depends on the machine's timing. A task is marked
 only while the process that runs it is alive, and no fault follows until its run is canceled: when the machine
@@ -58,6 +62,7 @@ class Result:
 
     :param fault_counts: Number of faults by title.
     :param restarts: How often a process exited by itself.
+    :param foreign: How often a Dag handled the runs that were started in dbt Cloud.
     :param lifecycles: Number of randomized task lifecycles that passed before; 0 if none were run.
     :param initial_load: CPU load before the experiment, from 0 to 1.
     """
@@ -65,6 +70,7 @@ class Result:
     outcomes: list[Outcome]
     fault_counts: Mapping[str, int]
     restarts: int
+    foreign: ForeignResult
     seed: int
     seconds: float
     lifecycles: int
@@ -73,7 +79,8 @@ class Result:
     @property
     def violations(self) -> Counter[str]:
         """Numbers of violations by kind."""
-        return Counter(kind for outcome in self.outcomes for kind in outcome.violations())
+        of_tasks = Counter(kind for outcome in self.outcomes for kind in outcome.violations())
+        return of_tasks + Counter(self.foreign.violations())
 
     @property
     def summary(self) -> str:
@@ -109,6 +116,7 @@ def _render_facts(result: Result) -> str:
     states = Counter(outcome.state for outcome in result.outcomes)
     facts = {
         "Dag runs": f"{len(result.outcomes)}: {states['success']} succeeded, {states['failed']} failed",
+        "runs started in dbt Cloud": f"{len(result.foreign.run_ids)}, each an event of a watched asset",
         "dbt runs": str(sum(len(outcome.runs) for outcome in result.outcomes)),
         "faults": str(sum(result.fault_counts.values())),
         "processes that exited by themselves and were restarted": str(result.restarts),

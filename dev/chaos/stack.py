@@ -11,6 +11,8 @@ from typing import Self
 from dev import temporary_stack
 from dev.airflow_user_api import AirflowUserApi
 from dev.chaos.database import Database
+from dev.chaos.foreign_runs import HANDLED_FILE
+from dev.chaos.foreign_runs import JOB_ID as FOREIGN_JOB_ID
 from dev.chaos.requirements import BIN, find_servers
 from dev.chaos.service import Service
 from dev.temporary_stack import TemporaryDbtCloud
@@ -23,6 +25,7 @@ from scripts.stack import airflow_environment
 DIRECTORY = Path(__file__).parent
 DAGS = DIRECTORY / "dags"
 DAG_IDS = ("chaos_deferrable", "chaos_in_worker")
+EVENTS_DAG_ID = "chaos_events"
 # dbt executes only runs that start in the moment between a restart and the pause of the queue.
 DBT_PROJECT = PROJECT / "dev" / "faults" / "dbt_project"
 JOB_IDS = range(1, 9)
@@ -66,6 +69,7 @@ class Stack:
     def __init__(self, directory: Path) -> None:
         self.settings = temporary_stack.settings_in(directory)
         self.logs = directory / "processes"
+        self.handled_file = directory / "handled_runs.txt"
         self.services: list[Service] = []
         self._dbt_cloud_process = contextlib.ExitStack()
 
@@ -103,7 +107,7 @@ class Stack:
 
     def start_dbt_cloud(self) -> None:
         """Start the local dbt Cloud, whose runs only the control API starts and ends."""
-        jobs = {job_id: f"Job {job_id}" for job_id in JOB_IDS}
+        jobs = {job_id: f"Job {job_id}" for job_id in (*JOB_IDS, FOREIGN_JOB_ID)}
         account = temporary_stack.account("Chaos", DBT_PROJECT, "dbt parse", jobs)
         dbt_cloud = temporary_stack.local_dbt_cloud(self.settings, account)
         self.dbt_cloud = self._dbt_cloud_process.enter_context(dbt_cloud)
@@ -161,6 +165,7 @@ class Stack:
         address = f"airflow@127.0.0.1:{self.database.port}/airflow"
         return environment | AIRFLOW_ENVIRONMENT | {
             "PATH": f"{BIN}:{environment['PATH']}",
+            HANDLED_FILE: str(self.handled_file),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{address}",
             "AIRFLOW__CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2://{address}",
             "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{self._redis_port}/0",
@@ -186,7 +191,7 @@ class Stack:
         def is_parsed() -> bool:
             if errors := api.get_import_errors():
                 raise UserError(f"Cannot import a Dag file: {errors[0]}")
-            return all(api.has_dag(dag_id) for dag_id in DAG_IDS)
+            return all(api.has_dag(dag_id) for dag_id in (*DAG_IDS, EVENTS_DAG_ID))
 
         def is_healthy() -> bool:
             for service in self.services:

@@ -15,11 +15,14 @@ from local_dbt_cloud.testing import LocalDbtCloud
 from dev.chaos import requirements
 from dev.chaos.dbt import DURATION, Dbt
 from dev.chaos.faults import FAULTS, shuffled
+from dev.chaos.foreign_runs import ForeignResult, ForeignRuns
 from dev.chaos.outcome import (
     CANCELED,
     CANCELED_THROUGH_API,
     DUPLICATE,
+    MISSED,
     ORPHAN,
+    REPEATED,
     STUCK,
     WRONG_VERDICT,
     DbtRun,
@@ -126,6 +129,34 @@ def test_dbt_ends_only_runs_that_need_not_be_canceled(
     assert statuses == {ends: "Success", stays: "Running"}
 
 
+def test_a_run_that_no_dag_handled_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_dbt_cloud: LocalDbtCloud
+) -> None:
+    monkeypatch.setattr("dev.chaos.dbt.START_DELAY", (0, 0))
+    monkeypatch.setattr("dev.chaos.dbt.DURATION", (0, 0))
+    monkeypatch.setattr("dev.chaos.foreign_runs.WARM_UP_INTERVAL", 0)
+    monkeypatch.setattr("dev.chaos.foreign_runs.JOB_ID", 101)
+    handled = tmp_path / "handled.txt"
+    cloud: Any = local_dbt_cloud
+    cloud.pause()
+    skipped = cloud.create_run("success")
+    handled.write_text(f"{skipped + 1}\n")
+    runs = ForeignRuns(handled, random.Random(1))
+    assert runs.wait_until_watched(cloud)
+    cloud.create_run("success")
+    runs.update(cloud, cloud.runs(), start=True)
+    for _ in range(3):
+        time.sleep(0.01)
+        runs.update(cloud, cloud.runs(), start=False)
+    assert len(cloud.runs()) == 3
+    assert runs.result() == ForeignResult(frozenset(range(skipped + 1, skipped + 3)), Counter([skipped + 1]))
+    assert runs.result().violations() == [MISSED]
+    assert not runs.has_settled()
+    handled.write_text(f"{skipped + 1}\n{skipped + 2}\n{skipped + 2}\n")
+    assert runs.result().violations() == [REPEATED]
+    assert runs.has_settled()
+
+
 def test_the_same_seed_plans_the_same() -> None:
     def plan(seed: int) -> tuple[list[str], list[Any]]:
         chance = random.Random(seed)
@@ -197,9 +228,10 @@ def test_missing_servers_are_named_with_what_to_install(
 def test_the_page_begins_with_the_counts_and_lists_each_violation() -> None:
     bad = Outcome("chaos_deferrable", "chaos_7", [run(1, 0, 5), run(2, 4, 9)], [], "success")
     good = Outcome("chaos_deferrable", "chaos_8", [run(3, 0, 5)], [], "success")
-    page = render_page(Result([bad, good], {FAULTS[0].title: 3}, 0, 1, 60, 0, 0.0))
+    foreign = ForeignResult(frozenset({4, 5, 6}), Counter([4, 4, 5]))
+    page = render_page(Result([bad, good], {FAULTS[0].title: 3}, 0, foreign, 1, 60, 0, 0.0))
     assert page.index(INTRO) == 0
-    assert "| **1** | **0** | **0** | **0** | **0** |" in page
+    assert "| **1** | **0** | **0** | **0** | **0** | **1** | **1** |" in page
     assert f"| {FAULTS[0].title} | 3 |" in page
     assert "| chaos_deferrable chaos_7 | duplicate run | success | 1 Success; 2 Success |" in page
     assert "chaos_8" not in page
@@ -209,5 +241,5 @@ def test_the_page_begins_with_the_counts_and_lists_each_violation() -> None:
 def test_the_page_reports_no_violation() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert page.startswith(INTRO)
-    assert "| **0** | **0** | **0** | **0** | **0** |" in page
+    assert "| **0** | **0** | **0** | **0** | **0** | **0** | **0** |" in page
     assert [fault.title for fault in FAULTS if f"| {fault.title} | " not in page] == []
