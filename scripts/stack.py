@@ -199,7 +199,10 @@ def _raise_connection_error(settings: Settings, status: int | str, name: str) ->
                 "set it to the value of LOCAL_DBT_CLOUD_TOKEN (default: local-token)."
             )
         case 401:
-            raise UserError(f"dbt Cloud rejected the API token of {name}: set it to a valid service token.")
+            raise UserError(
+                f"dbt Cloud rejected the API token of {name}: set it to a valid service token, "
+                "on a Starter or Developer plan to a personal access token."
+            )
         case 403 | 404:
             raise UserError(
                 f"The API token of {name} has no access to account {account_id!r}: "

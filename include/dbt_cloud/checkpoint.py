@@ -21,7 +21,8 @@ class Submission:
     :param overrides: Digest of what the run does other than its job; differs if that was changed.
     :param at: Seconds since the epoch.
     :param continued_run: ID of the failed run that it may retry, 0 if there is none.
-    :param max_tries: The task instance's; a clear changes it.
+    :param max_tries: The task instance's; a clear changes it, unless ``retries`` was lowered.
+    :param retries: The task's.
     :param clear_number: The Dag run's; a clear of any of its tasks changes it.
     """
 
@@ -31,6 +32,7 @@ class Submission:
     at: float = 0.0
     continued_run: int = 0
     max_tries: int = 0
+    retries: int = 0
     clear_number: int = 0
 
 

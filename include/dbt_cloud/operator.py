@@ -35,7 +35,7 @@ from include.dbt_cloud.results import (
 from include.dbt_cloud.run_records import save_run_record
 from include.dbt_cloud.run_tags import deployment_id, digest, instance_tag, run_tag, tagged_cause
 from include.dbt_cloud.submitter import JobRunSubmitter, cancel_run
-from include.dbt_cloud.task_state import ENDED, task_state
+from include.dbt_cloud.task_state import ENDED, TAKEN_OVER, task_state
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 
 # Seconds to ask Airflow for the task's state in a signal handler: five later the worker is killed.
@@ -118,7 +118,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             save_run_record(context["task_state_store"], record)
         except AirflowTaskTimeout:
             if run_id := submitter.find_owned_run():
-                submitter.cancel(run_id)
+                self._cancel_timed_out(ti, run_id, submitter.checkpoint)
             raise
         self.run_id = run.id
         if self._kill_pending:
@@ -147,7 +147,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         # An event of the provider's trigger has no ownership: that one waits for the task's own run.
         self.run_id, owned = event["run_id"], event.get("owned", True)
         times_out = event["status"] == "timeout" and owned
-        canceled = times_out and self._cancel(event["run_id"], checkpoint)
+        canceled = times_out and self._cancel_timed_out(context["ti"], self.run_id, checkpoint)
         run = self._read_run(event)
         if run and run.outcome:
             # From here on there is nothing for a kill to cancel.
@@ -240,6 +240,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             self.job_id,
             digest(overrides),
             max_tries=ti.max_tries,
+            retries=self.retries or 0,
             clear_number=context["dag_run"].clear_number or 0,
         )
         return JobRunSubmitter(
@@ -276,7 +277,14 @@ class DbtCloudRunJobOperator(ProviderOperator):
     def _create_checkpoint(self, context: Context) -> Checkpoint:
         return Checkpoint(context["task_state_store"] if self.durable else None, self.log)
 
-    def _cancel(self, run_id: int, checkpoint: Checkpoint) -> bool:
+    def _cancel_timed_out(self, ti: Any, run_id: int, checkpoint: Checkpoint) -> bool:
+        """Cancel the run of a task that exceeded its time limit; return whether it has ended."""
+        try:
+            if task_state(ti) in TAKEN_OVER:
+                self.log.info("The dbt Cloud run goes on: this worker had stalled, another try waits for it.")
+                return False
+        except Exception as error:
+            self.log.warning("Could not ask Airflow for the state of the task: %s", error)
         checkpoint.save_canceled_run(run_id)
         return cancel_run(self.hook, run_id, self.account_id or None, self.log)
 

@@ -9,8 +9,8 @@ Not closed, because neither Airflow nor dbt Cloud tells enough:
 - The worker of the last try is killed with SIGKILL, or loses dbt Cloud, during its request: no later try
   looks for the run. A clear of the task finds and cancels it.
 - A worker that stands still between its checkpoint and its request may send the request much later.
-- A task is cleared after its number of retries was lowered, and its worker had been killed before it could
-  report that its run succeeded: the task succeeds with that run.
+- A worker dies, its number of retries is changed, and another task of the Dag run is cleared, all before the
+  next try: that one takes it for a clear, and starts a new run in place of the healthy one.
 - A task is cleared while its worker is frozen or dead: the next try waits for the run that is active.
 - From Airflow 3.4, a clear in the seconds before dbt Cloud lists a new run starts a second one.
 - A person ends a task in the moment in which its worker submits the run and defers: the run goes on.
@@ -121,11 +121,15 @@ class JobRunSubmitter:
         self.continued_run = run_id if then == now else 0
 
     def _is_cleared_since(self, last: Submission, run: JobRun) -> bool:
-        if last.max_tries != self.this_try.max_tries:
+        this = self.this_try
+        if last.max_tries != this.max_tries:
             return True
-        # A clear keeps max_tries if the number of retries was lowered, or if it stopped a running task.
+        if last.clear_number == this.clear_number:
+            return False
+        # Some task of the Dag run was cleared. A clear of this one keeps max_tries if it stopped the running
+        # task, or if the number of retries was lowered.
         is_final = run.outcome == "cancelled" or self.checkpoint.is_reported(run.id)
-        return is_final and last.clear_number != self.this_try.clear_number
+        return is_final or last.retries != this.retries
 
     def _leave_behind(self, run: JobRun) -> None:
         if run.outcome is None and not self.cancel(run.id):

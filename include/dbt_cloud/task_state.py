@@ -6,6 +6,8 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 # Somebody marked the task, or deleted its Dag run ("deleted" is this module's own).
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed", "deleted"})
+# What a running task is not: another try has begun, or is about to.
+TAKEN_OVER = frozenset({"up_for_retry", "scheduled", "queued", "deferred"})
 
 
 def task_state(ti: Any) -> str | None:

@@ -41,7 +41,7 @@ class TaskLifecycle:
 
     def operator(self, killed_at: str | None = None) -> DbtCloudRunJobOperator:
         """Return a new operator, as each worker process creates one."""
-        operator = DbtCloudRunJobOperator(**self.arguments)
+        operator = DbtCloudRunJobOperator(retries=self.retries, **self.arguments)
         self.ti.killed_at = killed_at
         if killed_at in ("start", "answer"):
             _kill_at(operator, killed_at)

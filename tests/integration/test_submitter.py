@@ -411,6 +411,29 @@ def test_a_clear_after_retries_were_lowered_starts_a_new_run(held: LocalDbtCloud
     assert lifecycle.run(held.end_active_runs) == 2
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_clear_after_retries_were_lowered_forgets_an_unreported_run(
+    held: LocalDbtCloud, ended: bool
+) -> None:
+    lifecycle = TaskLifecycle(retries=2)
+    with pytest.raises(Killed):
+        lifecycle.execute("answer")
+    if ended:
+        held.end_active_runs()
+    lifecycle.clear(retries=1)
+    assert lifecycle.ti.max_tries == 2
+    assert lifecycle.run(held.end_active_runs) == 2
+    assert runs(held) == [(1, "Success" if ended else "Cancelled"), (2, "Success")]
+
+
+def test_a_clear_of_another_task_keeps_the_run(held: LocalDbtCloud) -> None:
+    lifecycle = TaskLifecycle()
+    with pytest.raises(Killed):
+        lifecycle.execute("answer")
+    lifecycle.clear_number += 1
+    assert lifecycle.retry().run(held.end_active_runs) == 1
+
+
 def test_a_clear_while_the_task_resumes_starts_a_new_run(held: LocalDbtCloud) -> None:
     lifecycle = TaskLifecycle()
     trigger = lifecycle.defer()

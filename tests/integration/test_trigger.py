@@ -127,6 +127,22 @@ def test_only_the_execution_timeout_cancels_the_run(
     assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Cancelled"
 
 
+@pytest.mark.parametrize(("state", "status"), [("deferred", "Running"), (OSError("no answer"), "Cancelled")])
+def test_an_execution_timeout_of_a_stalled_worker_cancels_no_run(
+    cloud: LocalDbtCloud,
+    operator: DbtCloudRunJobOperator,
+    task_states: TaskStates,
+    state: str | Exception,
+    status: str,
+) -> None:
+    run_id = cloud.create_run("running")
+    task_states.current = state
+    timed_out = event_of(trigger_for(run_id, execution_deadline=time.time() + 0.1))
+    with pytest.raises(DbtCloudJobRunTimedOut):
+        operator.execute_complete(context(), timed_out)
+    assert cloud.get(f"runs/{run_id}/")["status_humanized"] == status
+
+
 def test_the_real_error_is_not_masked_by_another(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:

@@ -247,8 +247,9 @@ class Lifecycle:
         state = self._live_on()
         while state in ("success", "failed") and self.clears_left and self.random.random() < 0.5:
             self.clears_left -= 1
+            is_deleted = self.state == "deleted"
             self._wait(None, self.random.choice([1, 100]))
-            if self.state == "deleted" or self.random.random() < 0.2:
+            if is_deleted or self.random.random() < 0.2:
                 self._recreate()
             else:
                 self._clear()
@@ -318,7 +319,7 @@ class Lifecycle:
         self.oracle.begin(is_first)
         requests, faults = len(self.cloud.requests), self.cloud.faults
         self.clock.current = process
-        operator = DbtCloudRunJobOperator(**self.arguments)
+        operator = DbtCloudRunJobOperator(retries=self.retries, **self.arguments)
         self.oracle.operator = operator
         its_context = context(self.ti, _Store(self, self.values), self.clear_number)
         interrupt, line, delay = self._draw_interrupt(operator)
