@@ -40,14 +40,18 @@ class PlannedDecision:
     def is_due(self, task: dict[str, Any], logs: Path) -> bool:
         """Return whether to act now on a task, as Airflow's API shows it.
 
-        A clear may come at any time: the next try cancels the run. A mark is the last chance to cancel it, so
-        a living process must be there that can: nothing can be done for a task whose machine is gone.
+        A clear of a waiting task may come at any time: the next try cancels the run. A mark, and a clear of a
+        task that holds a worker, act through that process, so it must be alive.
         """
         if self.due_at is None and task["state"] in ("running", "deferred"):
             self.due_at = time.monotonic() + self.delay
         if self.due_at is None or time.monotonic() < self.due_at:
             return False
-        return self.kind == "clear" or _has_living_process(task, logs)
+        return not self.needs_process(task) or _has_living_process(task, logs)
+
+    def needs_process(self, task: dict[str, Any]) -> bool:
+        """Return whether only the process of the task can cancel its run."""
+        return self.kind != "clear" or task["state"] == "running"
 
 
 def _has_living_process(task: dict[str, Any], logs: Path) -> bool:

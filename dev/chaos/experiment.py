@@ -33,9 +33,9 @@ PROGRESS_INTERVAL = 30
 # How long a run may stay active after its task ended, and a task after the last fault.
 ORPHAN_TIMEOUT = 60
 SETTLE_TIMEOUT = 240
-# After a mark no fault is injected until the run is canceled, or for this long: nobody else could do it.
+# After a decision that only a process can carry out: no fault until the run is canceled, or for this long.
 MARK_TIMEOUT = 20
-# How long after a fault nobody marks a task: the process that must cancel the run may be affected.
+# How long after a fault nobody makes such a decision: the process that must cancel the run may be affected.
 QUIET = 4
 # The shares of Dag runs with each Dag.
 SHARES = (60, 40)
@@ -191,8 +191,10 @@ class Experiment:
             if not planned or not planned.is_due(task, logs):
                 continue
             outcome = self.outcomes[run_id]
-            if planned.kind != "clear" and time.monotonic() - self._last_fault_at < QUIET:
+            if planned.needs_process(task) and time.monotonic() - self._last_fault_at < QUIET:
                 continue
+            if planned.needs_process(task):
+                self._marked, self._no_fault_until = outcome, time.monotonic() + MARK_TIMEOUT
             try:
                 self._carry_out(outcome, Decision(planned.kind))
             except httpx.ConnectError:
@@ -210,7 +212,6 @@ class Experiment:
             api.clear(outcome.dag_id, outcome.run_id)
         else:
             api.set_task_state(outcome.dag_id, outcome.run_id, TASK_ID, kind)
-            self._marked, self._no_fault_until = outcome, time.monotonic() + MARK_TIMEOUT
         outcome.decisions.append(decision)
         outcome.state = None if kind == "clear" else kind
         self._ended_at.pop(outcome.run_id, None)

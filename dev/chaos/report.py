@@ -49,10 +49,11 @@ cleared tasks that succeeded without a new run |
 | missed run | runs started in dbt Cloud to which no Dag reacted |
 | run handled twice | runs started in dbt Cloud that the Dag handled more than once |
 
-Faults and decisions are drawn from a seed; what they hit depends on the machine's timing. A task is marked
-only while the process that runs it is alive, and no fault follows until its run is canceled: when the machine
-that would cancel the run is gone, Airflow calls nobody. Clears come at any time, because the next try cancels
-the run of the earlier one.
+Faults and decisions are drawn from a seed; what they hit depends on the machine's timing. A task is marked,
+or cleared while it holds a worker, only if the process that runs it is alive, and no fault follows until its
+run is canceled: when the machine that would cancel the run is gone, Airflow calls nobody (see
+[limits](how-it-works.md#limits)). Clears of waiting tasks come at any time, because the next try cancels the
+run of the earlier one.
 """
 
 

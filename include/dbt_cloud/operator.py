@@ -97,7 +97,6 @@ class DbtCloudRunJobOperator(ProviderOperator):
         self.cancel_on_kill = cancel_on_kill
         self._submitter: JobRunSubmitter | None = None
         self._ti: Any = None
-        self._kill_pending = False
 
     @cached_property
     def hook(self) -> DbtCloudHook:
@@ -121,7 +120,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
                 self._cancel_timed_out(ti, run_id, submitter.checkpoint)
             raise
         self.run_id = run.id
-        if self._kill_pending:
+        # The kill may have canceled the run of an earlier try.
+        if submitter.kill_pending and submitter.checkpoint.canceled_run != run.id:
             self.on_kill()
         if not self.wait_for_termination:
             submitter.checkpoint.save_reported_run(run.id)
@@ -181,7 +181,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         """
         if not (self._submitter and self.cancel_on_kill):
             return
-        self._kill_pending, answered = True, Event()
+        self._submitter.kill_pending, answered = True, Event()
         # In a thread: the signal may have interrupted a request of Airflow's own, which holds a lock.
         canceling = Thread(target=self._cancel_if_ended, args=[self._submitter, answered], daemon=True)
         canceling.start()
@@ -198,7 +198,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         finally:
             answered.set()
         if state not in ENDED | {"restarting"}:
-            self._kill_pending = False
+            submitter.kill_pending = False
             self.log.info("The dbt Cloud run goes on: the task's state is %s.", state)
             return
         # A hook of its own, because the submission may be going on.
@@ -206,10 +206,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         submitter.hook = copy(submitter.hook)
         # If no run is known yet: again when the submission is over.
         if run_id := submitter.find_owned_run():
-            self._kill_pending = False
-            # Not stored, because of that lock: a later try follows a clear, which it sees.
-            submitter.checkpoint.canceled_run = run_id
-            cancel_run(submitter.hook, run_id, self.account_id, self.log)
+            submitter.cancel(run_id)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Emit OpenLineage events for the models that the run built, also with ``steps_override``."""
@@ -283,7 +280,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             if task_state(ti) in TAKEN_OVER:
                 self.log.info("The dbt Cloud run goes on: this worker had stalled, another try waits for it.")
                 return False
-        except Exception as error:
+        except (Exception, AirflowTaskTimeout) as error:
             self.log.warning("Could not ask Airflow for the state of the task: %s", error)
         checkpoint.save_canceled_run(run_id)
         return cancel_run(self.hook, run_id, self.account_id or None, self.log)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
 
 from include.dbt_cloud.checkpoint import Checkpoint, Submission
 from include.dbt_cloud.exceptions import DbtCloudJobRunCancelled, DbtCloudRequestError, DbtCloudResponseError
@@ -45,7 +45,7 @@ def cancel_run(hook: DbtCloudHook, run_id: int, account_id: int | None, log: "Lo
     """Cancel a run; return whether dbt Cloud confirmed that it has ended."""
     try:
         hook.cancel_job_run(run_id, account_id)
-    except Exception as error:
+    except (Exception, AirflowTaskTimeout) as error:
         log.warning("Could not cancel dbt Cloud run %s: %s", run_id, error)
         return False
     log.info("Canceled dbt Cloud run %s.", run_id)
@@ -82,6 +82,8 @@ class JobRunSubmitter:
     owned_run: JobRun | None = field(default=None, init=False)
     # The failed run of an earlier try, which this one may continue.
     continued_run: int = field(default=0, init=False)
+    # Whether the process is about to be killed, and must start no run.
+    kill_pending: bool = field(default=False, init=False)
     # The submission whose run is being looked for, or waited for.
     pending: Submission | None = field(default=None, init=False)
 
@@ -128,8 +130,8 @@ class JobRunSubmitter:
             return False
         # Some task of the Dag run was cleared. A clear of this one keeps max_tries if it stopped the running
         # task, or if the number of retries was lowered.
-        is_final = run.outcome == "cancelled" or self.checkpoint.is_reported(run.id)
-        return is_final or last.retries != this.retries
+        is_final = run.outcome == "cancelled" or self.checkpoint.is_canceled_by_task(run.id)
+        return is_final or self.checkpoint.is_reported(run.id) or last.retries != this.retries
 
     def _leave_behind(self, run: JobRun) -> None:
         if run.outcome is None and not self.cancel(run.id):
@@ -203,6 +205,8 @@ class JobRunSubmitter:
         raise error
 
     def _post(self) -> JobRun:
+        if self.kill_pending:
+            raise AirflowException("No dbt Cloud run was started, because the task is being ended.")
         if self.retry_from_failure and self.continued_run:
             try:
                 return self.hook.retry_run(self.continued_run, self.account_id)

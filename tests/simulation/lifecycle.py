@@ -322,12 +322,12 @@ class Lifecycle:
         operator = DbtCloudRunJobOperator(retries=self.retries, **self.arguments)
         self.oracle.operator = operator
         its_context = context(self.ti, _Store(self, self.values), self.clear_number)
-        interrupt, line, delay = self._draw_interrupt(operator)
+        interrupt, line, delay = self._draw_interrupt(operator, is_first)
         later: list[Result] = []
         happens = lambda: self._interrupt(interrupt, operator, process, later)  # noqa: E731
         if interrupt and not line:
             self.clock.at(self.clock.now + delay, happens, process)
-        if operator.execution_timeout and is_first:
+        if operator.execution_timeout:
             due = self.clock.now + operator.execution_timeout.total_seconds()
             self.clock.at(due, lambda: self._time_out(process), process)
         try:
@@ -366,13 +366,13 @@ class Lifecycle:
         final = isinstance(error, AirflowFailException) or self.ti.try_number > self.ti.max_tries
         return "failed" if final else "retry", error
 
-    def _draw_interrupt(self, operator: Any) -> tuple[str, int, float]:
+    def _draw_interrupt(self, operator: Any, is_first: bool) -> tuple[str, int, float]:
         if self.calm:
             return self.interrupts.pop(0) if self.interrupts else ("", 0, 0)
         if self.random.random() > 0.4:
             return "", 0, 0
         kinds = ["kill", "kill", "shutdown", "failed", "success", "deleted", "clear", "stall"]
-        if operator.execution_timeout:
+        if operator.execution_timeout and is_first:
             kinds.append("time out")
         line = int(600 * self.random.random() ** 2) + 1 if self.random.random() < 0.7 else 0
         return self.random.choice(kinds), line, self.random.choice([1, 30, 200]) * self.random.random()

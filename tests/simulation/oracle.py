@@ -37,6 +37,7 @@ class Oracle:
         self.cleared_idle_at: list[float] = []
         self.orphan_allowed = False
         self.clock_was_set = False
+        self.forgotten: set[int] = set()
         self.was_killed = False
         self.faults_of_airflow = 0
         self.operator: Any = None
@@ -98,13 +99,16 @@ class Oracle:
             if other.is_active(now) and not self._is_forgotten(other):
                 self.violate(f"run {run.id} starts while run {other.id} is active")
             succeeded = other.status(now) == 10 and now < other.deleted_at
-            if succeeded and not any(at > other.created for at in self.cleared_at):
+            # Also if its request was on the way when the task was cleared.
+            if succeeded and not any(at > other.created - MAX_DELAY for at in self.cleared_at):
                 self.violate(f"run {run.id} starts although run {other.id} succeeded")
 
     def _is_forgotten(self, run: Run) -> bool:
         # Documented: a clear that empties the store, while dbt Cloud does not list the run yet.
         cleared = any(at >= run.created - MAX_DELAY for at in self.cleared_at)
-        return self.loses_store and cleared and self.clock.now - run.created < MAX_LAG + MAX_DELAY
+        if self.loses_store and cleared and self.clock.now - run.created < MAX_LAG + MAX_DELAY:
+            self.forgotten.add(run.id)
+        return run.id in self.forgotten
 
     loses_store = False
 
@@ -119,8 +123,8 @@ class Oracle:
             self.violate(f"{name} cancels run {run.id} without a decision")
 
     def _is_decided(self, run: Run) -> bool:
-        # Also while the process that started it had not been told yet.
-        return bool(run.owner.decision) or any(at >= run.created for at in self.decided_at)
+        # Also while the process that started it had not been told yet, and while its request was on the way.
+        return bool(run.owner.decision) or any(at >= run.created - MAX_DELAY for at in self.decided_at)
 
     def _time_limit(self, run: Run) -> bool:
         operator = self.operator
@@ -154,7 +158,7 @@ class Oracle:
         reused = operator.reuse_existing_run
         if run.owner is None and not reused:
             self.violate(f"the task succeeds with run {run_id} of somebody else")
-        if run.owner and run.owner.generation != self.generation:
+        if run.owner and run.owner.generation != self.generation and not reused:
             self.violate(f"the task succeeds with run {run_id} of its namesake")
         if run.owner and any(run.created < at <= self.process_began for at in self.cleared_idle_at):
             self.violate(f"the task succeeds with run {run_id} from before a clear")
