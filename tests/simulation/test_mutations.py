@@ -12,8 +12,8 @@ from include.dbt_cloud.job_run import JobRun
 from include.dbt_cloud.submitter import JobRunSubmitter
 from tests.simulation.test_random_lifecycles import violations
 
-# Enough for each of these: lists of one page, or cancels without an effect, take hundreds.
-ATTEMPTS = 150
+# Enough for each of these; some other faults, such as lists of one page, take thousands.
+ATTEMPTS = 500
 
 
 def retry_every_request(patch: pytest.MonkeyPatch) -> None:
