@@ -44,7 +44,9 @@ def refresh_after_orders() -> None:
         for asset in (ORDERS, CUSTOMERS):
             # Several runs may have built it since the last refresh: the newest counts.
             for event in (triggering_asset_events.get(asset) or [])[-1:]:
-                at, rows, href = (event.extra.get(key) for key in ("started_at", "rows", "href"))
+                # The event of a watched_model has its facts one level deeper.
+                facts = event.extra.get("payload", event.extra)
+                at, rows, href = (facts.get(key) for key in ("started_at", "rows", "href"))
                 log.info("%s: built at %s, rows: %s. See %s", asset.name, at, rows, href)
                 built.append(asset.name)
         return built

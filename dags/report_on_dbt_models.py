@@ -44,7 +44,7 @@ def report_on_dbt_models() -> None:
         results = events[-1].extra if events else {}
         if "nodes" not in results:
             raise AirflowFailException("The asset event has no dbt results: run the job's own Dag instead.")
-        log.info("dbt Cloud run %s, %s: %s", results["run_id"], results["href"], format_results(results))
+        log.info("dbt Cloud run %s: %s", results["run_id"], format_results(results))
         return results["counts"]
 
     report()
