@@ -115,20 +115,20 @@ class DbtCloudRunJobOperator(ProviderOperator):
             self._push(ti, "job_run_id", run.id)
             record = describe_run(run) | {"try_number": ti.try_number}
             save_run_record(context["task_state_store"], record)
+            self.run_id = run.id
+            # The kill may have canceled the run of an earlier try.
+            if submitter.kill_pending and submitter.checkpoint.canceled_run != run.id:
+                self.on_kill()
+            if not self.wait_for_termination:
+                submitter.checkpoint.save_reported_run(run.id)
+                return run.id
+            trigger = self._create_trigger(run.id, submitter.owned_run is not None, ti.try_number)
+            if self.deferrable and run.outcome is None:
+                self.defer(trigger=trigger, method_name="execute_complete")
         except AirflowTaskTimeout:
             if run_id := submitter.find_owned_run():
                 self._cancel_timed_out(ti, run_id, submitter.checkpoint)
             raise
-        self.run_id = run.id
-        # The kill may have canceled the run of an earlier try.
-        if submitter.kill_pending and submitter.checkpoint.canceled_run != run.id:
-            self.on_kill()
-        if not self.wait_for_termination:
-            submitter.checkpoint.save_reported_run(run.id)
-            return run.id
-        trigger = self._create_trigger(run.id, submitter.owned_run is not None, ti.try_number)
-        if self.deferrable and run.outcome is None:
-            self.defer(trigger=trigger, method_name="execute_complete")
         try:
             event = asyncio.run(trigger.wait())
         except AirflowTaskTimeout:

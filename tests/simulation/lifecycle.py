@@ -267,6 +267,8 @@ class Lifecycle:
             state, error = self._run_try()
             self.note(f"try {self.ti.try_number} ended: {state} {error!r:.300}")
             self.oracle.last_error = error
+            if state == "failed":
+                self.oracle.give_up()
             if state in ("success", "failed"):
                 self.state = "deleted" if self.state == "deleted" else state
                 return state
@@ -494,8 +496,9 @@ class Lifecycle:
                 self.ti.id = self._new_id()
                 return "cleared", result[1]
             case "deleted":
-                return "failed", None
-        return decision, None
+                decision = "failed"
+        # With its error: it may know of no run, or could not reach dbt Cloud.
+        return decision, result[1] if isinstance(result[1], BaseException) else None
 
     # The triggerer.
 

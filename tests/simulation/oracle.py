@@ -63,6 +63,10 @@ class Oracle:
         if "clears" in event:
             self.cleared_idle_at.append(self.clock.now)
 
+    def give_up(self) -> None:
+        """Keep that Airflow failed the task: from here on nobody waits for its run."""
+        self.decided_at.append(self.clock.now)
+
     def time_out(self) -> None:
         """Keep that a time limit of the task has passed."""
         self.decided_at.append(self.clock.now)
@@ -128,7 +132,7 @@ class Oracle:
 
     def _time_limit(self, run: Run) -> bool:
         operator = self.operator
-        older = [one for one in self.runs.values() if one.owner is None and one.id < run.id]
+        older = [one for one in self.runs.values() if one.id < run.id]
         # It loses a race against an older run, or one that was active a moment ago.
         if operator.reuse_existing_run and any(one.ends_at > self.clock.now - 120 for one in older):
             return True
