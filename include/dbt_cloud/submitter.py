@@ -8,7 +8,8 @@ Not closed, because neither Airflow nor dbt Cloud tells enough:
 
 - The worker of the last try is killed with SIGKILL, or loses dbt Cloud, during its request: no later try
   looks for the run. A clear of the task finds and cancels it.
-- A worker that stands still between its checkpoint and its request may send the request much later.
+- A worker that stands still while it starts may send its request much later, and after a clear cancel the run
+  of a newer try.
 - A worker dies, its number of retries is changed, and another task of the Dag run is cleared, all before the
   next try: that one takes it for a clear, and starts a new run in place of the healthy one.
 - A task is cleared while its worker is frozen or dead: the next try waits for the run that is active.
