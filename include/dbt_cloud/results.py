@@ -299,10 +299,10 @@ def _freshness_message(source: dict[str, Any], criteria: dict[str, Any], error: 
     if source["age"] is None:
         return ""
     age = f"{source['age'] / 3600:.1f} hours old"
-    limit = (
-        f", {source['status']} after {criteria['count']} {criteria['period']}s" if "limit" in source else ""
-    )
-    return age + limit
+    if "limit" not in source:
+        return age
+    count, period = criteria["count"], criteria["period"]
+    return f"{age}, {source['status']} after {count} {period}{'s' * (count != 1)}"
 
 
 def _reason(run: JobRun, sources: list[dict[str, Any]]) -> str:

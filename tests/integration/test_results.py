@@ -292,7 +292,7 @@ def test_stale_and_failing_sources_are_in_the_results_and_the_log(cloud: LocalDb
     assert format_results(results).splitlines()[-4:-1] == [
         "status         source     freshness",
         "runtime error  raw.gone   Database Error",
-        "error          raw.stale  36.0 hours old, error after 1 days",
+        "error          raw.stale  36.0 hours old, error after 1 day",
     ]
 
 

@@ -25,7 +25,7 @@ STALE = {
     "name": "raw.orders",
     "status": "error",
     "age": 129600,
-    "message": "36.0 hours old, error after 1 days",
+    "message": "36.0 hours old, error after 1 day",
 }
 FAILED = results(
     12,
