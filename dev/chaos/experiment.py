@@ -1,5 +1,6 @@
 """Make Dag runs while faults are injected and users decide, and observe the outcome of each."""
 
+import contextlib
 import heapq
 import itertools
 import random
@@ -35,6 +36,9 @@ ORPHAN_TIMEOUT = 60
 SETTLE_TIMEOUT = 240
 # After a decision that only a process can carry out: no fault until the run is canceled, or for this long.
 MARK_TIMEOUT = 20
+# A task that long without a state is cleared again: if Airflow's scheduler ends the Dag run in the moment in
+# which somebody clears its task, it never schedules the task.
+CLEAR_AGAIN_AFTER = 45
 # How long after a fault nobody makes such a decision: the process that must cancel the run may be affected.
 QUIET = 4
 # The shares of Dag runs with each Dag.
@@ -74,6 +78,8 @@ class Experiment:
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = itertools.count()
         self._ended_at: dict[str, float] = {}
+        # When a task was seen first without a state.
+        self._cleared_at: dict[str, float] = {}
         self._last_fault_at = self._no_fault_until = 0.0
         self._marked: Outcome | None = None
 
@@ -104,6 +110,7 @@ class Experiment:
             if now >= next_tasks:
                 self._update_tasks()
                 self._decide()
+                self._clear_again()
                 next_tasks = time.monotonic() + TASKS_INTERVAL
             if now >= next_progress:
                 self._print_progress()
@@ -178,6 +185,10 @@ class Experiment:
         for task in self.tasks:
             outcome = self.outcomes[task["dag_run_id"]]
             outcome.state = task["state"]
+            if outcome.state is None:
+                self._cleared_at.setdefault(outcome.run_id, time.monotonic())
+            else:
+                self._cleared_at.pop(outcome.run_id, None)
             if outcome.state in FINAL_STATES:
                 self._ended_at.setdefault(outcome.run_id, time.monotonic())
             else:
@@ -205,6 +216,13 @@ class Experiment:
                 outcome.decisions.append(Decision(UNANSWERED))
                 continue
             self._planned[run_id] = None
+
+    def _clear_again(self) -> None:
+        for run_id, since in list(self._cleared_at.items()):
+            if time.monotonic() - since > CLEAR_AGAIN_AFTER:
+                with contextlib.suppress(httpx.HTTPError):
+                    self._carry_out(self.outcomes[run_id], Decision("clear"))
+                self._cleared_at[run_id] = time.monotonic()
 
     def _carry_out(self, outcome: Outcome, decision: Decision) -> None:
         kind, api = decision.kind, self.stack.airflow_api
