@@ -1,6 +1,7 @@
 """Client of Airflow's REST API."""
 
 import json
+import time
 from typing import Any
 
 import httpx
@@ -8,6 +9,8 @@ import httpx
 from scripts.exceptions import UserError
 
 COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+# One a second.
+LOG_ATTEMPTS = 10
 
 
 class AirflowApi:
@@ -125,10 +128,14 @@ class AirflowApi:
         return self._get(path, full_content=True).json()["content"]
 
     def get_task_error(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> str:
-        """Return the last exception in the log of a task, without its causes; empty if there is none."""
-        entries = self.get_log(dag_id, run_id, task_id, try_number)
-        errors = [entry["error_detail"][0] for entry in entries if entry.get("error_detail")]
-        return f"{errors[-1]['exc_type']}: {errors[-1]['exc_value']}" if errors else ""
+        """Return the last exception in the log of a failed task, without its causes; empty if there is none."""
+        # Airflow stores the state of a task before the end of its log.
+        for _ in range(LOG_ATTEMPTS):
+            entries = self.get_log(dag_id, run_id, task_id, try_number)
+            if errors := [entry["error_detail"][0] for entry in entries if entry.get("error_detail")]:
+                return f"{errors[-1]['exc_type']}: {errors[-1]['exc_value']}"
+            time.sleep(1)
+        return ""
 
     def _get(self, path: str, missing_ok: bool = False, **params: Any) -> httpx.Response:
         response = self._client.get(f"/api/v2/{path}", params=params)
