@@ -128,7 +128,7 @@ class AirflowApi:
         return self._get(path, full_content=True).json()["content"]
 
     def get_task_error(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> str:
-        """Return the last exception in the log of a failed task, without its causes; empty if there is none."""
+        """Return the last exception in the log of a failed task, without its causes; empty without one."""
         # Airflow stores the state of a task before the end of its log.
         for _ in range(LOG_ATTEMPTS):
             entries = self.get_log(dag_id, run_id, task_id, try_number)

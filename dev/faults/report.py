@@ -37,8 +37,8 @@ Each cell shows whether they hold (✓, or ✗ with the violation), the final st
 executed, the state of the task, and its errors, warnings and recovery messages. The operator looks for a
 lost run for 15 seconds here; the default is 60.
 
-This page is generated: `make faults` writes it, `make test` checks this project's column unless a fault
-affects all tasks, and [scenarios.py](../dev/faults/scenarios.py) defines the faults.
+This page is generated: `make faults` writes it, `make test` repeats a part of this project's column, and
+[scenarios.py](../dev/faults/scenarios.py) defines the faults.
 """
 HEAD = "| fault | this project | stock provider |\n|---|---|---|\n"
 

@@ -17,7 +17,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def starter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of this repository's last commit."""
     clone = tmp_path_factory.mktemp("source") / "starter"
-    run(PROJECT, "git", "clone", "--quiet", PROJECT, clone)
+    # With packed objects, as from a server: Copier renders the path of each file in .git too.
+    run(PROJECT, "git", "clone", "--quiet", "--no-local", PROJECT, clone)
     return clone
 
 
