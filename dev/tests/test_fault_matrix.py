@@ -23,7 +23,7 @@ from dev.faults.trial import Trial
 QUICK_NAMES = {
     "response_lost", "submission_503_started", "worker_killed", "worker_killed_and_cleared", "newer_runs",
     "marked_failed", "marked_failed_slow_secrets", "cleared", "canceled", "failed_once", "retries_lowered",
-    "dag_run_recreated", "race", "timeout_of_submission",
+    "race", "timeout_of_submission",
 }  # fmt: skip
 QUICK = [scenario for scenario in SCENARIOS if scenario.name in QUICK_NAMES]
 
