@@ -233,13 +233,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
             "additional_run_config": {k: v for k, v in self.additional_run_config.items() if k != "cause"},
         }
         submission = Submission(
-            tag,
-            self.job_id,
-            digest(overrides),
-            max_tries=ti.max_tries,
-            retries=self.retries or 0,
+            tag, self.job_id, digest(overrides), max_tries=ti.max_tries, retries=self.retries or 0,
             clear_number=context["dag_run"].clear_number or 0,
-        )
+        )  # fmt: skip
         return JobRunSubmitter(
             hook=self.hook,
             account_id=self.account_id,
