@@ -14,7 +14,7 @@ Not closed, because neither Airflow nor dbt Cloud tells enough:
   next try: that one takes it for a clear, and starts a new run in place of the healthy one.
 - A task is cleared while its worker is frozen or dead: the next try waits for the run that is active.
 - From Airflow 3.4, a clear in the seconds before dbt Cloud lists a new run starts a second one.
-- A person ends a task in the moment in which its worker submits the run and defers: the run goes on.
+- A person ends a task in the moment in which its worker submits or finds the run and defers: it goes on.
 """
 
 import time

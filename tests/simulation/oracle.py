@@ -206,5 +206,7 @@ class Oracle:
         for run in self.own():
             # Documented: a worker that a person ended before it was told of its run, or could tell.
             unaware = run.owner.decision and (run.owner.has_deferred or not run.is_known)
+            # Also one that only found its run again.
+            unaware = unaware or (self.process.decision and self.process.has_deferred)
             if run.is_active(now) and not (run.owner.is_stale or unaware or self._is_forgotten(run)):
                 self.violate(f"run {run.id} is left active: {self.last_error!r}")
