@@ -30,7 +30,7 @@ from tests.task_instance import Killed, TaskInstance, TaskStates
 pytestmark = pytest.mark.end_to_end
 
 # `make chaos` runs more.
-LIFECYCLES, PARTS = int(os.environ.get("RANDOM_LIFECYCLES", 100)), 4
+LIFECYCLES, PARTS = int(os.environ.get("RANDOM_LIFECYCLES", 60)), 4
 SEED = 20261122
 RETRIES = 3
 NO_RUN = dict.fromkeys(["in_progress", "is_success", "is_error", "is_cancelled"], False)
