@@ -87,8 +87,18 @@ def measure_client(
     run_ids = [dbt_cloud.create_run("running", job_id=JOB_ID) for _ in range(runs + ends)]
     dbt_cloud.clear_requests()
     ended: dict[int, float] = {}
-    with _waiting(settings, client, run_ids, runs) as noticed:
-        _wait(lambda: _count_requests(dbt_cloud) > 0, START_TIMEOUT, f"{client.column} sends no request")
+    with _waiting(settings, client, run_ids, runs) as (process, noticed):
+
+        def wait(condition: Callable[[], bool], seconds: float, problem: str) -> None:
+            deadline = time.monotonic() + seconds
+            while not condition():
+                if process.poll() is not None:
+                    raise UserError(f"{client.column} exited with code {process.returncode}.")
+                if time.monotonic() > deadline:
+                    raise UserError(f"{client.column} {problem} after {seconds:g} seconds.")
+                time.sleep(0.1)
+
+        wait(lambda: _count_requests(dbt_cloud) > 0, START_TIMEOUT, "sends no request")
         # Until the first poll of all runs is over.
         time.sleep(5 + runs / 100)
         dbt_cloud.clear_requests()
@@ -99,9 +109,7 @@ def measure_client(
             dbt_cloud.set_run(run_id, "success")
         time.sleep(max(0, start + window - time.monotonic()))
         requests = _count_requests(dbt_cloud) * 60 / window
-        _wait(
-            lambda: ended.keys() <= noticed.keys(), NOTICE_TIMEOUT, f"{client.column} did not notice an end"
-        )
+        wait(lambda: ended.keys() <= noticed.keys(), NOTICE_TIMEOUT, "did not notice an end")
     for run_id in run_ids[ends:]:
         dbt_cloud.set_run(run_id, "success")
     return statistics.mean(noticed[run_id] - ended[run_id] for run_id in ended), requests
@@ -110,8 +118,8 @@ def measure_client(
 @contextmanager
 def _waiting(
     settings: Settings, client: Client, run_ids: list[int], at_a_time: int
-) -> Iterator[dict[int, float]]:
-    """Let a client wait while the block runs; yields when it noticed the end of which run."""
+) -> Iterator[tuple[subprocess.Popen[str], dict[int, float]]]:
+    """Let a client wait while the block runs; yields its process, and when it noticed which run's end."""
     environment = airflow_environment(settings) | {
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
         "PREFECT_HOME": str(settings.data_dir / "prefect"),
@@ -135,21 +143,13 @@ def _waiting(
 
         Thread(target=read, daemon=True).start()
         try:
-            yield noticed
+            yield process, noticed
         finally:
             process.kill()
 
 
 def _count_requests(dbt_cloud: TemporaryDbtCloud) -> int:
     return sum(request["path"].startswith("/api/") for request in dbt_cloud.requests())
-
-
-def _wait(condition: Callable[[], bool], seconds: float, problem: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise UserError(f"{problem} after {seconds:g} seconds.")
-        time.sleep(0.1)
 
 
 def _rows(runs: int, costs: dict[str, Cost]) -> list[Row]:
