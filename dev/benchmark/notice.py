@@ -3,9 +3,9 @@
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
+from pathlib import Path
 
 from dev.benchmark.clients import CLIENTS, PRELUDE, Client
 from dev.benchmark.context import BenchmarkContext
@@ -13,6 +13,7 @@ from dev.benchmark.dbt_cloud import JOB_ID, local_dbt_cloud
 from dev.benchmark.result import OURS, BenchmarkResult, Row, Target
 from dev.temporary_stack import TemporaryDbtCloud, settings_in
 from scripts.exceptions import UserError
+from scripts.processes import running, wait_until
 from scripts.settings import PROJECT, Settings
 from scripts.stack import airflow_environment
 
@@ -87,18 +88,8 @@ def measure_client(
     run_ids = [dbt_cloud.create_run("running", job_id=JOB_ID) for _ in range(runs + ends)]
     dbt_cloud.clear_requests()
     ended: dict[int, float] = {}
-    with _waiting(settings, client, run_ids, runs) as (process, noticed):
-
-        def wait(condition: Callable[[], bool], seconds: float, problem: str) -> None:
-            deadline = time.monotonic() + seconds
-            while not condition():
-                if process.poll() is not None:
-                    raise UserError(f"{client.column} exited with code {process.returncode}.")
-                if time.monotonic() > deadline:
-                    raise UserError(f"{client.column} {problem} after {seconds:g} seconds.")
-                time.sleep(0.1)
-
-        wait(lambda: _count_requests(dbt_cloud) > 0, START_TIMEOUT, "sends no request")
+    with _waiting(settings, client, run_ids, runs) as (process, log):
+        wait_until(lambda: _count_requests(dbt_cloud) > 0, client.column, process, log, START_TIMEOUT)
         # Until the first poll of all runs is over.
         time.sleep(5 + runs / 100)
         dbt_cloud.clear_requests()
@@ -109,43 +100,37 @@ def measure_client(
             dbt_cloud.set_run(run_id, "success")
         time.sleep(max(0, start + window - time.monotonic()))
         requests = _count_requests(dbt_cloud) * 60 / window
-        wait(lambda: ended.keys() <= noticed.keys(), NOTICE_TIMEOUT, "did not notice an end")
+        wait_until(lambda: ended.keys() <= _noticed(log).keys(), client.column, process, log, NOTICE_TIMEOUT)
     for run_id in run_ids[ends:]:
         dbt_cloud.set_run(run_id, "success")
+    noticed = _noticed(log)
     return statistics.mean(noticed[run_id] - ended[run_id] for run_id in ended), requests
 
 
 @contextmanager
 def _waiting(
     settings: Settings, client: Client, run_ids: list[int], at_a_time: int
-) -> Iterator[tuple[subprocess.Popen[str], dict[int, float]]]:
-    """Let a client wait while the block runs; yields its process, and when it noticed which run's end."""
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """Let a client wait while the block runs; yields its process and its log."""
     environment = airflow_environment(settings) | {
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
         "PREFECT_HOME": str(settings.data_dir / "prefect"),
         "PREFECT_LOGGING_LEVEL": "ERROR",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(START_TIMEOUT),
     }
-    noticed: dict[int, float] = {}
-    program = PRELUDE + client.program
     arguments = [str(number) for number in (run_ids[0], len(run_ids), at_a_time)]
-    with subprocess.Popen(
-        [client.python, "-c", program, *arguments],
-        env=environment, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    ) as process:  # fmt: skip
+    command = [str(client.python), "-c", PRELUDE + client.program, *arguments]
+    log = settings.data_dir / f"{client.column} {at_a_time}.log"
+    # Prefect starts a server, which must end too.
+    with running(command, environment, PROJECT, log) as process:
+        yield process, log
 
-        def read() -> None:
-            for line in process.stdout or ():
-                match line.split():
-                    # dbtc writes a log there too.
-                    case [run_id, seconds] if run_id.isdecimal():
-                        noticed[int(run_id)] = float(seconds)
 
-        Thread(target=read, daemon=True).start()
-        try:
-            yield process, noticed
-        finally:
-            process.kill()
+def _noticed(log: Path) -> dict[int, float]:
+    """Return when a client noticed the end of which run."""
+    # dbtc logs there too.
+    words = (line.split() for line in log.read_text(errors="replace").splitlines())
+    return {int(pair[0]): float(pair[1]) for pair in words if len(pair) == 2 and pair[0].isdecimal()}
 
 
 def _count_requests(dbt_cloud: TemporaryDbtCloud) -> int:
