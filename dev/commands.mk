@@ -6,6 +6,7 @@ REQUIREMENTS += dev/requirements.in
 TESTS := dev/tests $(TESTS)
 TYPED += dev
 ENVIRONMENTS += astro_runtime
+DATA += .make/benchmarks
 
 .PHONY: faults
 faults: $(READY) ## Inject faults into our operator and the provider's; write docs/faults.md
@@ -21,8 +22,8 @@ BENCH_CLIENTS := dagster prefect dbtc
 	@$(SET_UP) $(@D) $<
 
 .PHONY: bench
-bench: $(READY) $(BENCH_CLIENTS:%=.make/environments/%/ready) ## Run the benchmarks; write docs/benchmarks.md
-	@$(BIN)/python -m dev.benchmark
+bench: $(READY) $(BENCH_CLIENTS:%=.make/environments/%/ready) .make/environments/chaos/ready ## Run the benchmarks; write docs/benchmarks.md; BENCH_ARGS=--help
+	@$(BIN)/python -m dev.benchmark $(BENCH_ARGS)
 
 .PHONY: screenshots
 screenshots: $(READY) ## Take the README's pictures in a browser
@@ -32,7 +33,7 @@ screenshots: $(READY) ## Take the README's pictures in a browser
 .make/environments/astro_runtime/ready: dev/astro_runtime.lock $(READY)
 	@$(SET_UP) $(@D) $<
 
-# Airflow on PostgreSQL and Celery. Not in ENVIRONMENTS: no test needs it.
+# Airflow on PostgreSQL, for chaos and bench. Not in ENVIRONMENTS: no test needs it.
 .make/environments/chaos/ready: dev/chaos.lock $(READY)
 	@$(SET_UP) $(@D) $<
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from dev.benchmark import (
     dag_parsing,
+    deferred,
     idle_check,
     make_run,
     notice,
@@ -18,6 +19,7 @@ from dev.benchmark import (
     report,
     resume_lag,
     run_events,
+    storage,
     throughput,
 )
 from dev.benchmark.context import BenchmarkContext
@@ -31,6 +33,7 @@ BENCHMARKS = {
     "waiting": polling.measure,
     "notice": notice.measure,
     "lag": resume_lag.measure,
+    "deferred": deferred.measure,
     "events": run_events.measure,
     "parse": dag_parsing.measure,
     "make-run": make_run.measure,
@@ -41,25 +44,37 @@ BENCHMARKS = {
 def run_benchmarks(context: BenchmarkContext, names: list[str], write: bool) -> None:
     """Run benchmarks, print their results, and write the page and the plot if ``write`` is true.
 
+    The page has the last results of the benchmarks that are not run.
+
     :raises UserError: A requirement is missing, or a benchmark failed.
     """
-    # Before the benchmarks, which take 20 minutes.
+    # Before the benchmarks, which take an hour.
     if write and find_spec("matplotlib") is None:
         raise UserError("matplotlib is not installed: delete .make/venv/ready and run make bench again.")
-    initial_load = cpu_load()
-    results = {}
+    environment = environment_summary(cpu_load())
+    results = []
     for name in names:
-        results[name] = BENCHMARKS[name](context)
-        context.progress.done(results[name].title)
-    report.print_results(context.progress, list(results.values()))
-    if not write:
+        result = BENCHMARKS[name](context)
+        results.append(result)
+        if write:
+            storage.save(result, environment)
+        context.progress.done(result.title)
+    report.print_results(context.progress, results)
+    if write:
+        _write_page(context.progress)
+
+
+def _write_page(progress: Progress) -> None:
+    stored = {name: one for name in BENCHMARKS if (one := storage.load(name))}
+    if missing := BENCHMARKS.keys() - stored:
+        progress.print(f"No page was written: {', '.join(sorted(missing))} was never measured here.")
         return
     # matplotlib is needed only here.
     from dev.benchmark.plot import draw
 
-    report.write_page(list(results.values()), environment_summary(initial_load))
-    draw(results["check"], results["waiting"], report.PLOT)
-    context.progress.done(f"Wrote {report.PAGE} and {report.PLOT}")
+    report.write_page(list(stored.values()))
+    draw(stored["check"][0], stored["waiting"][0], report.PLOT)
+    progress.done(f"Wrote {report.PAGE} and {report.PLOT}")
 
 
 def main() -> None:
@@ -67,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument(
         "--only", metavar="NAME", choices=BENCHMARKS, action="append",
-        help=f"one of {', '.join(BENCHMARKS)}; may be repeated; writes no page",
+        help=f"one of {', '.join(BENCHMARKS)}; repeatable; the page keeps the last results of the others",
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="fewer and smaller measurements; writes no page")
     options = parser.parse_args()
@@ -76,8 +91,7 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as directory:
             context = BenchmarkContext(Path(directory), progress, options.quick)
-            write = not (options.only or options.quick)
-            run_benchmarks(context, options.only or list(BENCHMARKS), write)
+            run_benchmarks(context, options.only or list(BENCHMARKS), write=not options.quick)
     except (UserError, httpx.HTTPError) as error:
         progress.print(f"[bold red]make bench failed:[/] {escape(str(error))}")
         sys.exit(1)

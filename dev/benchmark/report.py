@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +31,9 @@ METHOD = """\
 Ratios to *ours* are in parentheses. This page is generated: `make bench` measures everything against the
 local dbt Cloud, and `make test` checks the counts and ratios in a shorter version.
 """
+# A result, and when, where and with which versions it was measured.
+Measured = tuple[BenchmarkResult, str]
+
 # Rows of the summary. One that was not measured is left out.
 HEADLINES = (
     "10,000 runs of history: requests",
@@ -41,6 +44,8 @@ HEADLINES = (
     "1,000 runs waiting: requests per minute",
     "1,000 runs waiting: CPU milliseconds per poll",
     "median, seconds",
+    "200 deferred tasks: seconds until the end is noticed",
+    "200 deferred tasks: CPU seconds of the triggerer",
     "`make run`: seconds",
 )
 
@@ -66,17 +71,15 @@ def print_results(progress: Progress, results: list[BenchmarkResult]) -> None:
             progress.print(f"{mark} {result.name}: {escape(target.text)}: {escape(target.measured)}")
 
 
-def write_page(results: list[BenchmarkResult], environment: str, page: Path = PAGE) -> None:
-    """Write the page.
-
-    :param environment: When, where and with which versions the results were measured.
-    """
+def write_page(measured: Sequence[Measured], page: Path = PAGE) -> None:
+    """Write the page."""
     page.parent.mkdir(exist_ok=True)
-    page.write_text(render_page(results, environment), encoding="utf-8")
+    page.write_text(render_page(measured), encoding="utf-8")
 
 
-def render_page(results: list[BenchmarkResult], environment: str) -> str:
+def render_page(measured: Sequence[Measured]) -> str:
     """Return the page as Markdown: a summary, then the details."""
+    results = [result for result, _ in measured]
     targets = [target for result in results for target in result.targets]
     met = f"{sum(target.met for target in targets)} of {len(targets)} targets are met.\n"
     plot = f"![Cost of the check by history, and of waiting by number of runs]({PLOT.name})\n"
@@ -93,11 +96,22 @@ def render_page(results: list[BenchmarkResult], environment: str) -> str:
         met,
         plot,
         METHOD,
-        _wrap(environment),
+        *_environments(measured),
         "",
         *map(_render_section, results),
     ]
     return "\n".join(parts)
+
+
+def _environments(measured: Sequence[Measured]) -> Iterator[str]:
+    by_environment: dict[str, list[str]] = {}
+    for result, environment in measured:
+        by_environment.setdefault(environment, []).append(result.name)
+    if len(by_environment) == 1:
+        yield _wrap(*by_environment)
+        return
+    for environment, names in by_environment.items():
+        yield _wrap(f"- {', '.join(names)}: {environment}", indent="  ")
 
 
 def _render_section(result: BenchmarkResult) -> str:
@@ -118,5 +132,5 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
-def _wrap(text: str) -> str:
-    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
+def _wrap(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, 118, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

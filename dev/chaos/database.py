@@ -68,15 +68,28 @@ class Database(Service):
 
         wait_until(is_ready, "PostgreSQL", self.process, self.log, START_TIMEOUT)
 
+    @property
+    def address(self) -> str:
+        """Its address for SQLAlchemy."""
+        return f"postgresql+psycopg2://{NAME}@127.0.0.1:{self.port}/{NAME}"
+
+    def query(self, statement: str) -> str:
+        """Return the first value that a statement selects.
+
+        :raises UserError: It failed.
+        """
+        return self._run("psql", *self._address, "--no-align", "--tuples-only", "--command", statement, NAME)
+
     def delete(self) -> None:
         """Delete its data."""
         self._data.cleanup()
 
-    def _run(self, name: str, *arguments: str) -> None:
+    def _run(self, name: str, *arguments: str) -> str:
         command = [*_unprivileged(), self._servers[name], *arguments]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
             raise UserError(f"{name} failed: {result.stderr.strip()}")
+        return result.stdout.strip()
 
 
 def _unprivileged() -> list[str]:

@@ -1,4 +1,4 @@
-"""Find what `make chaos` needs beside this Python environment."""
+"""Find what Airflow on PostgreSQL and Celery needs beside this Python environment."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ BIN = PROJECT / ".make" / "environments" / "chaos" / "bin"
 
 # Debian's PostgreSQL keeps its servers out of the PATH.
 DEBIAN_POSTGRESQL = Path("/usr/lib/postgresql")
-POSTGRESQL_COMMANDS = ("initdb", "postgres", "createdb", "pg_isready")
+POSTGRESQL_COMMANDS = ("initdb", "postgres", "createdb", "pg_isready", "psql")
 
 
 def find_servers() -> dict[str, str]:

@@ -162,12 +162,11 @@ class Stack:
 
     def _airflow_environment(self) -> dict[str, str]:
         environment = airflow_environment(self.settings, DAGS)
-        address = f"airflow@127.0.0.1:{self.database.port}/airflow"
         return environment | AIRFLOW_ENVIRONMENT | {
             "PATH": f"{BIN}:{environment['PATH']}",
             HANDLED_FILE: str(self.handled_file),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{address}",
-            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2://{address}",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.database.address,
+            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{self.database.address}",
             "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{self._redis_port}/0",
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),

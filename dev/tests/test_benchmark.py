@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dev.benchmark import dag_parsing, make_run, report
+from dev.benchmark import dag_parsing, make_run, report, storage
 from dev.benchmark.__main__ import BENCHMARKS
 from dev.benchmark.context import BenchmarkContext
 from dev.benchmark.dbt_cloud import local_dbt_cloud
@@ -100,9 +101,26 @@ def test_a_cell_has_the_ratio_to_ours_and_marks_computed_numbers() -> None:
     assert RESULT.rows[0].cell(PROVIDER) == ""
 
 
+def test_a_stored_result_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "DIRECTORY", tmp_path / "benchmarks")
+    assert storage.load(RESULT.name) is None
+    storage.save(RESULT, "Measured here.")
+    loaded = storage.load(RESULT.name)
+    assert loaded == (RESULT, "Measured here.")
+    assert "computed" in loaded[0].rows[1].cell(TUTORIAL)
+
+
+def test_the_page_says_when_results_were_measured(tmp_path: Path) -> None:
+    later = replace(RESULT, name="later")
+    same = report.render_page([(RESULT, "Measured here."), (later, "Measured here.")])
+    assert "\nMeasured here.\n" in same
+    different = report.render_page([(RESULT, "Measured here."), (later, "Measured there.")])
+    assert "- check: Measured here.\n- later: Measured there.\n" in different
+
+
 def test_the_page_shows_which_targets_are_met(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    report.write_page([RESULT], "Measured here.", page)
+    report.write_page([(RESULT, "Measured here.")], page)
     text = page.read_text()
     assert "1 of 2 targets are met." in text
     assert "| fast | 1 ms | ✓ |" in text
@@ -111,7 +129,7 @@ def test_the_page_shows_which_targets_are_met(tmp_path: Path) -> None:
 
 
 def test_the_page_begins_with_a_summary_of_one_screen() -> None:
-    summary = report.render_page([RESULT], "Measured here.").split("\n## ")[0]
+    summary = report.render_page([(RESULT, "Measured here.")]).split("\n## ")[0]
     label = f"[check](#a-title): {report.HEADLINES[0]}"
     assert f"| | ours | tutorial |\n|---|---:|---:|\n| {label} | 1 | 100 (100×) |\n" in summary  # noqa: RUF001
     assert "ms" not in summary.split(report.METHOD)[0].removeprefix(report.INTRO)
