@@ -33,7 +33,7 @@ class Subscription:
         self.updated_at = time.monotonic()
         # Why the last poll did not show the run; empty if it did.
         self.last_error = ""
-        # Set by every poll.
+        # Set when the run has ended, and when it can no longer be polled or can again.
         self.changed = asyncio.Event()
 
     def update(self, run: JobRun) -> None:
@@ -41,13 +41,15 @@ class Subscription:
         if not run.is_active and run.outcome is None:
             self.fail(f"unknown status {run.status}")
             return
-        self.run, self.updated_at = run, time.monotonic()
-        self.fail("")
+        if run.outcome or self.last_error:
+            self.changed.set()
+        self.run, self.updated_at, self.last_error = run, time.monotonic(), ""
 
     def fail(self, error: str) -> None:
         """Keep why a poll did not show the run."""
+        if not self.last_error:
+            self.changed.set()
         self.last_error = error
-        self.changed.set()
 
 
 class RunPoller:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from scripts.settings import DAG_ID, Settings, read_settings
 from scripts.stack import airflow, check_connection, local_dbt_cloud
 from tests.browser import chromium, needs_chromium
 from tests.waiting import wait_until
+from tests.webhook import webhook
 
 pytestmark = pytest.mark.end_to_end
 
@@ -34,6 +36,7 @@ FORM_DAG, SENSOR_DAG, REPORT_DAG = (
     "report_on_dbt_models",
 )
 REACT = "react_to_dbt_cloud_runs"
+DAGS, TEST_DAGS = (Path(__file__).parents[2] / "dags", Path(__file__).parent / "dags")
 BUILD = (
     "dbt build --indirect-selection buildable "
     """--warn-error-options '{"error": ["NoNodesForSelectionCriteria"]}'"""
@@ -49,6 +52,10 @@ class Stack:
     dbt_cloud: DbtCloudApi
     # To create runs that dbt never executes.
     control: LocalDbtCloud
+    # What the webhook of the connection dbt_alerts received.
+    alerts: list[Any]
+    # OpenLineage events of the Dags that enable them, one in a line.
+    lineage: Path
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Trigger a Dag run; return its ID."""
@@ -130,14 +137,24 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             "AIRFLOW_VAR_DBT_CLOUD_JOB_ID": "101",
         }.items():
             patch.setenv(name, str(value))
+        dags, lineage = directory / "dags", directory / "lineage.jsonl"
+        for source in (DAGS, TEST_DAGS):
+            shutil.copytree(source, dags, dirs_exist_ok=True)
         settings, progress = read_settings(directory / "airflow"), Progress()
-        with local_dbt_cloud(settings, progress), airflow(settings, progress, schedule=True) as api:
-            # The main Dag runs daily: it would start as soon as it is unpaused.
-            for path in (Path(__file__).parents[2] / "dags").glob("*.py"):
-                api.pause(path.stem, path.stem == DAG_ID)
-            url = f"https://localhost:{settings.api_port}"
-            control = LocalDbtCloud(url, settings.pages_url, settings.data_dir)
-            yield Stack(settings, api, check_connection(settings), control)
+        with webhook() as (webhook_connection, alerts), local_dbt_cloud(settings, progress):
+            transport = {"type": "file", "log_file_path": str(lineage), "append": True}
+            environment = {
+                "AIRFLOW_CONN_DBT_ALERTS": webhook_connection,
+                "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
+                "AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE": "True",
+            }
+            with airflow(settings, progress, schedule=True, dags=dags, environment=environment) as api:
+                # The main Dag runs daily: it would start as soon as it is unpaused.
+                for path in dags.glob("*.py"):
+                    api.pause(path.stem, path.stem == DAG_ID)
+                url = f"https://localhost:{settings.api_port}"
+                control = LocalDbtCloud(url, settings.pages_url, settings.data_dir)
+                yield Stack(settings, api, check_connection(settings), control, alerts, lineage)
 
 
 @dataclass
@@ -378,6 +395,19 @@ def test_runs_started_elsewhere_are_reported_once_and_own_runs_never(stack: Stac
     expected = sorted([by_api, by_page, failed])
     wait_until(lambda: stack.reported_runs() == expected, 240)
     assert other_job not in stack.reported_runs()
+
+
+def test_a_missed_deadline_is_posted_and_built_models_are_in_the_lineage(stack: Stack) -> None:
+    run_id = stack.trigger("late_with_lineage")
+    stack.wait_for_success("late_with_lineage", run_id)
+    wait_until(lambda: stack.alerts, 60)
+    texts = [message["text"] for _, message in stack.alerts]
+    assert [text.partition(" by ")[0] for text in texts] == ["late_with_lineage did not finish"]
+    assert texts[0].endswith(f"Run: {run_id}")
+    wait_until(lambda: stack.lineage.exists(), 60)
+    events = [json.loads(line) for line in stack.lineage.read_text().splitlines()]
+    outputs = {output["name"].rpartition(".")[2] for event in events for output in event["outputs"]}
+    assert outputs == {"stg_stores"}
 
 
 @needs_chromium

@@ -1,10 +1,7 @@
 """Notifications of failures and missed deadlines, received by a webhook."""
 
 import asyncio
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,29 +12,15 @@ from include.dbt_cloud.alerts import LATE, WebhookNotifier
 from include.dbt_cloud.exceptions import DbtCloudJobRunFailed
 from tests.integration.lifecycle import TaskLifecycle
 from tests.integration.run_results import result, step
+from tests.webhook import webhook
 
 
 @pytest.fixture
-def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """The messages that a webhook received, and the connection ``dbt_alerts`` to it."""
-    received: list[Any] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            length = int(self.headers["Content-Length"])
-            received.append((self.path, json.loads(self.rfile.read(length))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=[0.05]).start()
-        host = f"http://127.0.0.1:{server.server_port}/services/T/B/X"
-        monkeypatch.setenv("AIRFLOW_CONN_DBT_ALERTS", json.dumps({"conn_type": "http", "host": host}))
+def messages(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """The messages that a webhook received, with the connection ``dbt_alerts`` to it."""
+    with webhook() as (connection, received):
+        monkeypatch.setenv("AIRFLOW_CONN_DBT_ALERTS", connection)
         yield received
-        server.shutdown()
 
 
 def failed_task(held: LocalDbtCloud) -> tuple[TaskLifecycle, dict[str, Any]]:
@@ -51,7 +34,7 @@ def failed_task(held: LocalDbtCloud) -> tuple[TaskLifecycle, dict[str, Any]]:
 
 
 def test_a_failure_is_posted_with_job_run_first_failed_node_and_reason(
-    held: LocalDbtCloud, webhook: list[Any]
+    held: LocalDbtCloud, messages: list[Any]
 ) -> None:
     lifecycle, context = failed_task(held)
     WebhookNotifier()(context)
@@ -60,7 +43,7 @@ def test_a_failure_is_posted_with_job_run_first_failed_node_and_reason(
         "sales.trigger_job failed for dbt Cloud job 101: model.shop.orders: Database Error: no disk "
         f"dbt Cloud run {run['id']} ended: Error. dbt failed See {run['href']} Log: http://airflow/log"
     )
-    assert webhook == [("/services/T/B/X", {"text": text})]
+    assert messages == [("/services/T/B/X", {"text": text})]
 
 
 def test_a_failure_is_logged_without_a_connection(
@@ -82,9 +65,9 @@ async def notify() -> None:
     await WebhookNotifier(text=LATE, context=DEADLINE)
 
 
-def test_a_missed_deadline_is_posted(webhook: list[Any]) -> None:
+def test_a_missed_deadline_is_posted(messages: list[Any]) -> None:
     asyncio.run(notify())
-    assert webhook == [("/services/T/B/X", {"text": "sales did not finish by 7:00. Run: scheduled"})]
+    assert messages == [("/services/T/B/X", {"text": "sales did not finish by 7:00. Run: scheduled"})]
 
 
 def test_a_missed_deadline_is_logged_without_a_connection(capsys: pytest.CaptureFixture[str]) -> None:

@@ -110,6 +110,27 @@ def test_a_failed_poll_keeps_its_error_and_is_tolerated(
     asyncio.run(watch())
 
 
+def test_a_subscriber_is_woken_only_if_something_has_changed() -> None:
+    subscription = Subscription(poll_interval=2)
+
+    def wakes() -> bool:
+        woken = subscription.changed.is_set()
+        subscription.changed.clear()
+        return woken
+
+    subscription.update(JobRun(1, status=3))
+    assert not wakes()
+    subscription.fail("no answer")
+    assert wakes()
+    subscription.fail("no answer again")
+    assert not wakes()
+    assert subscription.last_error == "no answer again"
+    subscription.update(JobRun(1, status=3))
+    assert wakes()
+    subscription.update(JobRun(1, status=10))
+    assert wakes()
+
+
 @pytest.fixture
 def proxy() -> Iterator[str]:
     """The host and port of a proxy that lets nobody through."""
