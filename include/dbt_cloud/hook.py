@@ -274,6 +274,12 @@ class DbtCloudHook(ProviderHook):
         endpoint = f"api/v2/accounts/{account_id}/runs/{run_id}/retry/"
         return self.parse_run(self.run_with_advanced_retry(self.retry_args, endpoint))
 
+    def get_global_connection(self, connection_id: int, account_id: int) -> dict[str, Any]:
+        """Return a connection of the account, which environments may share."""
+        self.method = "GET"
+        endpoint = f"api/v3/accounts/{account_id}/connections/{connection_id}/"
+        return self.run_with_advanced_retry(self.retry_args, endpoint).json()["data"]
+
     def cancel_job_run(self, run_id: int, account_id: int | None = None) -> None:
         """Cancel a run and wait until it has ended, for at most 20 seconds.
 

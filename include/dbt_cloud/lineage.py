@@ -1,11 +1,11 @@
-"""Let the provider emit OpenLineage events for the steps that a run has executed."""
+"""Let the provider emit OpenLineage events for what a run has executed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudHook
+from include.dbt_cloud.hook import DbtCloudHook
 
 # Commands with results that lineage can be derived from.
 BUILDING = ("dbt build", "dbt run", "dbt seed", "dbt snapshot", "dbt test")
@@ -13,24 +13,47 @@ BUILDING = ("dbt build", "dbt run", "dbt seed", "dbt snapshot", "dbt test")
 
 @contextmanager
 def executed_steps(hook: DbtCloudHook) -> Iterator[None]:
-    """Make a run's own steps pass for those of its job while the block runs.
+    """Let the provider find a run's steps and its connection while the block runs.
 
     The provider looks for the job's steps among the run's. It finds none if ``steps_override`` replaced
-    them, or if a command contains a dot.
+    them, or if a command contains a dot. And it takes the connection from the project, which has none where
+    the environments have one each.
     """
-    get_job_run = hook.get_job_run
+    get_job_run, get_project = hook.get_job_run, hook.get_project
+    run: dict[str, Any] = {}
 
     def with_executed_steps(*args: Any, **kwargs: Any) -> Any:
         body = get_job_run(*args, **kwargs).json()
-        run = body["data"]
+        run.update(body["data"])
         steps = [step for step in run["run_steps"] if any(f"`{one}" in step["name"] for one in BUILDING)]
         for step in steps:
             step["name"] = "Invoke dbt with `dbt build`"
-        run["run_steps"], run["job"]["execute_steps"] = steps, ["dbt build"]
-        return SimpleNamespace(json=lambda: body)
+        run["job"]["execute_steps"] = ["dbt build"]
+        return SimpleNamespace(json=lambda: {"data": run | {"run_steps": steps}})
+
+    def with_connection(*args: Any, **kwargs: Any) -> Any:
+        project = get_project(*args, **kwargs).json()["data"]
+        connection = project.get("connection") or _environment_connection(hook, run)
+        return SimpleNamespace(json=lambda: {"data": project | {"connection": connection}})
 
     hook.get_job_run = with_executed_steps  # type: ignore[method-assign]
+    hook.get_project = with_connection  # type: ignore[method-assign]
     try:
         yield
     finally:
-        hook.get_job_run = get_job_run  # type: ignore[method-assign]
+        hook.get_job_run, hook.get_project = get_job_run, get_project  # type: ignore[method-assign]
+
+
+def _environment_connection(hook: DbtCloudHook, run: dict[str, Any]) -> dict[str, Any]:
+    """Return the connection of a run's environment with the fields that a project's would have."""
+    account_id = run["account_id"]
+    environment = hook.get_environment(run["project_id"], run["environment_id"], account_id=account_id)
+    connection = hook.get_global_connection(environment.json()["data"]["connection_id"], account_id)
+    config = connection["config"]
+    # The names that dbt's profiles have for these.
+    aliases = {"host": config.get("hostname"), "path": config.get("database")}
+    return {
+        "name": connection["name"],
+        "type": connection["adapter_version"].rpartition("_")[0],
+        "details": aliases | config,
+    }

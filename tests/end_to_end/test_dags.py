@@ -363,6 +363,7 @@ def test_the_tab_shows_the_results_in_airflow(stack: Stack) -> None:
 
 
 def test_models_that_a_run_built_start_what_depends_on_them(stack: Stack) -> None:
+    stack.airflow.pause(DAG_ID, False)
     stack.wait_for_scheduled_run(DAG_ID)
     run_id = stack.wait_for_scheduled_run("refresh_after_orders")
     built = stack.xcom("refresh_after_orders", run_id, "refresh")

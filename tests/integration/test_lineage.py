@@ -27,10 +27,6 @@ def test_models_of_steps_that_replaced_the_jobs_are_in_the_lineage(
     assert run["is_success"]
     operator = DbtCloudRunJobOperator(task_id="trigger_job", dbt_cloud_conn_id="dbt_conn", job_id=101)
     operator.run_id = run["id"]
-    # The projects of the local dbt Cloud have no connection.
-    project = {"connection": {"name": "DuckDB", "type": "duckdb", "details": {"path": "jaffle_shop.duckdb"}}}
-    answer = SimpleNamespace(json=lambda: {"data": project})
-    monkeypatch.setattr(operator.hook, "get_project", lambda **_: answer)
 
     operator.get_openlineage_facets_on_complete(task_instance())
 
@@ -38,6 +34,9 @@ def test_models_of_steps_that_replaced_the_jobs_are_in_the_lineage(
     assert {parent_of(event) for event in events} == {"a_dag.trigger_job"}
     outputs = {output["name"].rpartition(".")[2] for event in events for output in event["outputs"]}
     assert outputs == {"stg_stores"}
+    # Of the environment: its project has no connection.
+    namespaces = {output["namespace"] for event in events for output in event["outputs"]}
+    assert namespaces == {"duckdb://jaffle_shop.duckdb"}
 
 
 def parent_of(event: dict[str, Any]) -> str:
