@@ -9,10 +9,19 @@ from local_dbt_cloud.testing import trust_ca
 from running_cloud import RunningCloud, running_cloud
 from tiny_account import write_tiny_account
 
+# They run first: processes that share the tests by file would wait for them at the end.
+SLOWEST_FILES = ("test_runs.py", "test_real_clients.py", "test_cli.py", "test_pages_in_browser.py")
+
 
 def pytest_configure() -> None:
     """Trust the local dbt Cloud before aiohttp is imported, which reads ``SSL_CERT_FILE`` on import."""
     trust_ca()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slowest files of this folder first."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.parent != here or item.path.name not in SLOWEST_FILES)
 
 
 @pytest.fixture(scope="session")
