@@ -1,5 +1,6 @@
 """Benchmark how soon clients of dbt Cloud notice the end of a run, and with how many requests."""
 
+import re
 import statistics
 import subprocess
 import time
@@ -128,9 +129,9 @@ def _waiting(
 
 def _noticed(log: Path) -> dict[int, float]:
     """Return when a client noticed the end of which run."""
-    # dbtc logs there too.
-    words = (line.split() for line in log.read_text(errors="replace").splitlines())
-    return {int(pair[0]): float(pair[1]) for pair in words if len(pair) == 2 and pair[0].isdecimal()}
+    # Clients write other lines there too.
+    lines = re.findall(r"^(\d+) (\d+\.\d+)$", log.read_text(errors="replace"), re.MULTILINE)
+    return {int(run_id): float(seconds) for run_id, seconds in lines}
 
 
 def _count_requests(dbt_cloud: TemporaryDbtCloud) -> int:
