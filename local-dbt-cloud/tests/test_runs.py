@@ -1,5 +1,8 @@
 """Runs executed by dbt: steps, overrides, the queue, cancellation, timeouts, restarts."""
 
+import json
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -109,6 +112,22 @@ def test_failed_step_fails_the_run_and_keeps_artifacts(cloud: RunningCloud) -> N
     assert "on purpose" in run["run_steps"][3]["logs"]
     results = cloud.client.get(f"runs/{run['id']}/artifacts/run_results.json").json()
     assert [result["status"] for result in results["results"]] == ["error"]
+
+
+def test_dbt_that_crashes_in_a_step_that_may_fail_starts_again(cloud: RunningCloud, tmp_path: Path) -> None:
+    query = (tmp_path / "tiny" / "models" / "endless.sql").read_text()
+    config = {"freshness": {"warn_after": {"count": 1, "period": "day"}}, "loaded_at_query": query}
+    sources = {"sources": [{"name": "orders", "config": config, "tables": [{"name": "raw"}]}]}
+    (tmp_path / "tiny" / "models" / "sources.yml").write_text(json.dumps(sources))
+    body = {"name": "With sources", "environment_id": 1, "execute_steps": ["dbt run --select one"]}
+    job = cloud.client.post("jobs/", json=body | {"run_generate_sources": True}).json()["data"]
+    run_id = cloud.trigger(job["id"])["id"]
+    cloud.wait(run_id, until=is_building)
+    os.killpg(os.getpgid(dbt_processes(cloud.service.data.run(run_id))[0]), signal.SIGKILL)
+    run = cloud.wait(run_id)
+    assert [step["status_humanized"] for step in run["run_steps"][2:]] == ["Success", "Error", "Success"]
+    assert "Completed successfully" in run["run_steps"][4]["logs"]
+    assert not dbt_processes(cloud.service.data.run(run_id))
 
 
 def test_queue_respects_jobs_and_run_slots_and_cancel_frees_them(cloud: RunningCloud) -> None:

@@ -1,7 +1,8 @@
-"""Run dbt as a subprocess, and stop it on cancellation."""
+"""Run the dbt commands of a run in a subprocess, and stop it on cancellation."""
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -9,8 +10,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-PARENT_WATCHDOG = Path(__file__).with_name("parent_watchdog.py")
-# Seconds between SIGINT and SIGKILL.
+WORKER = Path(__file__).with_name("dbt_worker.py")
+# Seconds until a process that does not end is killed.
 STOP_TIMEOUT = 5
 
 # No other variable is inherited: it may be a secret, and a dbt project can print its environment.
@@ -34,38 +35,63 @@ def dbt_version() -> str:
     return version("dbt-core")
 
 
-async def run_dbt(arguments: list[str], directory: Path, environment: dict[str, str], log: Path) -> int:
-    """Run a dbt command and return its exit code.
+class DbtProcess:
+    """The process that executes the dbt commands of a run; the first command starts it.
 
-    On cancellation of the awaiting task, stop dbt first, then propagate the cancellation.
-
-    :param arguments: Arguments after ``dbt``.
     :param directory: Directory of the dbt project.
-    :param environment: Variables for dbt, in addition to ``INHERITED_VARIABLES``.
-    :param log: File to append the output to.
     """
-    inherited = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
-    with log.open("ab") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", str(PARENT_WATCHDOG), *arguments,
-            cwd=directory, env=inherited | DBT_SETTINGS | environment,
-            stdin=asyncio.subprocess.PIPE, stdout=output, stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-    try:
-        return await process.wait()
-    finally:
-        if process.returncode is None:
-            await _stop(process)
 
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._process: asyncio.subprocess.Process | None = None
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    # On SIGINT, dbt cancels its queries.
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGINT)
-    try:
-        await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
-    except (TimeoutError, asyncio.CancelledError):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+    async def run(self, arguments: list[str], environment: dict[str, str], log: Path) -> int:
+        """Run a dbt command and return its exit code.
+
+        On cancellation of the awaiting task, stop dbt first, then propagate the cancellation.
+
+        :param arguments: Arguments after ``dbt``.
+        :param environment: Variables for dbt, in addition to ``INHERITED_VARIABLES``.
+        :param log: File to append the output to.
+        """
+        process = self._process
+        # It has ended if dbt crashed in an earlier step whose failure does not end the run.
+        if process is None or process.returncode is not None:
+            process = self._process = await self._start(environment, log)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        command = {"arguments": arguments, "environment": environment, "log": str(log)}
+        process.stdin.write(json.dumps(command).encode() + b"\n")
+        try:
+            exit_code = await process.stdout.readline()
+            return int(exit_code) if exit_code else await process.wait()
+        except asyncio.CancelledError:
+            # On SIGINT, dbt cancels its queries.
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGINT)
+            await self.end()
+            raise
+
+    async def end(self) -> None:
+        """Wait until the process has ended and thereby closed the DuckDB file; kill it if it does not end."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        try:
+            await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
+        except (TimeoutError, asyncio.CancelledError):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+    async def _start(self, environment: dict[str, str], log: Path) -> asyncio.subprocess.Process:
+        inherited = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
+        with log.open("ab") as output:
+            return await asyncio.create_subprocess_exec(
+                sys.executable, "-P", str(WORKER),
+                cwd=self._directory, env=inherited | DBT_SETTINGS | environment,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip

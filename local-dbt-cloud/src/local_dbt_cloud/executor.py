@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from local_dbt_cloud.data_directory import DataDirectory
 from local_dbt_cloud.database import Run, RunStep, utc_now
 from local_dbt_cloud.dbt_commands import dbt_arguments
-from local_dbt_cloud.dbt_process import run_dbt
+from local_dbt_cloud.dbt_process import DbtProcess
 from local_dbt_cloud.git import commit_of
 from local_dbt_cloud.job_definition import JobDefinition
 from local_dbt_cloud.provisioning import Target
@@ -100,13 +100,17 @@ class RunExecution:
             profile = yaml.safe_dump(self._profile(), sort_keys=False)
             (self._directory / "profiles.yml").write_text(profile, encoding="utf-8")
             log.write_text(profile, encoding="utf-8")
-        for index, entry in enumerate(self.run.dbt_steps, start=FIRST_DBT_STEP):
-            step = DbtStep(*entry)
-            try:
-                await self._invoke_dbt(index, step)
-            except StepFailed:
-                if not step.continue_on_error:
-                    raise
+        dbt = DbtProcess(self._project_copy)
+        try:
+            for index, entry in enumerate(self.run.dbt_steps, start=FIRST_DBT_STEP):
+                step = DbtStep(*entry)
+                try:
+                    await self._invoke_dbt(dbt, index, step)
+                except StepFailed:
+                    if not step.continue_on_error:
+                        raise
+        finally:
+            await dbt.end()
 
     async def _copy_repository(self) -> str:
         """Copy the repository instead of cloning it, and return the log."""
@@ -134,12 +138,12 @@ class RunExecution:
         data_directory = {name for name in names if Path(directory, name).resolve() == self.data.root}
         return data_directory | NOT_CLONED(directory, names)
 
-    async def _invoke_dbt(self, index: int, step: DbtStep) -> None:
+    async def _invoke_dbt(self, dbt: DbtProcess, index: int, step: DbtStep) -> None:
         with self._step(index, f"Invoke dbt with `{step.command}`") as log:
             arguments = dbt_arguments(step.command)
             if step.state_dir:
                 arguments += ["--state", str(self.data.root / step.state_dir)]
-            exit_code = await run_dbt(arguments, self._project_copy, self._dbt_environment(index), log)
+            exit_code = await dbt.run(arguments, self._dbt_environment(index), log)
             artifacts = self.data.artifacts(self.run.id, index)
             with self.sessions.begin() as session:
                 run = session.get_one(Run, self.run.id)
