@@ -1,4 +1,4 @@
-"""Request lists of runs or single runs from dbt Cloud, and print how long that takes."""
+"""Request lists of runs or single runs from dbt Cloud, or trigger runs, and print how long that takes."""
 
 import argparse
 import asyncio
@@ -28,11 +28,21 @@ async def request_runs(options: argparse.Namespace) -> dict[str, float]:
                 assert response.status == 200, path
             milliseconds.append((time.perf_counter() - start) * 1000)
 
+    async def trigger(session: aiohttp.ClientSession, job_id: int) -> None:
+        start = time.perf_counter()
+        async with session.post(f"jobs/{job_id}/run/", json={"cause": "Benchmark"}) as response:
+            await response.read()
+            assert response.status == 200, job_id
+        milliseconds.append((time.perf_counter() - start) * 1000)
+
     async with aiohttp.ClientSession(api, headers=headers) as session:
         # Not measured: the handshakes of the connections.
-        await asyncio.gather(*(_connect(session) for _ in range(options.concurrency)))
+        await asyncio.gather(*(_connect(session) for _ in range(options.concurrency + options.triggers)))
         start = time.perf_counter()
-        await asyncio.gather(*(send_requests(session) for _ in range(options.concurrency)))
+        await asyncio.gather(
+            *(send_requests(session) for _ in range(options.concurrency)),
+            *(trigger(session, job_id) for job_id in range(1, options.triggers + 1)),
+        )
         seconds = time.perf_counter() - start
     p99 = statistics.quantiles(milliseconds, n=100)[-1]
     return {"median": statistics.median(milliseconds), "p99": p99, "per_second": options.times / seconds}
@@ -59,6 +69,7 @@ def main() -> None:
     parser.add_argument("history", type=int, help="number of runs")
     parser.add_argument("times", type=int, help="number of requests")
     parser.add_argument("concurrency", type=int, help="number of requests at a time")
+    parser.add_argument("triggers", type=int, help="trigger this many jobs, from ID 1, at the same time")
     print(json.dumps(asyncio.run(request_runs(parser.parse_args()))))
 
 
