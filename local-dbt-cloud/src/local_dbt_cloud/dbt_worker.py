@@ -22,7 +22,7 @@ def main() -> None:
     """Execute commands until an empty line arrives."""
     # Registered before dbt is imported, so that it runs after dbt's own exit handlers.
     atexit.register(_silence_stderr)
-    # dbt creates many objects that stay: with the default of 700, looking for garbage takes a tenth of its time.
+    # dbt creates many objects that stay: by default, looking for garbage takes a tenth of its time.
     gc.set_threshold(10_000)
     commands: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     threading.Thread(target=_read_commands, args=(commands,), daemon=True).start()
