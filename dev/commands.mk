@@ -6,7 +6,6 @@ REQUIREMENTS += dev/requirements.in
 TESTS := dev/tests $(TESTS)
 TYPED += dev
 ENVIRONMENTS += astro_runtime
-DATA += .make/benchmarks
 
 .PHONY: faults
 faults: $(READY) ## Inject faults into our operator and the provider's; write docs/faults.md

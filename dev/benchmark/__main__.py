@@ -67,7 +67,7 @@ def run_benchmarks(context: BenchmarkContext, names: list[str], write: bool) -> 
 def _write_page(progress: Progress) -> None:
     stored = {name: one for name in BENCHMARKS if (one := storage.load(name))}
     if missing := BENCHMARKS.keys() - stored:
-        progress.print(f"No page was written: {', '.join(sorted(missing))} was never measured here.")
+        progress.print(f"No page was written: {', '.join(sorted(missing))} was never measured.")
         return
     # matplotlib is needed only here.
     from dev.benchmark.plot import draw

@@ -1,4 +1,4 @@
-"""Keep the results of benchmarks, so that one can be measured again without the others."""
+"""Keep the results of benchmarks in git, so that one can be measured again without the others."""
 
 import json
 from dataclasses import asdict
@@ -6,7 +6,7 @@ from dataclasses import asdict
 from dev.benchmark.result import BenchmarkResult, Computed, Row, Target
 from scripts.settings import PROJECT
 
-DIRECTORY = PROJECT / ".make" / "benchmarks"
+DIRECTORY = PROJECT / "dev" / "benchmark" / "results"
 
 
 def save(result: BenchmarkResult, environment: str) -> None:
@@ -18,11 +18,11 @@ def save(result: BenchmarkResult, environment: str) -> None:
     for row, stored in zip(result.rows, content["rows"], strict=True):
         stored["computed"] = [name for name, value in row.values.items() if isinstance(value, Computed)]
     DIRECTORY.mkdir(parents=True, exist_ok=True)
-    (DIRECTORY / f"{result.name}.json").write_text(json.dumps(content), encoding="utf-8")
+    (DIRECTORY / f"{result.name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def load(name: str) -> tuple[BenchmarkResult, str] | None:
-    """Return the last result of a benchmark and its environment; None if it was never measured here."""
+    """Return the last result of a benchmark and its environment; None if it was never measured."""
     path = DIRECTORY / f"{name}.json"
     if not path.exists():
         return None

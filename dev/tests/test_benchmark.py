@@ -110,6 +110,11 @@ def test_a_stored_result_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "computed" in loaded[0].rows[1].cell(TUTORIAL)
 
 
+def test_the_page_is_what_the_stored_results_say() -> None:
+    measured = [one for name in BENCHMARKS if (one := storage.load(name))]
+    assert report.PAGE.read_text() == report.render_page(measured)
+
+
 def test_the_page_says_when_results_were_measured(tmp_path: Path) -> None:
     later = replace(RESULT, name="later")
     same = report.render_page([(RESULT, "Measured here."), (later, "Measured here.")])
