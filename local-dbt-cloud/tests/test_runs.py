@@ -130,6 +130,20 @@ def test_dbt_that_crashes_in_a_step_that_may_fail_starts_again(cloud: RunningClo
     assert not dbt_processes(cloud.service.data.run(run_id))
 
 
+def test_a_python_model_changes_nothing_for_later_commands(cloud: RunningCloud, tmp_path: Path) -> None:
+    (tmp_path / "tiny" / "models" / "greedy.py").write_text(
+        "import os\n"
+        "def model(dbt, session):\n"
+        "    os.chdir('/')\n"
+        "    os.environ['LOCAL_DBT_CLOUD_TOKEN'] = 'changed'\n"
+        "    return session.sql('select 1 as n')\n"
+    )
+    steps = ["dbt run --select greedy", "dbt run --select one"]
+    run = cloud.wait(cloud.trigger(QUICK, steps_override=steps)["id"])
+    assert run["status_humanized"] == "Success", run["status_message"]
+    assert rows(cloud, "select token from main.one") == [("no token",)]
+
+
 def test_queue_respects_jobs_and_run_slots_and_cancel_frees_them(cloud: RunningCloud) -> None:
     first = cloud.trigger(SLOW)["id"]
     same_job = cloud.trigger(SLOW)["id"]

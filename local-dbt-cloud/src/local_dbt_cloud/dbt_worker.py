@@ -26,9 +26,14 @@ def main() -> None:
     gc.set_threshold(10_000)
     commands: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     threading.Thread(target=_read_commands, args=(commands,), daemon=True).start()
+    directory, variables = Path.cwd(), dict(os.environ)
     # dbt writes to the log of the step, not to the pipe.
     with os.fdopen(os.dup(sys.stdout.fileno()), "w") as exit_codes:
         while command := commands.get():
+            # A Python model of the command before may have changed both.
+            os.chdir(directory)
+            os.environ.clear()
+            os.environ.update(variables)
             print(_execute(**command), file=exit_codes, flush=True)
 
 
