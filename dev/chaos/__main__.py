@@ -12,7 +12,7 @@ from rich.markup import escape
 from dev.benchmark.environment import cpu_load
 from dev.chaos.experiment import Experiment
 from dev.chaos.lifecycles import run_lifecycles
-from dev.chaos.report import PAGE, Result, describe, render_page
+from dev.chaos.report import PAGE, PLOT, Result, describe, render_page
 from dev.chaos.requirements import find_servers
 from dev.chaos.stack import Stack
 from scripts.cli import handle_termination_signals
@@ -39,7 +39,7 @@ def run_chaos(options: argparse.Namespace, directory: Path, progress: Progress) 
         seconds = progress.seconds - started_at
     return Result(
         outcomes,
-        experiment.fault_counts,
+        experiment.injections,
         experiment.restarts,
         experiment.foreign_result(),
         options.seed,
@@ -73,8 +73,12 @@ def main() -> None:
             progress.print(escape(" | ".join(describe(outcome))))
     progress.print(result.summary)
     if options.runs == RUNS:
+        # matplotlib is needed only here.
+        from dev.chaos.plot import draw
+
         PAGE.write_text(render_page(result), encoding="utf-8")
-        progress.done(f"Wrote {PAGE}")
+        draw(result.outcomes, result.injections, PLOT)
+        progress.done(f"Wrote {PAGE} and {PLOT}")
     sys.exit(1 if result.violations else 0)
 
 

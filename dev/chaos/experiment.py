@@ -17,7 +17,7 @@ from rich.markup import escape
 from dev.chaos import faults
 from dev.chaos.dbt import Dbt
 from dev.chaos.decisions import PlannedDecision
-from dev.chaos.faults import Fault
+from dev.chaos.faults import Fault, Injection
 from dev.chaos.foreign_runs import ForeignResult, ForeignRuns
 from dev.chaos.outcome import FINAL_STATES, UNANSWERED, DbtRun, Decision, Outcome
 from dev.chaos.stack import DAG_IDS, JOB_IDS, Stack
@@ -72,8 +72,7 @@ class Experiment:
         self._waiting = list(self.outcomes)
         # Tasks that have ended or not, as Airflow's API showed them last.
         self.tasks: list[dict[str, Any]] = []
-        # By title of the fault.
-        self.fault_counts: Counter[str] = Counter()
+        self.injections: list[Injection] = []
         self.restarts = 0
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = itertools.count()
@@ -154,7 +153,7 @@ class Experiment:
             return False
         if target:
             self._last_fault_at = time.monotonic()
-            self.fault_counts[fault.title] += 1
+            self.injections.append(Injection(fault.title, datetime.now(UTC)))
             self.progress.print(escape(f"  {fault.title}: {target}"))
         return bool(target)
 

@@ -4,6 +4,7 @@ import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import psutil
@@ -21,6 +22,17 @@ FREEZE = (0.5, 2.5)
 # What dbt Cloud does to a few of the next requests that start a run, or that ask for runs.
 LOST_ANSWERS = ({"drop": "after"}, {"status": 503, "acts": True}, {"html": True, "acts": True})
 FAILED_POLLS = ({"drop": "before"}, {"status": 503}, {"html": True}, {"delay": 3})
+
+
+@dataclass(frozen=True)
+class Injection:
+    """When a fault was injected.
+
+    :param title: Title of the fault.
+    """
+
+    title: str
+    at: datetime
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,19 @@
 """Render the outcomes as docs/chaos.md."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dev.benchmark.environment import environment_summary
 from dev.chaos import stack
 from dev.chaos.experiment import ORPHAN_TIMEOUT, SETTLE_TIMEOUT
-from dev.chaos.faults import FAULTS
+from dev.chaos.faults import FAULTS, Injection
 from dev.chaos.foreign_runs import ForeignResult
 from dev.chaos.outcome import VIOLATIONS, Outcome
 from scripts.settings import PROJECT
 
 PAGE = PROJECT / "docs" / "chaos.md"
+PLOT = PAGE.with_suffix(".svg")
 PASSED = "✓"
 
 INTRO = """\
@@ -61,7 +62,6 @@ run of the earlier one.
 class Result:
     """What the page shows.
 
-    :param fault_counts: Number of faults by title.
     :param restarts: How often a process exited by itself.
     :param foreign: How often a Dag handled the runs that were started in dbt Cloud.
     :param lifecycles: Number of randomized task lifecycles that passed before; 0 if none were run.
@@ -69,7 +69,7 @@ class Result:
     """
 
     outcomes: list[Outcome]
-    fault_counts: Mapping[str, int]
+    injections: Sequence[Injection]
     restarts: int
     foreign: ForeignResult
     seed: int
@@ -103,6 +103,7 @@ def render_page(result: Result) -> str:
     sections = [
         INTRO,
         result.summary,
+        f"![When faults were injected, and when dbt runs were active]({PLOT.name})\n",
         _render_facts(result),
         _render_faults(result),
         method,
@@ -119,7 +120,7 @@ def _render_facts(result: Result) -> str:
         "Dag runs": f"{len(result.outcomes)}: {states['success']} succeeded, {states['failed']} failed",
         "runs started in dbt Cloud": f"{len(result.foreign.run_ids)}, each an event of a watched asset",
         "dbt runs": str(sum(len(outcome.runs) for outcome in result.outcomes)),
-        "faults": str(sum(result.fault_counts.values())),
+        "faults": str(len(result.injections)),
         "processes that exited by themselves and were restarted": str(result.restarts),
         "users' decisions": f"{decisions['clear']} clears, {decisions['failed']} tasks marked failed, "
         f"{decisions['success']} marked successful",
@@ -131,7 +132,8 @@ def _render_facts(result: Result) -> str:
 
 
 def _render_faults(result: Result) -> str:
-    rows = "".join(f"| {fault.title} | {result.fault_counts.get(fault.title, 0)} |\n" for fault in FAULTS)
+    counts = Counter(injection.title for injection in result.injections)
+    rows = "".join(f"| {fault.title} | {counts[fault.title]} |\n" for fault in FAULTS)
     return f"## Faults\n\n| fault | injected |\n|---|---|\n{rows}"
 
 

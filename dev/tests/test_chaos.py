@@ -14,7 +14,7 @@ from local_dbt_cloud.testing import LocalDbtCloud
 
 from dev.chaos import requirements
 from dev.chaos.dbt import DURATION, Dbt
-from dev.chaos.faults import FAULTS, shuffled
+from dev.chaos.faults import FAULTS, Injection, shuffled
 from dev.chaos.foreign_runs import ForeignResult, ForeignRuns
 from dev.chaos.outcome import (
     CANCELED,
@@ -29,6 +29,7 @@ from dev.chaos.outcome import (
     Decision,
     Outcome,
 )
+from dev.chaos.plot import COLORS, draw
 from dev.chaos.report import INTRO, PAGE, Result, render_page
 from dev.chaos.service import Service
 from scripts.exceptions import UserError
@@ -229,12 +230,21 @@ def test_the_page_begins_with_the_counts_and_lists_each_violation() -> None:
     bad = Outcome("chaos_deferrable", "chaos_7", [run(1, 0, 5), run(2, 4, 9)], [], "success")
     good = Outcome("chaos_deferrable", "chaos_8", [run(3, 0, 5)], [], "success")
     foreign = ForeignResult(frozenset({4, 5, 6}), Counter([4, 4, 5]))
-    page = render_page(Result([bad, good], {FAULTS[0].title: 3}, 0, foreign, 1, 60, 0, 0.0))
+    injections = [Injection(FAULTS[0].title, at(0))] * 3
+    page = render_page(Result([bad, good], injections, 0, foreign, 1, 60, 0, 0.0))
     assert page.index(INTRO) == 0
     assert "| **1** | **0** | **0** | **0** | **0** | **1** | **1** |" in page
     assert f"| {FAULTS[0].title} | 3 |" in page
     assert "| chaos_deferrable chaos_7 | duplicate run | success | 1 Success; 2 Success |" in page
     assert "chaos_8" not in page
+
+
+def test_the_picture_has_a_row_per_fault_and_a_bar_per_run(tmp_path: Path) -> None:
+    outcomes = [Outcome("chaos_deferrable", "chaos_7", [run(1, 0, 5), run(2, 6, 9)], [], "success")]
+    draw(outcomes, [Injection(FAULTS[1].title, at(0))], tmp_path / "plot.svg")
+    picture = (tmp_path / "plot.svg").read_text()
+    assert all(fault.title in picture for fault in FAULTS)
+    assert picture.count(f"fill: {COLORS['Success']}") == 3  # two runs, and the legend
 
 
 @pytest.mark.skipif(not PAGE.exists(), reason="make chaos has not been run")
