@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 WORKER = Path(__file__).with_name("dbt_worker.py")
-# Seconds until a process that does not end is killed.
+# Seconds until a canceled process is killed.
 STOP_TIMEOUT = 5
 
 # No other variable is inherited: it may be a secret, and a dbt project can print its environment.
@@ -69,18 +69,21 @@ class DbtProcess:
             # On SIGINT, dbt cancels its queries.
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGINT)
-            await self.end()
+            await self.end(STOP_TIMEOUT)
             raise
 
-    async def end(self) -> None:
-        """Wait until the process has ended and thereby closed the DuckDB file; kill it if it does not end."""
+    async def end(self, timeout: float | None = None) -> None:
+        """Wait until the process has ended, and thereby closed the DuckDB file.
+
+        :param timeout: Seconds after which it is killed, as on cancellation of the awaiting task.
+        """
         process = self._process
         if process is None or process.returncode is not None:
             return
         assert process.stdin is not None
         process.stdin.write(b"\n")
         try:
-            await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
+            await asyncio.wait_for(process.wait(), timeout)
         except (TimeoutError, asyncio.CancelledError):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
