@@ -175,6 +175,23 @@ def test_queue_respects_jobs_and_run_slots_and_cancel_frees_them(cloud: RunningC
     cloud.cancel(other_job)
 
 
+def test_dbt_that_does_not_stop_is_killed(cloud: RunningCloud, tmp_path: Path) -> None:
+    # Python waits for this thread before it exits.
+    (tmp_path / "tiny" / "models" / "stubborn.py").write_text(
+        "import pathlib, threading, time\n"
+        "def model(dbt, session):\n"
+        "    threading.Thread(target=time.sleep, args=[600], daemon=False).start()\n"
+        "    pathlib.Path('started').touch()\n"
+        "    time.sleep(600)\n"
+        "    return session.sql('select 1')\n"
+    )
+    run_id = cloud.trigger(QUICK, steps_override=["dbt run --select stubborn"])["id"]
+    started = cloud.service.data.run(run_id) / "project" / "started"
+    cloud.wait(run_id, until=lambda run: started.exists())
+    assert cloud.client.post(f"runs/{run_id}/cancel/", timeout=60).json()["data"]["is_cancelled"]
+    assert not dbt_processes(cloud.service.data.run(run_id))
+
+
 def test_run_is_canceled_at_its_timeout(cloud: RunningCloud) -> None:
     run = cloud.wait(cloud.trigger(SLOW, timeout_seconds_override=1)["id"])
     assert run["status_humanized"] == "Cancelled"

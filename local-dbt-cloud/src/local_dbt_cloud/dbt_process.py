@@ -69,22 +69,20 @@ class DbtProcess:
             # On SIGINT, dbt cancels its queries.
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGINT)
-            await self.end(STOP_TIMEOUT)
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await self.end()
             raise
 
-    async def end(self, timeout: float | None = None) -> None:
-        """Wait until the process has ended, and thereby closed the DuckDB file.
-
-        :param timeout: Seconds after which it is killed, as on cancellation of the awaiting task.
-        """
+    async def end(self) -> None:
+        """Wait until the process has ended, and thereby closed the DuckDB file; kill it on cancellation."""
         process = self._process
         if process is None or process.returncode is not None:
             return
         assert process.stdin is not None
         process.stdin.write(b"\n")
         try:
-            await asyncio.wait_for(process.wait(), timeout)
-        except (TimeoutError, asyncio.CancelledError):
+            await process.wait()
+        except asyncio.CancelledError:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
