@@ -43,7 +43,7 @@ def newest_runtime(releases: dict[str, dict[str, Any]], current: str, before: st
 
 def pin(project: Path, runtime: str, airflow: str, provider: str) -> None:
     """Write the versions into all files that pin them."""
-    _replace(project / "Dockerfile", r"(?<=runtime:)\S+", runtime)
+    _replace(project / "Dockerfile", r"(?<=runtime:)\d+\.\d+-\d+", runtime)
     _replace(project / "requirements.txt", rf"(?<={PROVIDER}==)\S+", provider)
     # A copy of the starter has no folder dev.
     for name in ("requirements-dev.in", "dev/astro_runtime.in"):
@@ -76,5 +76,7 @@ if __name__ == "__main__":
     dockerfile = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
     with urlopen(RELEASES, timeout=30) as response:
         known = json.load(response)["runtimeVersionsV3"]
-    tag, version = newest_runtime(known, dockerfile.split(":")[1].strip(), os.environ["UV_EXCLUDE_NEWER"])
+    # Without a suffix such as -python-3.13, which stays.
+    (current,) = re.findall(r"runtime:(\d+\.\d+-\d+)", dockerfile)
+    tag, version = newest_runtime(known, current, os.environ["UV_EXCLUDE_NEWER"])
     pin(PROJECT, tag, version, _newest_provider(version))

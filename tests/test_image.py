@@ -71,5 +71,5 @@ def test_no_file_in_the_image_contains_the_local_token() -> None:
 
 def test_the_dockerfile_only_names_the_runtime() -> None:
     lines = (PROJECT / "Dockerfile").read_text().split("\n")
-    assert re.fullmatch(r"FROM astrocrpublic\.azurecr\.io/runtime:\d+\.\d+-\d+", lines[0])
+    assert re.fullmatch(r"FROM astrocrpublic\.azurecr\.io/runtime:\d+\.\d+-\d+(-python-3\.\d+)?", lines[0])
     assert lines[1:] == [""]

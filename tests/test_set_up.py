@@ -15,6 +15,11 @@ if not SCRIPT.is_file():
     pytest.skip("the image has no commands", allow_module_level=True)
 
 
+needs_supported_python = pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="the script rejects this Python"
+)
+
+
 def set_up(directory: Path, venv: str, **variables: str) -> str:
     """Run the script, which must fail; return the last line that it prints."""
     (directory / "lock").write_text("no-such-package==1 --hash=sha256:" + "0" * 64)
@@ -36,6 +41,7 @@ def test_a_python_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "make").exists()
 
 
+@needs_supported_python
 def test_a_folder_that_is_not_writable_is_an_error(tmp_path: Path) -> None:
     # A file in its place fails as missing permissions do, which do not stop root.
     (tmp_path / "make").touch()
@@ -43,6 +49,7 @@ def test_a_folder_that_is_not_writable_is_an_error(tmp_path: Path) -> None:
     assert message.startswith(f"Cannot write to {tmp_path}/make: ")
 
 
+@needs_supported_python
 def test_a_missing_network_is_an_error(tmp_path: Path) -> None:
     index = "http://127.0.0.1:1/simple"
     message = set_up(

@@ -82,8 +82,10 @@ def test_an_update_pins_the_same_versions_in_all_files(tmp_path: Path) -> None:
     for name in [name for name in names if (PROJECT / name).is_file()]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(PROJECT / name, tmp_path / name)
+    dockerfile = tmp_path / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().strip() + "-python-3.13\n")
     runpy.run_path(str(PROJECT / ".github/update_pins.py"))["pin"](tmp_path, "9.9-1", "9.9.2", "8.7.6")
-    assert (tmp_path / "Dockerfile").read_text() == "FROM astrocrpublic.azurecr.io/runtime:9.9-1\n"
+    assert dockerfile.read_text() == "FROM astrocrpublic.azurecr.io/runtime:9.9-1-python-3.13\n"
     for path in tmp_path.rglob("*"):
         pins = (
             re.findall(r"^apache-airflow(?:-providers-dbt-cloud)?==(.*)$", path.read_text(), re.M)
