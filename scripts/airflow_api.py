@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -11,6 +12,8 @@ from scripts.exceptions import UserError
 COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 # One a second.
 LOG_ATTEMPTS = 10
+# Seconds.
+IMPORT_TIMEOUT = 60
 
 
 class AirflowApi:
@@ -98,9 +101,21 @@ class AirflowApi:
         """Return the number of queued and running runs of a Dag."""
         return self._get(f"dags/{dag_id}/dagRuns", state=["queued", "running"]).json()["total_entries"]
 
-    def trigger_dag(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
-        """Trigger a Dag run with a given ID; ``conf`` overrides the Dag's params."""
-        fields = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
+    def trigger_dag(
+        self,
+        dag_id: str,
+        run_id: str,
+        conf: dict[str, Any] | None = None,
+        run_after: datetime | None = None,
+    ) -> None:
+        """Trigger a Dag run with a given ID.
+
+        :param conf: Overrides the Dag's params.
+        :param run_after: By which Airflow sorts the runs. Default: now.
+        """
+        fields: dict[str, Any] = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
+        if run_after:
+            fields["run_after"] = run_after.isoformat()
         self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json=fields).raise_for_status()
 
     def get_dag_runs(self, dag_id: str) -> list[dict[str, Any]]:
@@ -141,10 +156,22 @@ class AirflowApi:
         response = self._client.get(f"/api/v2/{path}", params=params)
         return response if missing_ok and response.status_code == 404 else response.raise_for_status()
 
-    def _upsert(self, kind: str, key: str, fields: dict[str, Any]) -> None:
+    def _create_or_update(self, kind: str, key: str, fields: dict[str, Any]) -> httpx.Response:
         response = self._client.post(f"/api/v2/{kind}", json=fields)
         if response.status_code == 409:
-            response = self._client.patch(f"/api/v2/{kind}/{fields[key]}", json=fields)
+            return self._client.patch(f"/api/v2/{kind}/{fields[key]}", json=fields)
+        return response
+
+    def _upsert(self, kind: str, key: str, fields: dict[str, Any]) -> None:
+        deadline = time.monotonic() + IMPORT_TIMEOUT
+        # Tasks that were interrupted start together with Airflow, and SQLite then answers that it is locked.
+        while (response := self._create_or_update(kind, key, fields)).is_server_error:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"Airflow could not store {fields[key]!r} in its {kind} for {IMPORT_TIMEOUT} seconds "
+                    f"({response.status_code}): start it again."
+                )
+            time.sleep(1)
         if response.is_error:
             reason = response.json().get("detail")
             raise UserError(

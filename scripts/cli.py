@@ -40,8 +40,9 @@ def main(name: str, description: str | None, command: Callable[[Settings, Progre
         command(settings, progress)
     except (UserError, httpx.HTTPError, OSError) as error:
         progress.print(f"[bold red]{name} failed:[/] {escape(str(error))}")
-        if settings and settings.airflow_home.is_dir():
-            progress.print(f"Logs: {settings.airflow_home}/logs, {settings.data_dir}/runs")
+        if settings and (settings.airflow_home / "logs").is_dir():
+            runs = f", {settings.data_dir}/runs" if settings.is_local else ""
+            progress.print(f"Logs: {settings.airflow_home}/logs{runs}")
         sys.exit(1)
     except KeyboardInterrupt:
         progress.stopped()

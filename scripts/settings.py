@@ -34,6 +34,10 @@ class Connection:
     token: str
     as_json: str
 
+    def is_local(self, api_port: int) -> bool:
+        """Return whether it leads to the local dbt Cloud, whose API has this port."""
+        return self.host in {f"{name}:{api_port}" for name in ("localhost", "127.0.0.1")}
+
     @property
     def api_url(self) -> str:
         """URL of the account in dbt Cloud's API."""
@@ -74,7 +78,7 @@ class Settings:
     @property
     def is_local(self) -> bool:
         """Whether the connection leads to the local dbt Cloud."""
-        return self.connection.host in {f"{name}:{self.api_port}" for name in ("localhost", "127.0.0.1")}
+        return self.connection.is_local(self.api_port)
 
     @property
     def ca_bundle(self) -> Path:
@@ -109,7 +113,7 @@ def read_settings(airflow_home: Path | None = None) -> Settings:
         data_dir=(PROJECT / environment.get("LOCAL_DBT_CLOUD_DATA_DIR", ".local_dbt_cloud")).resolve(),
         connection=connection,
         connection_source=source,
-        job_id=_read_job_id(environment, airflow_settings),
+        job_id=_read_job_id(environment, airflow_settings, connection.is_local(api_port)),
         environment=environment,
     )
     if airflow_home or settings.is_local:
@@ -148,9 +152,17 @@ def _parse_port(environment: Mapping[str, str], variable: str, default: int) -> 
     return int(text)
 
 
-def _read_job_id(environment: Mapping[str, str], airflow_settings: dict[str, list[dict[str, Any]]]) -> str:
+def _read_job_id(
+    environment: Mapping[str, str], airflow_settings: dict[str, list[dict[str, Any]]], is_local: bool
+) -> str:
     variables = {one["variable_name"]: one["variable_value"] for one in airflow_settings["variables"]}
-    job_id = environment.get("AIRFLOW_VAR_DBT_CLOUD_JOB_ID") or str(variables.get("dbt_cloud_job_id", ""))
+    job_id = environment.get("AIRFLOW_VAR_DBT_CLOUD_JOB_ID", "")
+    if not job_id and not is_local:
+        # The file has a job of the local dbt Cloud; another account may have one with the same ID.
+        raise UserError(
+            "AIRFLOW_VAR_DBT_CLOUD_JOB_ID is not set: set it in .env to the number in the job's URL."
+        )
+    job_id = job_id or str(variables.get("dbt_cloud_job_id", ""))
     if not job_id.isdecimal():
         raise UserError(
             f"The variable dbt_cloud_job_id is {job_id!r}: set it to a job ID, which is a number."

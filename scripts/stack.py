@@ -39,7 +39,7 @@ def local_dbt_cloud(
     :raises UserError: It is not installed, a port is taken, or it did not start.
     """
     check_port_is_free(settings.api_port, "LOCAL_DBT_CLOUD_API_PORT", "the local dbt Cloud's API")
-    check_port_is_free(settings.pages_port, "LOCAL_DBT_CLOUD_PAGES_PORT", "the local dbt Cloud's pages")
+    check_port_is_free(settings.pages_port, "LOCAL_DBT_CLOUD_PAGES_PORT", "the local dbt Cloud's web server")
     log = settings.data_dir / "local_dbt_cloud.log"
     command = [
         find_command("local-dbt-cloud"), "--api-port", str(settings.api_port),
@@ -129,6 +129,8 @@ def airflow_environment(settings: Settings, dags: Path = DAGS) -> dict[str, str]
     proxy_exceptions = inherited.get("NO_PROXY") or inherited.get("no_proxy")
     no_proxy = ",".join(filter(None, [proxy_exceptions, LOCAL_HOSTS]))
     environment = {
+        # Seconds after which a new Dag file shows up. Airflow's default is 300.
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         **inherited,
         "AIRFLOW_HOME": str(settings.airflow_home),
         # Absolute paths: those in Airflow's configuration file would be wrong after the project is moved.
@@ -207,6 +209,11 @@ def _raise_connection_error(settings: Settings, status: int | str, name: str) ->
             raise UserError(
                 f"The API token of {name} has no access to account {account_id!r}: "
                 "set login to the account ID of the token."
+            )
+        case str() if "CERTIFICATE_VERIFY_FAILED" in status:
+            raise UserError(
+                f"The certificate of dbt Cloud at {host} is not trusted ({status}): check {name}. For a "
+                "private authority, set both REQUESTS_CA_BUNDLE and SSL_CERT_FILE to its file."
             )
         case str():
             raise UserError(f"dbt Cloud at {host} did not answer ({status}): check {name}.")

@@ -12,7 +12,7 @@ from scripts.stack import airflow, airflow_log, check_connection, local_dbt_clou
 
 NEXT_STEPS = (
     "1. Open Airflow and turn on the Dag with the switch next to its name: it runs at once.",
-    '2. Click its task trigger_job, then the tab "dbt results": every model and test of the run.',
+    '2. Click the newest square of trigger_job, then the tab "dbt results": every model and test.',
     "3. Press Ctrl-C to stop both.",
 )
 

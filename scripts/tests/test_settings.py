@@ -65,6 +65,7 @@ def test_the_example_for_standalone_connects_to_the_local_dbt_cloud(project: Pat
 
 def test_each_account_has_its_own_airflow_home(monkeypatch: pytest.MonkeyPatch) -> None:
     # Dags that were unpaused for one account must not run in another.
+    monkeypatch.setenv("AIRFLOW_VAR_DBT_CLOUD_JOB_ID", "67890")
     homes = {read_settings().airflow_home}
     for host, login in (("ab123.us1.dbt.com", 1), ("ab123.us1.dbt.com", 2), ("localhost:1/x", 1), (127, 1)):
         fields = {"conn_type": "dbt_cloud", "host": host, "login": login, "password": "x"}
@@ -75,6 +76,14 @@ def test_each_account_has_its_own_airflow_home(monkeypatch: pytest.MonkeyPatch) 
         assert json.loads(airflow_environment(settings)["AIRFLOW_CONN_DBT_CONN"])["login"] == str(login)
     assert len(homes) == 5
     assert all(home.is_relative_to(module.PROJECT / ".airflow") for home in homes)
+
+
+def test_a_real_account_needs_a_job_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The job of airflow_settings.yaml may exist there too, and would run.
+    fields = {"conn_type": "dbt_cloud", "host": "ab123.us1.dbt.com", "login": "1", "password": "x"}
+    monkeypatch.setenv("AIRFLOW_CONN_DBT_CONN", json.dumps(fields))
+    with pytest.raises(UserError, match="AIRFLOW_VAR_DBT_CLOUD_JOB_ID is not set"):
+        read_settings()
 
 
 @pytest.mark.parametrize("missing", ["login", "password"])
