@@ -3,7 +3,8 @@
 
 Each dbt model can be an asset of its own, with an event whenever a run builds it:
 `check_before_running_dbt_cloud_job` does that for `orders` and `customers`. This Dag starts when both were
-built since its last run, and logs when, with how many rows, and by which run.
+built since its last run, and logs when and by which run, and with how many rows if the adapter tells (DuckDB
+does not).
 
 **Use it** for an export, a dashboard or a forecast that needs these models and no others.
 
@@ -18,6 +19,7 @@ from typing import Any
 from airflow.sdk import dag, task
 from pendulum import datetime
 
+from include.dbt_cloud.asset_events import event_facts
 from include.dbt_cloud_jobs import CUSTOMERS, ORDERS
 
 # Not print: Airflow's UI collapses printed lines.
@@ -43,11 +45,9 @@ def refresh_after_orders() -> None:
         built = []
         for asset in (ORDERS, CUSTOMERS):
             # Several runs may have built it since the last refresh: the newest counts.
-            for event in (triggering_asset_events.get(asset) or [])[-1:]:
-                # The event of a watched_model has its facts one level deeper.
-                facts = event.extra.get("payload", event.extra)
+            for facts in event_facts(triggering_asset_events, asset)[-1:]:
                 at, rows, href = (facts.get(key) for key in ("started_at", "rows", "href"))
-                log.info("%s: built at %s, rows: %s. See %s", asset.name, at, rows, href)
+                log.info("%s: built at %s, rows: %s. See %s", asset.name, at, rows or "not known", href)
                 built.append(asset.name)
         return built
 

@@ -17,6 +17,7 @@ from airflow.sdk import dag, task
 from airflow.sdk.exceptions import AirflowFailException
 from pendulum import datetime
 
+from include.dbt_cloud.asset_events import event_facts
 from include.dbt_cloud.results import format_results
 from include.dbt_cloud_jobs import JAFFLE_SHOP
 
@@ -40,10 +41,10 @@ log = logging.getLogger("airflow.task")
 def report_on_dbt_models() -> None:
     @task
     def report(triggering_asset_events: Any = None) -> dict[str, int]:
-        events = triggering_asset_events.get(JAFFLE_SHOP.asset)
-        results = events[-1].extra if events else {}
-        if "nodes" not in results:
+        events = [one for one in event_facts(triggering_asset_events, JAFFLE_SHOP.asset) if "nodes" in one]
+        if not events:
             raise AirflowFailException("The asset event has no dbt results: run the job's own Dag instead.")
+        results = events[-1]
         log.info("dbt Cloud run %s: %s", results["run_id"], format_results(results))
         return results["counts"]
 

@@ -14,8 +14,12 @@ OUTCOMES = {
     DbtCloudJobRunStatus.CANCELLED.value: "cancelled",
 }
 
-# What dbt Core and the Fusion engine print then.
-USAGE_ERROR = r"^(Usage: dbt |error: unexpected argument )"
+# What dbt Core and the Fusion engine print when they do not accept a command line.
+REJECTION = re.compile(
+    r"^Usage: dbt (?:.*\n)*?Error: (.+)|^error: (unexpected argument .+)"
+    r"|Encountered an error:\s+Compilation Error\s+(The selection criterion .+)",
+    re.MULTILINE,
+)
 
 
 def to_iso(value: Any) -> str | None:
@@ -106,9 +110,10 @@ class JobRun:
         return "expired" if outcome == "cancelled" and expired else outcome
 
     @property
-    def is_command_rejected(self) -> bool:
-        """Whether dbt did not accept a step's command line, such as an unknown option."""
-        return any(re.search(USAGE_ERROR, step.get("logs") or "", re.MULTILINE) for step in self.steps)
+    def rejection(self) -> str:
+        """Why dbt did not accept a step's command line, such as an unknown option; empty if it did."""
+        found = (REJECTION.search(step.get("logs") or "") for step in self.steps)
+        return next((match[match.lastindex or 0].strip() for match in found if match), "")
 
     @property
     def summary(self) -> str:

@@ -169,8 +169,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
             checkpoint.save_reported_run(self.run_id)
         if times_out and status == "timeout" and not canceled:
             message += " It could not be canceled: cancel it there."
-        if status == "error" and run and run.is_command_rejected and not failure:
-            raise DbtCloudJobRunRejected(message)
+        if status == "error" and run and run.rejection and not failure:
+            raise DbtCloudJobRunRejected(f"{run.rejection} {message}")
         raise RUN_ERRORS[status](f"{failure}{message}")
 
     def on_kill(self) -> None:

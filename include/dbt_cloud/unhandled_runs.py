@@ -5,6 +5,8 @@ from typing import Any
 
 from airflow.sdk import Asset
 
+from include.dbt_cloud.asset_events import event_facts
+
 # Twice what a triggerer that is killed can repeat.
 MAX_REMEMBERED = 1000
 
@@ -28,10 +30,9 @@ def unhandled_runs(context: Mapping[str, Any], asset: Asset) -> Iterator[dict[st
     ti, store = context["ti"], context["asset_state_store"][asset]
     key = f"handled_by_{ti.dag_id}.{ti.task_id}"
     handled: list[Any] = store.get(key, [])
-    for event in context["triggering_asset_events"].get(asset) or ():
-        # Airflow puts what the trigger fired under this key; an event that a person created has none.
-        run = event.extra.get("payload")
-        if run and run["run_id"] not in handled:
+    for run in event_facts(context["triggering_asset_events"], asset):
+        # An event that a person created has no run.
+        if "run_id" in run and run["run_id"] not in handled:
             yield run
             handled = [*handled, run["run_id"]][-MAX_REMEMBERED:]
             store.set(key, handled)

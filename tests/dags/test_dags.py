@@ -115,7 +115,7 @@ def test_the_job_is_not_read_while_the_dag_is_parsed(dag) -> None:
 
 @pytest.mark.parametrize(
     "events",
-    [{}, {Asset("dbt_cloud_job"): [SimpleNamespace(extra={"from_rest_api": True})]}],
+    [{}, {Asset("dbt_cloud_job"): [SimpleNamespace(extra={"from_rest_api": True}, timestamp=1)]}],
     ids=["started manually", "event created manually"],
 )
 def test_the_report_fails_if_the_asset_event_has_no_results(
@@ -124,6 +124,18 @@ def test_the_report_fails_if_the_asset_event_has_no_results(
     report: Any = dag_bag.dags["report_on_dbt_models"].get_task("report")
     with pytest.raises(AirflowFailException, match="The asset event has no dbt results"):
         report.python_callable(triggering_asset_events=events)
+
+
+def test_the_report_is_about_the_newest_run(dag_bag: DagBag) -> None:
+    report: Any = dag_bag.dags["report_on_dbt_models"].get_task("report")
+    # Airflow does not sort the events.
+    events = [
+        SimpleNamespace(
+            timestamp=at, extra={"run_id": at, "nodes": [], "counts": {"success": at}, "seconds": 1}
+        )
+        for at in (5, 8, 2)
+    ]
+    assert report.python_callable({Asset("dbt_cloud_job"): events}) == {"success": 8}
 
 
 @pytest.fixture

@@ -24,3 +24,29 @@ def test_a_time_without_offset_is_in_utc_whatever_the_zone_of_the_worker(
 @pytest.mark.parametrize("created_at", ["", "yesterday"])
 def test_a_run_of_unknown_age_ends_no_search(created_at: str) -> None:
     assert not JobRun(1, status=1, created_at=created_at).is_created_before(time.time())
+
+
+@pytest.mark.parametrize(
+    ("logs", "reason"),
+    [
+        (
+            "Usage: dbt build [OPTIONS]\nTry 'dbt build --help' for help.\n\nError: No such option '-x'.\n",
+            "No such option '-x'.",
+        ),
+        ("error: unexpected argument '-x' found\n\nUsage: dbt build\n", "unexpected argument '-x' found"),
+        (
+            "01:47:05  Encountered an error:\nCompilation Error\n"
+            "  The selection criterion 'x' does not match any enabled nodes\n",
+            "The selection criterion 'x' does not match any enabled nodes",
+        ),
+        # A warning, and an error of the database.
+        (
+            "01:47:05  The selection criterion 'x' does not match any enabled nodes\n"
+            "01:47:06  Encountered an error:\nDatabase Error\n  timeout\n",
+            "",
+        ),
+        ("", ""),
+    ],
+)
+def test_the_reason_why_dbt_rejected_a_command_is_in_its_log(logs: str, reason: str) -> None:
+    assert JobRun(1, 20, steps=[{"logs": None}, {"logs": logs}]).rejection == reason

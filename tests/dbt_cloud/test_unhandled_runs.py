@@ -22,11 +22,15 @@ class Task:
 
     def handle(self, *run_ids: int, fails_at: int | None = None) -> list[int]:
         """Handle events with these runs; return the runs that were handled."""
-        events = [SimpleNamespace(extra={"payload": {"run_id": run_id}}) for run_id in run_ids]
+        events = [
+            SimpleNamespace(extra={"payload": {"run_id": run_id}}, timestamp=at)
+            for at, run_id in enumerate(run_ids, start=1)
+        ]
+        created = SimpleNamespace(extra={"from_rest_api": True}, timestamp=0)
         context: dict[str, Any] = {
             "ti": self.ti,
             "asset_state_store": {RUNS: self.store},
-            "triggering_asset_events": {RUNS: [*events, SimpleNamespace(extra={"from_rest_api": True})]},
+            "triggering_asset_events": {RUNS: [*reversed(events), created]},
         }
         handled = []
         for run in unhandled_runs(context, RUNS):

@@ -571,6 +571,7 @@ def test_a_command_that_dbt_rejects_is_not_retried(cloud: LocalDbtCloud) -> None
     with pytest.raises(DbtCloudJobRunRejected) as error:
         lifecycle.run()
     assert isinstance(error.value, AirflowFailException)
+    assert str(error.value).startswith("No such option '--no-such-option'.")
 
 
 def test_a_run_in_an_unknown_status_is_reattached_not_doubled(held: LocalDbtCloud) -> None:

@@ -1,0 +1,16 @@
+"""Read what the events tell that started a Dag run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow.sdk import Asset
+
+
+def event_facts(events: Mapping[Asset, Sequence[Any]], asset: Asset) -> list[dict[str, Any]]:
+    """Return the ``extra`` of each event of an asset, oldest first; Airflow does not sort them.
+
+    :param events: ``triggering_asset_events`` of the context.
+    """
+    ordered = sorted(events.get(asset) or (), key=lambda event: event.timestamp)
+    # Airflow puts what a watcher's trigger fired under this key.
+    return [event.extra.get("payload", event.extra) for event in ordered]
