@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -114,10 +115,7 @@ def _failed_ancestor(unique_id: str, failed: set[str], parents: dict[str, list[s
 
 
 def _critical_path(nodes: list[dict[str, Any]], parents: dict[str, list[str]]) -> set[str]:
-    """Return the node that ended last, the one that it waited for last, and so on.
-
-    A node waits for its parents and, with ``dbt build``, for the tests of its parents.
-    """
+    """Return the node that ended last, the one that it waited for last, and so on."""
     spans = {
         node["unique_id"]: _span(node) for node in nodes if node["started_at"] and node["status"] != "no-op"
     }
@@ -125,15 +123,51 @@ def _critical_path(nodes: list[dict[str, Any]], parents: dict[str, list[str]]) -
     current = max(spans, key=lambda one: spans[one][1], default=None)
     while current and current not in path:
         path.add(current)
-        begin, above = spans[current][0], set(parents.get(current, ()))
-        waited_for = [
-            one
-            for one in spans
-            if spans[one][1] <= begin
-            and (one in above or (one.startswith("test.") and above.intersection(parents.get(one, ()))))
-        ]
+        before = [one for one in spans if spans[one][1] <= spans[current][0]]
+        waited_for = _waited_for(current, before, spans.keys(), parents)
         current = max(waited_for, key=lambda one: spans[one][1], default=None)
     return path
+
+
+def _waited_for(
+    unique_id: str, before: list[str], ran: Collection[str], parents: dict[str, list[str]]
+) -> list[str]:
+    """Return the nodes among those that ended before that a node waited for.
+
+    A model waits for the models that it reads and, with ``dbt build``, for their tests and its own unit
+    tests. A unit test reads nothing: it starts when its model could.
+    """
+    kind, _, name, *_ = unique_id.split(".")
+    models = [one for one in ran if one.startswith("model.") and one.split(".")[2] == name]
+    readers = models if kind == "unit_test" and models else [unique_id]
+    above = {one for reader in readers for one in _nearest_ancestors(reader, ran, parents)}
+    read = [one for one in before if one in above]
+    if kind == "test":
+        return read
+    tests = [
+        one for one in before
+        if one.startswith("test.") and _nearest_ancestors(one, ran, parents).intersection(read)
+    ]  # fmt: skip
+    own = [
+        one
+        for one in before
+        if kind == "model" and one.startswith("unit_test.") and one.split(".")[2] == name
+    ]
+    return read + tests + own
+
+
+def _nearest_ancestors(unique_id: str, ran: Collection[str], parents: dict[str, list[str]]) -> set[str]:
+    """Return the nearest ancestors that ran; ephemeral models, for example, do not."""
+    found: set[str] = set()
+    seen, waiting = {unique_id}, [unique_id]
+    while waiting:
+        for parent in set(parents.get(waiting.pop(), ())) - seen:
+            seen.add(parent)
+            if parent in ran:
+                found.add(parent)
+            else:
+                waiting.append(parent)
+    return found
 
 
 def _span(node: dict[str, Any]) -> tuple[float, float]:
