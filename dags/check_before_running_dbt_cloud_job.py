@@ -16,7 +16,8 @@ runs follow one another.
 
 **Change** the job with the Airflow variable `dbt_cloud_job_id`, and the account with the connection
 `dbt_conn`; on a laptop, set both in `.env`. To run the job when another Dag has loaded your data, instead of
-daily, give that Dag's last task `outlets=[Asset("loaded")]`, and set `schedule=[Asset("loaded")]` here.
+daily, define an asset in `include/dbt_cloud_jobs.py`, make it an outlet of that Dag's last task, and set
+`schedule=[...]` to it here.
 """
 
 from datetime import timedelta

@@ -17,6 +17,7 @@ from pendulum import datetime
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.params import schema_param, selectors_param
 
+SELECTORS = "dbt selectors separated by blanks or commas, such as orders+ tag:daily"
 # Skip tests whose parents are not selected; fail on unknown names.
 STEP = (
     "dbt build --indirect-selection buildable"
@@ -32,10 +33,12 @@ STEP = (
     start_date=datetime(2026, 1, 1),
     catchup=False,
     params={
-        "select": selectors_param("+orders", "dbt selectors, such as orders+ tag:daily; all models if empty"),
-        "exclude": selectors_param(None, "dbt selectors; nothing is excluded if empty"),
+        "select": selectors_param("+orders", f"{SELECTORS}; all models if empty"),
+        "exclude": selectors_param(None, f"{SELECTORS}; nothing is excluded if empty"),
         "full_refresh": Param(False, "Rebuild incremental models from scratch", type="boolean"),
-        "schema": schema_param(None, "The environment's own schema if empty"),
+        "schema": schema_param(
+            None, "Letters, digits and _; the environment's own if empty. A new one needs parents too: +model"
+        ),
     },
     # An empty schema becomes None, not the text None.
     render_template_as_native_obj=True,

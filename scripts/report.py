@@ -48,7 +48,7 @@ def print_summary(progress: Progress, results: list[DagRunResult], dbt_cloud: Db
         table.add_column(result.title)
     for task_id in results[0].task_states:
         table.add_row(f"  {task_id}", *(result.task_states[task_id] for result in results))
-    table.add_row("  duration", *(f"{result.seconds:.0f} seconds" for result in results))
+    table.add_row("  duration", *(f"{result.seconds:.0f} s" for result in results))
     table.add_row("dbt run", *(f"{run['id']}, {run['status_humanized']}" for run in dbt_runs))
     table.add_row("  built", *(_format_counts(dbt_cloud.count_results(run["id"])) for run in dbt_runs))
     table.add_row("  duration", *(run["run_duration_humanized"] for run in dbt_runs))
