@@ -24,7 +24,7 @@ def test_a_copy_with_workflows_passes(copy: Path) -> None:
 
 def test_a_copy_has_the_code_of_this_project(copy: Path, starter: Path) -> None:
     changed = differences(copy, starter).intersection(list_files(copy))
-    assert changed == {".copier-answers.yml", "README.md", ".astro/config.yaml"}
+    assert changed == {".copier-answers.yml", "LICENSE.starter", "README.md", ".astro/config.yaml"}
 
 
 def test_a_copy_without_workflows_passes(copy: Path, starter: Path, tmp_path: Path) -> None:
