@@ -170,7 +170,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         if times_out and status == "timeout" and not canceled:
             message += " It could not be canceled: cancel it there."
         if status == "error" and run and run.rejection and not failure:
-            raise DbtCloudJobRunRejected(f"{run.rejection} {message}")
+            raise DbtCloudJobRunRejected(f"{run.rejection.rstrip('.')}. {message}")
         raise RUN_ERRORS[status](f"{failure}{message}")
 
     def on_kill(self) -> None:
