@@ -18,6 +18,7 @@ INTERRUPT_TIMEOUT = 5
 TERMINATE_TIMEOUT = 3
 # Ctrl-C, a CI job that is canceled, a terminal that is closed.
 TERMINATION_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_returned_ports: set[int] = set()
 
 
 def check_port_is_free(port: int, variable: str, service: str) -> None:
@@ -38,9 +39,13 @@ def check_port_is_free(port: int, variable: str, service: str) -> None:
 
 
 def free_port() -> int:
-    """Return a port on which nothing listens at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    """Return a port on which nothing listens at the moment; another one each time."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        if port not in _returned_ports:
+            _returned_ports.add(port)
+            return port
 
 
 @contextlib.contextmanager
