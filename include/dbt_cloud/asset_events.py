@@ -9,8 +9,13 @@ from airflow.sdk import Asset
 def event_facts(events: Mapping[Asset, Sequence[Any]], asset: Asset) -> list[dict[str, Any]]:
     """Return the ``extra`` of each event of an asset, oldest first; Airflow does not sort them.
 
+    Of the event of a watcher: the facts of each of its runs.
+
     :param events: ``triggering_asset_events`` of the context.
     """
-    ordered = sorted(events.get(asset) or (), key=lambda event: event.timestamp)
-    # Airflow puts what a watcher's trigger fired under this key.
-    return [event.extra.get("payload", event.extra) for event in ordered]
+    facts: list[dict[str, Any]] = []
+    for event in sorted(events.get(asset) or (), key=lambda event: event.timestamp):
+        # Airflow puts what a watcher's trigger fired under this key.
+        watched = event.extra.get("payload")
+        facts += watched["runs"] if watched else [event.extra]
+    return facts

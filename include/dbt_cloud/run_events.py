@@ -40,11 +40,11 @@ def watched_model(model: str, **arguments: Any) -> Asset:
 
 
 class DbtCloudRunEventTrigger(BaseEventTrigger):
-    """Fire when a run of an account ends; for the watcher of an asset.
+    """Fire when runs of an account end; for the watcher of an asset.
 
-    The event has ``run_id``, ``job_id``, ``job_name``, ``outcome`` (success, error, cancelled or expired),
-    ``message``, ``href``, ``cause``, ``git_sha``, and ``created_at``, ``started_at`` and ``finished_at`` in
-    UTC.
+    An event has the ``runs`` that one poll found. Each has ``run_id``, ``job_id``, ``job_name``, ``outcome``
+    (success, error, cancelled or expired), ``message``, ``href``, ``cause``, ``git_sha``, and ``created_at``,
+    ``started_at`` and ``finished_at`` in UTC. ``event_facts`` reads them.
 
     All watchers of a connection share one request per poll. Their first start skips the runs that have
     ended by then. Every later one fires at least once, whatever fails in between: the cursor in the asset's
@@ -60,8 +60,8 @@ class DbtCloudRunEventTrigger(BaseEventTrigger):
     :param include_own: Whether to fire for runs that this Airflow started, and for what dbt Cloud retried
         of them. Default: False; their tasks update assets themselves.
     :param model: Model, such as ``jaffle_shop.orders``, that the last step of a successful run must have
-        built; the event has the ``execution_time`` (seconds) and the ``rows`` of it too. Reads one artifact
-        per run, for all watchers together. Default: none.
+        built; the run has the ``execution_time`` (seconds) and the ``rows`` of it too. Reads one artifact per
+        run, for all watchers together. Default: none.
     :param poll_interval: Seconds between two polls. Watchers share only equal ones. Default: 5.
     """
 
@@ -131,8 +131,10 @@ class DbtCloudRunEventTrigger(BaseEventTrigger):
                     outage.begin(error)
                 else:
                     outage.end()
-                    for payload in matching:
-                        yield TriggerEvent(payload)
+                    if matching:
+                        # One event for all: of several at once, Airflow starts a Dag for the first one, and
+                        # leaves the others to the next event.
+                        yield TriggerEvent({"runs": matching})
                     cursor = advanced
                     # Without an event now and then, lest the next start reads far back.
                     if matching or saved is None or cursor.position - saved.position > OVERLAP:
@@ -141,9 +143,9 @@ class DbtCloudRunEventTrigger(BaseEventTrigger):
             poll.next_since.append(cursor.start)
 
     async def _select(self, runs: list[JobRun], poll: Poll) -> list[dict[str, Any]]:
-        """Return the payloads of the runs that this watcher fires for."""
+        """Return the facts of the runs that this watcher fires for."""
         job_ids = [_resolve(job_id) for job_id in self.job_ids]
-        payloads = []
+        found = []
         for run in runs:
             if (
                 (not job_ids or run.job_id in job_ids)
@@ -152,8 +154,8 @@ class DbtCloudRunEventTrigger(BaseEventTrigger):
             ):
                 built = await poll.built_models(run) if self.model else {}
                 if self.model is None or self.model in built:
-                    payloads.append(_payload(run) | built.get(self.model, {}))
-        return payloads
+                    found.append(_facts(run) | built.get(self.model, {}))
+        return found
 
 
 def _resolve(job_id: int | str) -> int:
@@ -162,7 +164,7 @@ def _resolve(job_id: int | str) -> int:
     return int(Variable.get(variable[1]) if variable else job_id)
 
 
-def _payload(run: JobRun) -> dict[str, Any]:
+def _facts(run: JobRun) -> dict[str, Any]:
     names = ("job_id", "job_name", "outcome", "href", "cause", "git_sha")
     times = ("created_at", "started_at", "finished_at")
     facts = {name: getattr(run, name) for name in (*names, *times)}

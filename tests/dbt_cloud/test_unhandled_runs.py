@@ -23,7 +23,7 @@ class Task:
     def handle(self, *run_ids: int, fails_at: int | None = None) -> list[int]:
         """Handle events with these runs; return the runs that were handled."""
         events = [
-            SimpleNamespace(extra={"payload": {"run_id": run_id}}, timestamp=at)
+            SimpleNamespace(extra={"payload": {"runs": [{"run_id": run_id}]}}, timestamp=at)
             for at, run_id in enumerate(run_ids, start=1)
         ]
         created = SimpleNamespace(extra={"from_rest_api": True}, timestamp=0)

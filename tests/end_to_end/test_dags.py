@@ -218,6 +218,8 @@ def test_the_form_selects_models_and_schema(stack: Stack, triggered: TriggeredRu
     options = "--select +orders stg_products --exclude stores test_type:unit --full-refresh"
     dbt_run = wait_for_dbt_run(stack, triggered.filled_form)
     assert dbt_run == DbtRun(f"Invoke dbt with `{BUILD} {options}`", "trial")
+    # While another run builds, it locks the file.
+    wait_until(lambda: not any(run["in_progress"] for run in stack.control.runs()), 120)
     with duckdb.connect(str(stack.settings.data_dir / "jaffle_shop.duckdb"), read_only=True) as connection:
         assert connection.execute("select count(*) > 0 from trial.orders").fetchone() == (True,)
 

@@ -76,7 +76,7 @@ class Triggerer:
             if not self.is_alive:
                 return
             if step == "store":
-                self.database.events.setdefault(asset, []).append(payload)
+                self.database.events.setdefault(asset, []).extend(payload["runs"])
             else:
                 self.streams.confirm_persisted([] if number is None else [number])
 
