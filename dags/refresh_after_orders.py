@@ -47,7 +47,8 @@ def refresh_after_orders() -> None:
             # Several runs may have built it since the last refresh: the newest counts.
             for facts in event_facts(triggering_asset_events, asset)[-1:]:
                 at, rows, href = (facts.get(key) for key in ("started_at", "rows", "href"))
-                log.info("%s: built at %s, rows: %s. See %s", asset.name, at, rows or "not known", href)
+                rows = "not known" if rows is None else rows
+                log.info("%s: built at %s, rows: %s. See %s", asset.name, at, rows, href)
                 built.append(asset.name)
         return built
 

@@ -34,7 +34,7 @@ def draw(outcomes: Sequence[Outcome], injections: Sequence[Injection], path: Pat
             for run in outcome.runs:
                 ended_at = run.ended_at or run.created_at
                 begin, length = minutes(run.created_at), (ended_at - run.created_at).total_seconds() / 60
-                below.broken_barh([(begin, length)], (row, 0.9), color=COLORS[run.status])
+                below.broken_barh([(begin, length)], (row, 0.9), color=COLORS.get(run.status, "black"))
         below.set(xlabel="minutes", ylabel="Dag run")
         below.invert_yaxis()
         labels = [Patch(color=color, label=f"dbt run: {status}") for status, color in COLORS.items()]

@@ -15,7 +15,7 @@ def event_facts(events: Mapping[Asset, Sequence[Any]], asset: Asset) -> list[dic
     """
     facts: list[dict[str, Any]] = []
     for event in sorted(events.get(asset) or (), key=lambda event: event.timestamp):
-        # Airflow puts what a watcher's trigger fired under this key.
-        watched = event.extra.get("payload")
-        facts += watched["runs"] if watched else [event.extra]
+        # Airflow puts what a watcher's trigger fired under this key; a person may have written anything.
+        payload = event.extra.get("payload")
+        facts += payload.get("runs", [payload]) if isinstance(payload, dict) else [event.extra]
     return facts

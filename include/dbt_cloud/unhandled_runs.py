@@ -31,8 +31,8 @@ def unhandled_runs(context: Mapping[str, Any], asset: Asset) -> Iterator[dict[st
     key = f"handled_by_{ti.dag_id}.{ti.task_id}"
     handled: list[Any] = store.get(key, [])
     for run in event_facts(context["triggering_asset_events"], asset):
-        # An event that a person created has no run.
-        if "run_id" in run and run["run_id"] not in handled:
+        # Other events of the asset, of a task or created by a person, do not say how a run ended.
+        if {"run_id", "outcome"} <= run.keys() and run["run_id"] not in handled:
             yield run
             handled = [*handled, run["run_id"]][-MAX_REMEMBERED:]
             store.set(key, handled)

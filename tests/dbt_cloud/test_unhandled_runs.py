@@ -23,14 +23,17 @@ class Task:
     def handle(self, *run_ids: int, fails_at: int | None = None) -> list[int]:
         """Handle events with these runs; return the runs that were handled."""
         events = [
-            SimpleNamespace(extra={"payload": {"runs": [{"run_id": run_id}]}}, timestamp=at)
-            for at, run_id in enumerate(run_ids, start=1)
+            SimpleNamespace(extra={"payload": {"runs": [run]}}, timestamp=at)
+            for at, run in enumerate(({"run_id": one, "outcome": "error"} for one in run_ids), start=1)
         ]
-        created = SimpleNamespace(extra={"from_rest_api": True}, timestamp=0)
+        others = [
+            SimpleNamespace(extra=extra, timestamp=0)
+            for extra in ({"from_rest_api": True}, {"payload": "a text"}, {"run_id": 99, "status": "success"})
+        ]
         context: dict[str, Any] = {
             "ti": self.ti,
             "asset_state_store": {RUNS: self.store},
-            "triggering_asset_events": {RUNS: [*reversed(events), created]},
+            "triggering_asset_events": {RUNS: [*reversed(events), *others]},
         }
         handled = []
         for run in unhandled_runs(context, RUNS):
