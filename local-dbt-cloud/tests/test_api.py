@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from local_dbt_cloud.api import create_api
 from local_dbt_cloud.database import utc_now
 from local_dbt_cloud.run_status import RunStatus
+from routes import endpoints
 from running_cloud import RunningCloud, ids
 
 RUN_TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00:00"
@@ -53,6 +55,16 @@ def test_wrong_token_is_401(cloud: RunningCloud, authorization: str) -> None:
         },
         "data": None,
     }
+
+
+def test_each_endpoint_needs_the_token_of_its_account(cloud: RunningCloud) -> None:
+    for method, path, _ in endpoints(create_api(cloud.service).routes):
+        if path == "/":
+            continue
+        url = cloud.url + re.sub("{[^}]+}", "1", path.replace("{account_id}", "2"))
+        assert cloud.client.request(method, url, headers={"Authorization": ""}).status_code == 401, url
+        if "{account_id}" in path:
+            assert cloud.client.request(method, url).status_code == 403, url
 
 
 def test_other_account_is_403(cloud: RunningCloud) -> None:

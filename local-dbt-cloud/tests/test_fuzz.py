@@ -19,7 +19,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from sqlalchemy import delete, insert, select, update
-from starlette.routing import Mount
 
 from local_dbt_cloud.api import create_api
 from local_dbt_cloud.api.middleware import MAX_BODY_BYTES, MAX_CONTROL_BODY_BYTES
@@ -37,6 +36,7 @@ from local_dbt_cloud.provisioning import (
 from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus
 from local_dbt_cloud.service import Service
 from local_dbt_cloud.web import create_pages
+from routes import endpoints
 from running_cloud import TOKEN, RunningCloud, running_cloud
 
 # Deterministic examples, so that a failure in CI can be reproduced.
@@ -89,23 +89,15 @@ class Endpoint:
         return path
 
 
-def endpoints(service: Service) -> list[Endpoint]:
+def all_endpoints(service: Service) -> list[Endpoint]:
     """Return all endpoints of the API and of the pages."""
     found = []
     for is_api, create in ((True, create_api), (False, create_pages)):
         app: FastAPI = create(service)
-        for route in app.routes:
-            # Starlette serves the files of the pages.
-            if isinstance(route, Mount):
-                continue
-            assert isinstance(route, APIRoute), f"unsupported type of route: {route}"
-            parameters = tuple(part for part in _in_braces(route.path))
+        for method, path, route in endpoints(app.routes):
             query = tuple(sorted({*_query_names(route.dependant), *COMMON_PARAMETERS}))
-            body = _body_fields(route)
-            found += [
-                Endpoint(is_api, method, route.path, parameters, query, body)
-                for method in sorted(route.methods)
-            ]
+            parameters = tuple(_in_braces(path))
+            found.append(Endpoint(is_api, method, path, parameters, query, _body_fields(route)))
     return found
 
 
@@ -155,7 +147,7 @@ class Target:
     def __init__(self, cloud: RunningCloud, client: httpx.Client) -> None:
         self.cloud = cloud
         self.client = client
-        self.endpoints = endpoints(cloud.service)
+        self.endpoints = all_endpoints(cloud.service)
         self.stored = contents(cloud)
 
     def send(self, endpoint: Endpoint, path: str, method: str | None = None, **more: Any) -> httpx.Response:

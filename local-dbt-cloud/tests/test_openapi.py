@@ -3,13 +3,13 @@
 import re
 
 import pytest
-from fastapi.routing import APIRoute
 
 import openapi
 from local_dbt_cloud.api import create_api
 from local_dbt_cloud.api.routes.empty_lists import V2_PATHS, V3_PATHS
 from local_dbt_cloud.database import utc_now
 from local_dbt_cloud.run_status import RunStatus
+from routes import endpoints
 from running_cloud import RunningCloud
 from test_readme import README
 
@@ -133,10 +133,8 @@ def test_readme_states_how_many_published_operations_answer(cloud: RunningCloud)
         return re.sub(r"{[^}]+}", "{}", path).rstrip("/")
 
     served = {
-        (method.lower(), without_names(route.path))
-        for route in create_api(cloud.service).routes
-        if isinstance(route, APIRoute)
-        for method in route.methods
+        (method.lower(), without_names(path))
+        for method, path, _ in endpoints(create_api(cloud.service).routes)
     }
     operations = [(method, without_names(path)) for method, path in openapi.operations()]
     empty = {without_names(f"/api/v2/accounts/{{}}{path}") for path in V2_PATHS}

@@ -23,6 +23,7 @@ from tiny_account import FAILING, OTHER_ENVIRONMENT, QUICK, SLOW
 HERE = Path(__file__).parent / "clients"
 # Created by `make test`.
 INSTALLED = Path(sys.prefix).parent / "environments"
+CLIENTS = ("dbtc", "dbt_jobs_as_code")
 TIMEOUT = 120  # seconds
 
 # Read calls of dbtc's methods, one per line, and write their results.
@@ -39,7 +40,7 @@ for line in sys.stdin:
 
 @pytest.fixture
 def cloud(tiny_cloud: RunningCloud) -> RunningCloud:
-    if not (INSTALLED / "dbtc" / "ready").is_file():
+    if not all((INSTALLED / name / "ready").is_file() for name in CLIENTS):
         pytest.skip("the clients are not installed: run `make test` once")
     return tiny_cloud
 
@@ -141,7 +142,7 @@ def jobs_as_code(cloud: RunningCloud, tmp_path: Path) -> Client:
     return Client(cloud, tmp_path, "dbt_jobs_as_code", "dbt-jobs-as-code")
 
 
-@pytest.mark.parametrize("name", ["dbtc", "dbt_jobs_as_code"])
+@pytest.mark.parametrize("name", CLIENTS)
 def test_client_lock_names_no_registry_and_hashes_every_package(name: str) -> None:
     lock = (HERE / f"{name}.lock").read_text()
     check_hashes(lock)

@@ -1,9 +1,9 @@
-"""Dependencies that authenticate a request."""
+"""Authentication of requests."""
 
 import hmac
 from typing import Annotated
 
-from fastapi import Header
+from fastapi import APIRouter, Depends, Header
 
 from local_dbt_cloud.api.envelope import api_error
 from local_dbt_cloud.api.parameters import PathId
@@ -22,3 +22,11 @@ async def check_account(service: ServiceDependency, account_id: PathId) -> None:
     """Respond with 403 if the path names another account."""
     if account_id != service.config.account.id:
         raise api_error(403)
+
+
+def account_router(prefix: str = "") -> APIRouter:
+    """Return a router for endpoints below ``/api/{version}/accounts/{account_id}``, with both checks.
+
+    :param prefix: Path below the account.
+    """
+    return APIRouter(prefix=prefix, dependencies=[Depends(check_token), Depends(check_account)])

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import FileResponse, JSONResponse
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
+from local_dbt_cloud.api.authentication import account_router
 from local_dbt_cloud.api.envelope import api_error, envelope
 from local_dbt_cloud.api.parameters import JobDependency, RunDependency, SerializerDependency
 from local_dbt_cloud.api.query import Integer, RunQuery
@@ -14,7 +15,7 @@ from local_dbt_cloud.database import Run
 from local_dbt_cloud.dependencies import ServiceDependency
 from local_dbt_cloud.run_status import ACTIVE_STATUSES
 
-router = APIRouter()
+router = account_router()
 
 # Number of newest runs of a job that are searched for its latest artifact.
 MAX_RUNS_SEARCHED = 100

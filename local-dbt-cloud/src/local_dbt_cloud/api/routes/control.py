@@ -3,12 +3,13 @@
 Faults do not apply to it, and its requests are not recorded.
 """
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
+from local_dbt_cloud.api.authentication import check_token
 from local_dbt_cloud.api.envelope import api_error, envelope
 from local_dbt_cloud.api.parameters import JobDependency, PathId, RunDependency
 from local_dbt_cloud.api.serializers import Serializer
@@ -25,7 +26,7 @@ from local_dbt_cloud.run_control import (
 from local_dbt_cloud.run_course import Courses
 from local_dbt_cloud.run_status import ACTIVE_STATUSES
 
-router = APIRouter(prefix="/local")
+router = APIRouter(prefix="/local", dependencies=[Depends(check_token)])
 
 
 class SchedulerState(BaseModel):

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
+from local_dbt_cloud.api.authentication import account_router
 from local_dbt_cloud.api.envelope import list_envelope
 from local_dbt_cloud.api.query import ListQuery
 from local_dbt_cloud.dependencies import ServiceDependency
@@ -28,7 +29,7 @@ async def list_nothing(
 
 
 def _router(paths: tuple[str, ...]) -> APIRouter:
-    router = APIRouter()
+    router = account_router()
     for path in paths:
         router.add_api_route(path, list_nothing, methods=["GET"])
     return router

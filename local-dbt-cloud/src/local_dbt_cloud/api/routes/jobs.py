@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query
+from fastapi import Body, Query
 from fastapi.responses import JSONResponse
 from sqlalchemy import select
 
+from local_dbt_cloud.api.authentication import account_router
 from local_dbt_cloud.api.bodies import merged, validated
 from local_dbt_cloud.api.envelope import api_error, envelope, list_envelope
 from local_dbt_cloud.api.parameters import JobDependency, SerializerDependency
@@ -20,7 +21,7 @@ from local_dbt_cloud.job_store import InvalidReference, resolve_references
 from local_dbt_cloud.run_plan import newest_run_id
 from local_dbt_cloud.trigger_request import TriggerRequest
 
-router = APIRouter()
+router = account_router()
 
 
 @router.get("/jobs")

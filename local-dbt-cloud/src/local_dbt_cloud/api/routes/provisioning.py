@@ -12,6 +12,7 @@ from fastapi import APIRouter, Body, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy import select
 
+from local_dbt_cloud.api.authentication import account_router
 from local_dbt_cloud.api.bodies import merged, validated
 from local_dbt_cloud.api.envelope import api_error, envelope, list_envelope
 from local_dbt_cloud.api.parameters import PathId, SerializerDependency
@@ -82,7 +83,7 @@ def _router(
     :param path: Path of the list, below the account.
     :param operations: Which of ``list``, ``create``, ``get``, ``update``, ``patch`` and ``delete`` exist.
     """
-    router = APIRouter(prefix=path)
+    router = account_router(prefix=path)
     belongs_to_project = kind not in (Project, Connection)
 
     def serialized(
@@ -205,7 +206,7 @@ def _as_id(value: Any) -> int | None:
     return value if isinstance(value, int) and 0 < value <= MAX_ID else None
 
 
-project_connections = APIRouter(prefix="/projects/{project_id}/connections")
+project_connections = account_router(prefix="/projects/{project_id}/connections")
 
 
 @project_connections.get("")

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import JSONResponse
 from sqlalchemy import func, select
 from sqlalchemy.orm import selectinload
 
+from local_dbt_cloud.api.authentication import account_router
 from local_dbt_cloud.api.envelope import api_error, envelope, list_envelope
 from local_dbt_cloud.api.parameters import PathId, RunDependency, SerializerDependency
 from local_dbt_cloud.api.query import RunQuery
@@ -15,7 +16,7 @@ from local_dbt_cloud.database import Run, RunStep
 from local_dbt_cloud.dependencies import ServiceDependency
 from local_dbt_cloud.run_plan import failed_and_skipped_steps
 
-router = APIRouter()
+router = account_router()
 
 
 @router.get("/runs")

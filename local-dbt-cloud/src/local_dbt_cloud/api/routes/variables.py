@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
+from local_dbt_cloud.api.authentication import account_router
 from local_dbt_cloud.api.envelope import api_error, envelope
 from local_dbt_cloud.api.parameters import PathId, SerializerDependency
 from local_dbt_cloud.database import Environment, EnvironmentVariable, JobState, Project
@@ -17,7 +18,7 @@ from local_dbt_cloud.job_store import active_job
 from local_dbt_cloud.provisioning import active_object, active_objects
 from local_dbt_cloud.validation import Id, InputModel, ShortText, Text
 
-router = APIRouter(prefix="/projects/{project_id}/environment-variables")
+router = account_router(prefix="/projects/{project_id}/environment-variables")
 
 
 def _check_name(name: str) -> str:
