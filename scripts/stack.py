@@ -131,8 +131,8 @@ def airflow_environment(settings: Settings, dags: Path = DAGS) -> dict[str, str]
     environment = {
         # Seconds after which a new Dag file shows up. Airflow's default is 300.
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-        # Seconds until Airflow notices for sure that the process of a deferred task has ended. If the task
-        # resumes before that, as it can with the default of 5, the scheduler takes it for a failed one.
+        # Seconds until Airflow notices for sure that the process of a deferred task has ended; the default is
+        # 5. The trigger waits for that, and the runs here are short.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         **inherited,
         "AIRFLOW_HOME": str(settings.airflow_home),

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from airflow.providers.dbt.cloud.triggers.dbt import DbtCloudRunJobTrigger as ProviderTrigger
+from airflow.sdk.configuration import conf
 from airflow.triggers.base import TriggerEvent
 
 from include.dbt_cloud.hook import DbtCloudHook
@@ -15,6 +16,8 @@ from include.dbt_cloud.job_run import JobRun
 from include.dbt_cloud.poller import RunPoller, Subscription
 from include.dbt_cloud.task_state import ENDED, task_state
 
+# Seconds for the scheduler to learn that the process of the deferred task has ended.
+SCHEDULER_MARGIN = 2
 # Keeps them from being collected as garbage.
 _cancellations: set[asyncio.Task[None]] = set()
 
@@ -58,8 +61,15 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event, when the run has ended or a time limit has passed."""
-        yield await self.wait()
+        """Yield one event, when the run has ended or a time limit has passed, but not within a few seconds.
+
+        A task that resumes before Airflow has noticed the end of its deferred process is marked failed, with
+        "state mismatch" in the audit log. Airflow may notice it only after ``min_heartbeat_interval``.
+        """
+        earliest = time.monotonic() + conf.getint("workers", "min_heartbeat_interval") + SCHEDULER_MARGIN
+        event = await self.wait()
+        await asyncio.sleep(max(earliest - time.monotonic(), 0))
+        yield event
 
     async def wait(self) -> TriggerEvent:
         """Return the event that ``run`` yields."""

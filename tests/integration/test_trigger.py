@@ -18,7 +18,7 @@ from include.dbt_cloud.exceptions import (
     DbtCloudJobRunUnreachable,
 )
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
-from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
+from include.dbt_cloud.trigger import SCHEDULER_MARGIN, DbtCloudRunJobTrigger
 from tests.connection import connect
 from tests.integration.lifecycle import call_around
 from tests.task_instance import TaskInstance, TaskStates, context
@@ -36,10 +36,7 @@ def trigger_for(run_id: int, **more: Any) -> DbtCloudRunJobTrigger:
 
 
 def event_of(trigger: DbtCloudRunJobTrigger) -> dict[str, Any]:
-    async def fire() -> dict[str, Any]:
-        return (await anext(trigger.run())).payload
-
-    return asyncio.run(asyncio.wait_for(fire(), 30))
+    return asyncio.run(asyncio.wait_for(trigger.wait(), 30)).payload
 
 
 @pytest.fixture
@@ -422,6 +419,26 @@ def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(
     ]
     (ended,) = log.info.mock_calls
     assert ended.args[:2] == ("dbt Cloud run %s can be polled again, after %.0f seconds.", run_id)
+
+
+def test_the_task_resumes_only_after_airflow_has_noticed_the_end_of_its_process(
+    cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "1000")
+    sleep, pauses = asyncio.sleep, []
+
+    async def record(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(min(seconds, 1))
+
+    monkeypatch.setattr("include.dbt_cloud.trigger.asyncio.sleep", record)
+
+    async def fire(trigger: DbtCloudRunJobTrigger) -> dict[str, Any]:
+        return (await anext(trigger.run())).payload
+
+    event = asyncio.run(fire(trigger_for(cloud.create_run("success"))))
+    assert event["status"] == "success"
+    assert 900 < pauses[-1] <= 1000 + SCHEDULER_MARGIN
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
