@@ -69,7 +69,7 @@ def check_before_running_dbt_cloud_job() -> None:
         retry_from_failure=True,
         execution_timeout=timedelta(hours=2),
         outlets=[JAFFLE_SHOP.asset],
-        # Each of these becomes an asset of its own; ["*"] for all models.
+        # Each of these models becomes an asset; ["*"] for all models.
         model_assets=["orders", "customers"],
     )
 

@@ -1,5 +1,5 @@
 """
-### Report on dbt Cloud runs that somebody started elsewhere
+### Report on dbt Cloud runs that were started elsewhere
 
 This Dag starts seconds after a run of the job has ended that dbt Cloud's schedule, CI or a person started. It
 logs how the run ended, the results of its models and tests, and what failed first. The runs of this Airflow's

@@ -1,7 +1,7 @@
 """
 ### Refresh what depends on two models
 
-Each dbt model can be an asset of its own, with an event whenever a run builds it:
+Each dbt model can be an asset, with an event whenever a run builds it:
 `check_before_running_dbt_cloud_job` does that for `orders` and `customers`. This Dag starts when both were
 built since its last run, and logs when and by which run, and with how many rows if the adapter tells (DuckDB
 does not).

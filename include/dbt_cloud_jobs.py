@@ -29,7 +29,7 @@ JAFFLE_SHOP = DbtCloudJob("Jaffle shop", "{{ var.value.dbt_cloud_job_id }}", Ass
 # More jobs for run_dbt_cloud_jobs. 100 is in the demo account: replace it by one of yours.
 JOBS = [JAFFLE_SHOP, DbtCloudJob("Customers", 100, Asset("dbt_cloud_job_customers"))]
 
-# Gets an event when a run ends that somebody started outside of this Airflow.
+# Gets an event when a run ends that was not started by this Airflow.
 RUNS_STARTED_ELSEWHERE = watched_asset("dbt_cloud_runs_started_elsewhere", job_ids=[JAFFLE_SHOP.id])
 
 ORDERS = model_asset("jaffle_shop.orders")

@@ -31,7 +31,7 @@ METHOD = (
     "operator, then with the provider's, both deferrable and with their default intervals of 2 and 60 "
     "seconds. When all are deferred, they wait for {window} seconds more; then all their runs end within a "
     "second or two. *Noticed*: until no task is deferred any more. *Ended*: until all tasks have resumed and "
-    "ended; each needs a process of its own, so this depends on the machine. CPU is what the triggerer uses "
+    "ended; each needs its own process, so this depends on the machine. CPU is what the triggerer uses "
     "from the moment when all are deferred until none is, memory its peak in that time. Connections are "
     "those of all Airflow processes to the database, at most."
 )

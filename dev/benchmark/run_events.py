@@ -1,4 +1,4 @@
-"""Benchmark how runs that somebody started elsewhere reach a Dag, while a hundred jobs are watched."""
+"""Benchmark how runs that a user started elsewhere reach a Dag, while a hundred jobs are watched."""
 
 import random
 import statistics

@@ -37,7 +37,7 @@ SETTLE_TIMEOUT = 240
 # After a decision that only a process can carry out: no fault until the run is canceled, or for this long.
 MARK_TIMEOUT = 20
 # A task that long without a state is cleared again: if Airflow's scheduler ends the Dag run in the moment in
-# which somebody clears its task, it never schedules the task.
+# which a user clears its task, it never schedules the task.
 CLEAR_AGAIN_AFTER = 45
 # How long after a fault nobody makes such a decision: the process that must cancel the run may be affected.
 QUIET = 4
@@ -85,7 +85,7 @@ class Experiment:
     def run(self) -> list[Outcome]:
         """Run the experiment; return the outcome of each Dag run.
 
-        :raises UserError: No Dag reacts to runs that somebody starts in dbt Cloud.
+        :raises UserError: No Dag reacts to runs that a user starts in dbt Cloud.
         """
         if not self._foreign.wait_until_watched(self.stack.dbt_cloud):
             raise UserError("No Dag reacted to a run that was started in dbt Cloud.")
@@ -123,7 +123,7 @@ class Experiment:
         return list(self.outcomes.values())
 
     def foreign_result(self) -> ForeignResult:
-        """Return how often Airflow reacted to each run that somebody started in dbt Cloud."""
+        """Return how often Airflow reacted to each run that a user started in dbt Cloud."""
         return self._foreign.result()
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:

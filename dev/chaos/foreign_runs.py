@@ -1,4 +1,4 @@
-"""Runs that somebody starts in dbt Cloud, and how often a Dag handled each."""
+"""Runs that a user starts in dbt Cloud, and how often a Dag handled each."""
 
 import contextlib
 import random

@@ -9,7 +9,7 @@ ORPHAN = "orphaned run"
 WRONG_VERDICT = "wrong verdict"
 STUCK = "stuck task"
 CANCELED = "healthy run canceled"
-# Of runs that somebody started in dbt Cloud.
+# Of runs that a user started in dbt Cloud.
 MISSED = "missed run"
 REPEATED = "run handled twice"
 VIOLATIONS = (DUPLICATE, ORPHAN, WRONG_VERDICT, STUCK, CANCELED, MISSED, REPEATED)

@@ -30,7 +30,7 @@ CANCEL_TIMEOUT = 60
 REACTION_TIMEOUT = 12
 POLL_INTERVAL = 0.5
 # Messages of the operator that are highlighted although they are neither warnings nor errors.
-RECOVERY_MESSAGES = r"(Canceled|Joining|Reattaching to) dbt Cloud run|(The )?dbt Cloud run (\d+ )?goes on"
+RECOVERY_MESSAGES = r"(Canceled|Joining|Reattaching to|Not canceling)( the)? dbt Cloud run"
 
 
 class Trial:

@@ -44,7 +44,7 @@ class _MemoryStore(dict[str, Any]):
 class Checkpoint:
     """The task state store of a task instance, which survives retries; from Airflow 3.4 no clear.
 
-    Each fact has a key of its own: a slow write of one cannot restore an old value of another.
+    Each fact has its own key, so that a slow write of one cannot restore an old value of another.
 
     :param store: The task state store; None to keep everything for this try only.
     """

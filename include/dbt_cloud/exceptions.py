@@ -31,7 +31,7 @@ class DbtCloudRequestError(AirflowException):
 class DbtCloudResponseError(DbtCloudRequestError):
     """dbt Cloud answered with an error status, ``status_code``, and may have asked for a pause in seconds."""
 
-    # AirflowException has an HTTP status of its own.
+    # AirflowException defines another HTTP status.
     status_code: int  # type: ignore[assignment]
 
     def __init__(self, message: str, status_code: int, retry_after: float = 0) -> None:

@@ -48,7 +48,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
     A retry reattaches to the run of the try before it: it waits for an active run, succeeds with one that
     succeeded, and otherwise starts a new one, or continues the failed one with ``retry_from_failure``. A
     clear cancels the run that was left behind and starts a new one. With ``reuse_existing_run`` the task
-    joins an active run that somebody else started, and never cancels it.
+    joins an active run that was started elsewhere, and never cancels it.
 
     The cause of the run names the Dag, its run, the task and the try, and ends in a tag by which later tries
     find the run. The tag contains an ID of the Airflow deployment, kept in the Airflow variable
@@ -62,7 +62,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
     :param outage_tolerance: Seconds for which dbt Cloud may be unreachable, or not know the run, before the
         task fails. Default: 1800.
     :param durable: Whether a retry reattaches to the run of the try before it. Default: True.
-    :param cancel_on_kill: Whether to cancel the run when somebody marks the running or deferred task failed
+    :param cancel_on_kill: Whether to cancel the run when a user marks the running or deferred task failed
         or successful, or clears it. A stalled or restarted Airflow never cancels it. Default: True.
     :param model_assets: Names of models, or patterns such as ``stg_*``, that become assets: a successful run
         adds an event for each one that it built. ``model_asset`` returns such an asset. A mapped task needs
@@ -162,7 +162,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             checkpoint.save_reported_run(self.run_id)
             return self.run_id
         if status == "cancelled" and not owned:
-            raise DbtCloudJobRunException(f"{message} Somebody else started it; a retry starts another run.")
+            raise DbtCloudJobRunException(f"{message} It was started elsewhere; a retry starts another run.")
         if status == "cancelled" and checkpoint.is_canceled_by_task(self.run_id):
             raise DbtCloudJobRunException(f"{message} The task canceled it.")
         if status == "cancelled":
@@ -177,7 +177,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         """Cancel the run of a task that holds a worker, if a person ended the task.
 
         A worker is also killed when it shuts down, or when it stalled and another try took over: then the
-        run goes on, and the other try waits for it.
+        run continues, and the other try waits for it.
         """
         if not (self._submitter and self.cancel_on_kill):
             return
@@ -185,7 +185,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         # In a thread: the signal may have interrupted a request of Airflow's own, which holds a lock.
         canceling = Thread(target=self._cancel_if_ended, args=[self._submitter, answered], daemon=True)
         canceling.start()
-        # Without an answer the thread goes on when that request is over.
+        # Without an answer, the thread continues once that request is over.
         if answered.wait(STATE_TIMEOUT):
             canceling.join()
 
@@ -199,9 +199,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
             answered.set()
         if state not in ENDED | {"restarting"}:
             submitter.kill_pending = False
-            self.log.info("The dbt Cloud run goes on: the task's state is %s.", state)
+            self.log.info("Not canceling the dbt Cloud run: the task's state is %s.", state)
             return
-        # A hook of its own, because the submission may be going on.
+        # With its own hook, because the submission may still be in progress.
         submitter = copy(submitter)
         submitter.hook = copy(submitter.hook)
         # If no run is known yet: again when the submission is over.
@@ -274,7 +274,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         """Cancel the run of a task that exceeded its time limit; return whether it has ended."""
         try:
             if task_state(ti) in TAKEN_OVER:
-                self.log.info("The dbt Cloud run goes on: this worker had stalled, another try waits for it.")
+                self.log.info("Not canceling the dbt Cloud run: this worker stalled, another try took over.")
                 return False
         except (Exception, AirflowTaskTimeout) as error:
             self.log.warning("Could not ask Airflow for the state of the task: %s", error)

@@ -16,7 +16,7 @@ class RunCursor:
     """The newest end of a run, and the runs known around it.
 
     Runs do not appear in the order in which they end. Those of ``OVERLAP`` before ``position`` are read
-    again, and told apart by their IDs.
+    again; their IDs show which ones are new.
     """
 
     position: datetime

@@ -54,7 +54,7 @@ class DbtCloudRunEventTrigger(BaseEventTrigger):
 
     :param asset: Name of the asset. Without it, equal triggers of two assets would become one.
     :param conn_id: ID of the dbt Cloud connection. Default: dbt_conn.
-    :param job_ids: IDs of jobs; ``{{ var.value.<name> }}`` stands for the variable that holds one. Default:
+    :param job_ids: IDs of jobs; ``{{ var.value.<name> }}`` reads one from a variable. Default:
         all jobs of the account.
     :param outcomes: How a run must have ended. Default: in any way.
     :param include_own: Whether to fire for runs that this Airflow started, and for what dbt Cloud retried

@@ -190,7 +190,7 @@ class RunFeed(SharedStreamProducer):
             self.own_tag = deployment_tag(deployment)
         if self.own_tag in run.cause or not run.retrying_run_id:
             return self.own_tag in run.cause
-        # dbt Cloud gives a retry a cause of its own.
+        # dbt Cloud gives a retry a different cause.
         if run.id not in self.own_retries:
             path, query = f"runs/{run.retrying_run_id}/", {"include_related": '["trigger"]'}
             try:

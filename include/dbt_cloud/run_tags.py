@@ -46,7 +46,7 @@ def instance_tag(ti: Any, deployment: str) -> str:
 
 
 def run_tag(ti: Any, deployment: str) -> str:
-    """Return the tag of the runs that this try starts; Airflow gives each try an ID of its own."""
+    """Return the tag of the runs that this try starts; each try has its own ID."""
     return f"{instance_tag(ti, deployment)}-{str(ti.id)[-8:]}]"
 
 
@@ -76,7 +76,7 @@ def find_tagged_run(runs: list[JobRun], tag: str, continued_run: int = 0) -> Job
     """
     newest, ids = None, {continued_run}
     for run in sorted(runs, key=lambda run: run.id):
-        # dbt Cloud gives a retry of a failed run a cause of its own.
+        # dbt Cloud gives a retry of a failed run a different cause.
         if tag in run.cause or (run.retrying_run_id and run.retrying_run_id in ids):
             newest, ids = run, ids | {run.id}
     return newest

@@ -11,10 +11,10 @@ Not closed, because neither Airflow nor dbt Cloud tells enough:
 - A worker that stands still while it starts may send its request much later, and after a clear cancel the run
   of a newer try.
 - A worker dies, its number of retries is changed, and another task of the Dag run is cleared, all before the
-  next try: that one takes it for a clear, and starts a new run in place of the healthy one.
+  next try: that one looks like the try after a clear, and replaces the healthy run.
 - A task is cleared while its worker is frozen or dead: the next try waits for the run that is active.
 - From Airflow 3.4, a clear in the seconds before dbt Cloud lists a new run starts a second one.
-- A person ends a task in the moment in which its worker submits or finds the run and defers: it goes on.
+- A user ends a task while its worker submits or finds the run and defers: the run continues.
 """
 
 import time
@@ -61,7 +61,7 @@ class JobRunSubmitter:
     :param instance_tag: What the tags of all tries of the task instance begin with.
     :param cause: Cause of the run, with its tag.
     :param overrides: ``steps_override``, ``schema_override`` and ``additional_run_config``.
-    :param reuse_existing_run: Whether to join an active run that somebody else started.
+    :param reuse_existing_run: Whether to join an active run that was started elsewhere.
     :param retry_from_failure: Whether to continue a failed run from the point of failure.
     :param poll_interval: Seconds between two requests while looking for a run.
     :param outage_tolerance: Seconds for which dbt Cloud may be unreachable while looking for a run.
@@ -150,7 +150,7 @@ class JobRunSubmitter:
                 self._leave_behind(run)
 
     def _is_of_instance(self, run: JobRun) -> bool:
-        # A run that retries a failed one has a cause of its own.
+        # A run that retries a failed one has a different cause.
         while self.instance_tag not in run.cause and run.retrying_run_id:
             run = self.hook.get_run(run.retrying_run_id, self.account_id, ["trigger"])
         return self.instance_tag in run.cause
@@ -158,7 +158,7 @@ class JobRunSubmitter:
     def submit_or_join(self) -> JobRun:
         """Return the run to wait for.
 
-        With ``reuse_existing_run`` the oldest active run of the job counts, also if somebody else started it
+        With ``reuse_existing_run`` the oldest active run of the job counts, also if it was started elsewhere
         between the check and the submission: then the newer one is canceled in the queue.
         """
         run = self._oldest_active_run() if self.reuse_existing_run else None
@@ -171,7 +171,7 @@ class JobRunSubmitter:
             if run is None or run.id >= submitted.id or not self.cancel(submitted.id):
                 return submitted
             self.owned_run = None
-        self.log.info("Joining dbt Cloud run %s, which somebody else started.", run.id)
+        self.log.info("Joining dbt Cloud run %s, which was started elsewhere.", run.id)
         return run
 
     def _oldest_active_run(self) -> JobRun | None:

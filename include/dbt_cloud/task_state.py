@@ -4,7 +4,7 @@ from typing import Any
 
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-# Somebody marked the task, or deleted its Dag run ("deleted" is this module's own).
+# A user marked the task, or deleted its Dag run. Only this module has "deleted".
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed", "deleted"})
 # What a running task is not: another try has begun, or is about to.
 TAKEN_OVER = frozenset({"up_for_retry", "scheduled", "queued", "deferred"})

@@ -31,9 +31,9 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
 
     :param outage_tolerance: Seconds for which dbt Cloud may not answer, answer with errors, or not know the
         run. At least three polls. Default: 1800.
-    :param cancel_on_kill: Whether to cancel the run when somebody marks the deferred task failed or
+    :param cancel_on_kill: Whether to cancel the run when a user marks the deferred task failed or
         successful, or clears it. Default: True.
-    :param owned: Whether the task started the run; a run of somebody else is never canceled. Default: True.
+    :param owned: Whether the task started the run; a run started elsewhere is never canceled. Default: True.
     :param try_number: The try that waits, for the event. Default: not known.
     """
 
@@ -136,7 +136,7 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
             state = await asyncio.to_thread(task_state, self.task_instance)
             # None is a clear, until it is scheduled: then it looks like a retry, and its try cancels the run.
             if state is not None and state not in ENDED:
-                self.log.info("dbt Cloud run %s goes on: the task's state is %s.", self.run_id, state)
+                self.log.info("Not canceling dbt Cloud run %s: the task's state is %s.", self.run_id, state)
                 return
             hook = DbtCloudHook(self.conn_id, **self.hook_params)
             # Read here: a thread of the triggerer cannot read a connection.

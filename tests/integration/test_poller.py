@@ -73,7 +73,7 @@ def test_a_poll_is_one_request_per_hundred_runs_over_one_connection(
             subscriptions = [await stack.enter_async_context(watching(run_id)) for run_id in run_ids]
             await wait_until_async(lambda: all(subscription.run for subscription in subscriptions))
             assert len(cloud.requests()) <= 6
-            # In a thread: the watcher goes on meanwhile.
+            # In a thread: the watcher runs meanwhile.
             await asyncio.to_thread(cloud.end_active_runs)
             await asyncio.gather(*(ended(subscription) for subscription in subscriptions))
             assert len(asyncio.all_tasks()) == 2

@@ -31,7 +31,7 @@ def watching(asset: str = "runs", **arguments: Any) -> DbtCloudRunEventTrigger:
 
 
 async def create_run(cloud: LocalDbtCloud, *arguments: Any, **fields: Any) -> int:
-    # In a thread: the watchers go on meanwhile.
+    # In a thread: the watchers run meanwhile.
     return await asyncio.to_thread(cloud.create_run, *arguments, **fields)
 
 

@@ -437,7 +437,7 @@ class Lifecycle:
             self.oracle.decide("", can_cancel=False)
 
     def _stall(self, operator: Any, process: Process, later: list[Result]) -> None:
-        """Let the process stand still while Airflow goes on with the next try; then let both run."""
+        """Let the process stand still while Airflow starts the next try; then let both run."""
         awake, over = threading.Event(), threading.Event()
         process.is_stale = True
         self.ti = _TaskInstance(**{**vars_of(self.ti), "xcoms": {}})

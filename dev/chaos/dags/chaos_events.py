@@ -1,4 +1,4 @@
-"""A Dag that handles the runs of a job that somebody starts in dbt Cloud."""
+"""A Dag that handles the runs of a job that a user starts in dbt Cloud."""
 
 import os
 from datetime import timedelta

@@ -1,8 +1,8 @@
 """Start the command ``local-dbt-cloud`` without its token in the environment.
 
 Processes of the same user can read the environment with which this one was started, for example from
-``/proc``, and a step of dbt must not find the token there. So the process starts anew, and receives the token
-through a pipe. Nothing else is imported first: that would take most of the time of a start, twice.
+``/proc``, and a step of dbt must not find the token there. So the process restarts itself, and receives the
+token through a pipe. Nothing else is imported before that: imports take most of the time of a start.
 """
 
 import gc
@@ -21,7 +21,7 @@ def main() -> None:
         with os.fdopen(int(os.environ.pop(TOKEN_PIPE)), encoding="utf-8") as pipe:
             os.environ[TOKEN] = pipe.read()
     elif TOKEN in os.environ:
-        _start_anew(os.environ.pop(TOKEN))
+        _restart(os.environ.pop(TOKEN))
     from local_dbt_cloud.cli import main as run_command
 
     gc.freeze()
@@ -30,7 +30,7 @@ def main() -> None:
     run_command()
 
 
-def _start_anew(token: str) -> None:
+def _restart(token: str) -> None:
     reader, writer = os.pipe()
     # A token fits into the buffer of the pipe.
     os.write(writer, token.encode())

@@ -6,7 +6,7 @@ import { duration, median, secondsBetween, time } from "./view/format.js";
 import { badge, outcomeText, runSeconds, runView } from "./view/run_view.js";
 import { kindOf, signOf } from "./view/status.js";
 
-// Seconds between two looks at an active task, and at one that ended, which somebody may clear.
+// Seconds between two requests for an active task, and for one that ended, which a user may clear.
 const REFRESH = 5;
 const REFRESH_ENDED = 30;
 const RECENT = 5;

@@ -1,4 +1,4 @@
-"""A Dag that starts when a run of any of a hundred jobs ends that somebody started elsewhere."""
+"""A Dag that starts when a run of any of a hundred jobs ends that was started elsewhere."""
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, AssetAny

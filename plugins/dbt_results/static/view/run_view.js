@@ -27,7 +27,7 @@ export const runSeconds = (run) => secondsBetween(run.started_at ?? run.created_
 /**
  * Return the element of a run.
  *
- * `title` is false where the page has a title of its own, `fold` is true where the table of all nodes is closed at first.
+ * `title` is false where the page already has a title, `fold` is true where the table of all nodes is closed at first.
  */
 export function runView(run, { title = true, fold = false } = {}) {
   views += 1;
