@@ -13,7 +13,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 CHROMEDRIVER = shutil.which("chromedriver")
 IS_INSTALLED = bool(CHROMIUM and CHROMEDRIVER)
 
-# In CI they must be there: a test that is skipped there would be noticed by nobody.
+# In CI, fail instead: nobody would notice a skipped test.
 needs_chromium = pytest.mark.skipif(
     not IS_INSTALLED and not os.environ.get("CI"), reason="needs Chromium or Chrome, and chromedriver"
 )
@@ -21,7 +21,7 @@ needs_chromium = pytest.mark.skipif(
 # JavaScript: widths of the screen and of the page, in pixels.
 WIDTHS = "const page = document.documentElement; return [page.clientWidth, page.scrollWidth]"
 
-# JavaScript: the least contrast ratio of a text to its background as WCAG defines it, and that text.
+# JavaScript: the lowest contrast ratio between a text and its background, as WCAG defines it, and that text.
 LEAST_CONTRAST = """
 const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
 const light = (color) => numbers(color).slice(0, 3).map((c) => c / 255)

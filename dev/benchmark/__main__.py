@@ -48,7 +48,7 @@ def run_benchmarks(context: BenchmarkContext, names: list[str], write: bool) -> 
 
     :raises UserError: A requirement is missing, or a benchmark failed.
     """
-    # Before the benchmarks, which take an hour.
+    # Fail before the benchmarks, which take an hour.
     if write and find_spec("matplotlib") is None:
         raise UserError("matplotlib is not installed: delete .make/venv/ready and run make bench again.")
     environment = environment_summary(cpu_load())
@@ -67,7 +67,7 @@ def run_benchmarks(context: BenchmarkContext, names: list[str], write: bool) -> 
 def _write_page(progress: Progress) -> None:
     stored = {name: one for name in BENCHMARKS if (one := storage.load(name))}
     if missing := BENCHMARKS.keys() - stored:
-        progress.print(f"No page was written: {', '.join(sorted(missing))} was never measured.")
+        progress.print(f"No page was written. Never measured: {', '.join(sorted(missing))}.")
         return
     # matplotlib is needed only here.
     from dev.benchmark.plot import draw

@@ -1,7 +1,7 @@
-"""Programs that wait for runs as ours, the provider and other clients of dbt Cloud do by default.
+"""Programs that wait for runs with the defaults of our trigger, the provider and other dbt Cloud clients.
 
 Each takes the ID of the first run, the number of runs, and how many to wait for at a time. It prints the ID
-of a run and the time when it noticed its end. It reads the connection that Airflow's environment has.
+of each run and the time when it noticed the run's end. It reads the connection from Airflow's environment.
 """
 
 import sys
@@ -63,7 +63,7 @@ workspace = DbtCloudWorkspace(credentials=credentials, project_id=1, environment
 client = workspace.get_client()
 wait_in_threads(lambda run_id: client.poll_run(run_id, poll_timeout=3600))
 """
-# Without the flow around it, of which each costs requests to Prefect's own API.
+# Calls ``.fn`` to avoid a flow for each run, which would cost requests to Prefect's own API.
 PREFECT_PROGRAM = """
 from prefect import flow
 from prefect_dbt.cloud import DbtCloudCredentials
@@ -79,7 +79,7 @@ async def wait_for_all():
 
 asyncio.run(wait_for_all())
 """
-# The method by which trigger_job waits.
+# trigger_job waits with this method.
 DBTC_PROGRAM = """
 from dbtc import dbtCloudClient
 
@@ -96,7 +96,7 @@ class Client:
     :param interval: Its default seconds between two polls of a run.
     :param program: What it executes.
     :param environment: Name of its virtual environment; this one if empty.
-    :param max_runs: More than these are not measured: the machine would be the limit.
+    :param max_runs: Maximum number of runs to measure; with more, the machine would be the limit.
     """
 
     column: str

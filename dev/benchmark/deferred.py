@@ -23,7 +23,7 @@ from scripts.stack import airflow_environment
 DAGS = Path(__file__).parent / "workloads" / "deferred_dags"
 DAG_IDS = {"deferred_ours": OURS, "deferred_provider": PROVIDER_DEFAULT}
 TASKS, QUICK_TASKS = 200, 3
-# Seconds: while all wait, to start Airflow, to defer all tasks or to end them.
+# Seconds to measure while all tasks wait; timeouts to start Airflow, and to defer or end all tasks.
 WINDOW, START_TIMEOUT, TASKS_TIMEOUT = 60, 240, 1200
 
 METHOD = (
@@ -39,7 +39,7 @@ METHOD = (
 
 @dataclass
 class Cost:
-    """What waiting cost, and how long it took after the runs had ended; seconds and megabytes."""
+    """The cost of waiting, and the time after the end of the runs; in seconds and megabytes."""
 
     noticed: float
     ended: float
@@ -149,10 +149,10 @@ class _Usage:
         self.memory, self.connections = 0.0, 0
 
     def sample(self) -> None:
-        """Look at memory and connections."""
+        """Update the peaks of memory and connections."""
         self.memory = max(self.memory, sum(one.memory_info().rss for one in self._processes()) / 1e6)
         count = int(self._database.query("select count(*) from pg_stat_activity where datname = 'airflow'"))
-        # Without the one that asks.
+        # Without the connection of this query.
         self.connections = max(self.connections, count - 1)
 
     def cpu(self) -> float:

@@ -22,7 +22,7 @@ RUNS, QUICK_RUNS = (1, 20, 100, 1000), (1, 20)
 # Seconds during which runs end and requests are counted, and how many of the runs end.
 WINDOW, QUICK_WINDOW = 60, 10
 ENDING_RUNS = 20
-# Seconds until all waiting has begun, and until the end of a run must be noticed.
+# Timeouts in seconds: to start waiting for all runs, and to notice the end of a run.
 START_TIMEOUT, NOTICE_TIMEOUT = 180, 120
 MAX_REQUESTS, MAX_SECONDS = 60, 1.2
 
@@ -54,7 +54,7 @@ def measure(context: BenchmarkContext) -> BenchmarkResult:
                     try:
                         costs |= _measure_if_possible(settings, dbt_cloud, client, runs, window)
                     except UserError as error:
-                        # A failure of another client costs only its cell.
+                        # If another client fails, only its cell stays empty.
                         if client.column == OURS:
                             raise
                         context.progress.print(f"Left out: {error}")
@@ -128,7 +128,7 @@ def _waiting(
 
 
 def _noticed(log: Path) -> dict[int, float]:
-    """Return when a client noticed the end of which run."""
+    """Return the time at which a client noticed the end of each run."""
     # Clients write other lines there too.
     lines = re.findall(r"^(\d+) (\d+\.\d+)$", log.read_text(errors="replace"), re.MULTILINE)
     return {int(run_id): float(seconds) for run_id, seconds in lines}

@@ -101,7 +101,7 @@ def measure_waiting(
     :raises UserError: A trigger stopped waiting, or the process and the local dbt Cloud counted different
         numbers of requests.
     """
-    # Half an interval: no poll starts or ends when the measurement does.
+    # Half an interval, so that the measurement does not start or end during a poll.
     warm_up = variant.interval / 2
     arguments: tuple[Any, ...] = (variant.trigger, runs, variant.interval, warm_up, seconds)
     with count_requests(dbt_cloud, freeze=True) as count:

@@ -23,7 +23,7 @@ FIRST_JOB_IDS = {"lag_ours": 100, "lag_provider": 200}
 # Seconds between two polls, by default and in the tutorial.
 PROVIDER_INTERVAL, TUTORIAL_INTERVAL = 60, 600
 DAG_RUNS = 20
-# Seconds between two pairs of Dag runs, so that tasks and dbt need not wait for one of two cores.
+# Seconds between two pairs of Dag runs, so that tasks and dbt do not wait for one of two cores.
 START_INTERVAL = 12
 DAG_RUNS_TIMEOUT = 600
 MAX_MEDIAN_SECONDS = 4

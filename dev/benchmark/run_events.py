@@ -1,4 +1,4 @@
-"""Benchmark how runs that a user started elsewhere reach a Dag, while a hundred jobs are watched."""
+"""Benchmark how soon runs that were started elsewhere start a Dag, while a hundred jobs are watched."""
 
 import random
 import statistics

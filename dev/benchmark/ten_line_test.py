@@ -1,4 +1,4 @@
-"""Measure the test of a Dag in the local dbt Cloud's README, beside a test that only imports Airflow."""
+"""Compare the Dag test in the local dbt Cloud's README with a test that only imports Airflow."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def test_nothing():
 
 
 def added_seconds(directory: Path, times: int) -> float:
-    """Return by how many seconds the first test is longer: the difference of the medians.
+    """Return how many seconds longer the README's test takes: the difference of the medians.
 
     :param directory: Directory for the tests and for Airflow's files.
     :raises UserError: A test failed.

@@ -19,7 +19,7 @@ CONCURRENCY = 8
 REQUESTS = {"list": 400, "get": 2000}
 LABELS = {"list": "list of 100 runs", "get": "single run"}
 
-# Requests for single runs, of how many clients at once, while others trigger a job each.
+# Number of requests for single runs, of clients that send them, and of clients that trigger a job meanwhile.
 CROWD_REQUESTS, POLLERS, TRIGGERS = 2000, 50, 20
 MAX_MILLISECONDS = {"list": 20, "get": 3}
 MAX_CROWD_P99, MAX_START, MAX_DEMO_JOB, MAX_TEST = 500, 1.5, 6, 1

@@ -26,14 +26,14 @@ class Database(Service):
 
     def __init__(self, servers: dict[str, str], logs: Path) -> None:
         self.port = free_port()
-        # Not below another one: only root may enter those.
+        # Not below another temporary directory, which only root may enter.
         self._data = tempfile.TemporaryDirectory(prefix="chaos-postgres-", ignore_cleanup_errors=True)
         self._servers = servers
         self._address = ["--host", "127.0.0.1", "--port", str(self.port), "--username", NAME]
         command = [
             *_unprivileged(), servers["postgres"], "-D", self._data.name, "-p", str(self.port),
             "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=300",
-            # A killed server recovers all the same: only a crash of the machine would lose data.
+            # A killed server recovers without fsync too: only a crash of the machine would lose data.
             "-c", "fsync=off",
         ]  # fmt: skip
         super().__init__("postgres", command, os.environ, logs)

@@ -1,4 +1,4 @@
-"""Play the part of dbt: start runs in the local dbt Cloud, and end them well or badly."""
+"""Stand in for dbt: start runs in the local dbt Cloud, and end them with various outcomes."""
 
 import contextlib
 import random
@@ -13,7 +13,7 @@ from dev.temporary_stack import TemporaryDbtCloud
 # Seconds from the submission until dbt starts, and until the run ends.
 START_DELAY = (0.2, 2.0)
 DURATION = (3.0, 25.0)
-# What a run ends with, and how often.
+# Final statuses of runs, with their weights.
 ENDINGS = {"success": 80, "error": 15, "cancelled": 5}
 MESSAGES = {
     "success": None,

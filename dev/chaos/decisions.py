@@ -11,9 +11,9 @@ import psutil
 
 from dev.chaos.stack import TASK_HEARTBEAT_TIMEOUT
 
-# How often each decision is made about a Dag run; None leaves it alone.
+# Weights of the decisions about a Dag run; None means no decision.
 SHARES: dict[str | None, int] = {None: 70, "clear": 14, "failed": 8, "success": 8}
-# Seconds from the first sight of the waiting task until the decision.
+# Seconds from when the task is first seen waiting until the decision.
 DELAY = (0.0, 15.0)
 # Seconds after which a silent triggerer counts as gone here; it sends a heartbeat every second.
 MAX_HEARTBEAT_AGE = 3
@@ -41,7 +41,7 @@ class PlannedDecision:
         """Return whether to act now on a task, as Airflow's API shows it.
 
         A clear of a waiting task may come at any time: the next try cancels the run. A mark, and a clear of a
-        task that holds a worker, act through that process, so it must be alive.
+        task that holds a worker, act through the process of the task, which must be alive.
         """
         if self.due_at is None and task["state"] in ("running", "deferred"):
             self.due_at = time.monotonic() + self.delay

@@ -36,10 +36,10 @@ ORPHAN_TIMEOUT = 60
 SETTLE_TIMEOUT = 240
 # After a decision that only a process can carry out: no fault until the run is canceled, or for this long.
 MARK_TIMEOUT = 20
-# A task that long without a state is cleared again: if Airflow's scheduler ends the Dag run in the moment in
-# which a user clears its task, it never schedules the task.
+# A task without a state for this long is cleared again: if a user clears a task just as the scheduler ends
+# the Dag run, Airflow never schedules the task.
 CLEAR_AGAIN_AFTER = 45
-# How long after a fault nobody makes such a decision: the process that must cancel the run may be affected.
+# No decision that needs a process for this long after a fault: the fault may affect that process.
 QUIET = 4
 # The shares of Dag runs with each Dag.
 SHARES = (60, 40)
@@ -70,14 +70,14 @@ class Experiment:
         self._jobs = {run_id: chance.choice(JOB_IDS) for run_id in self.outcomes}
         self._planned = {run_id: PlannedDecision.draw(chance) for run_id in self.outcomes}
         self._waiting = list(self.outcomes)
-        # Tasks that have ended or not, as Airflow's API showed them last.
+        # Task instances of all Dag runs, as Airflow's API last listed them.
         self.tasks: list[dict[str, Any]] = []
         self.injections: list[Injection] = []
         self.restarts = 0
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = itertools.count()
         self._ended_at: dict[str, float] = {}
-        # When a task was seen first without a state.
+        # When a task was first seen without a state.
         self._cleared_at: dict[str, float] = {}
         self._last_fault_at = self._no_fault_until = 0.0
         self._marked: Outcome | None = None
@@ -139,7 +139,7 @@ class Experiment:
             conf = {"job_id": self._jobs[run_id]}
             self.stack.airflow_api.trigger_dag(self.outcomes[run_id].dag_id, run_id, conf)
         except httpx.HTTPStatusError as error:
-            # The request before it had been carried out, although it was not answered.
+            # An earlier request created the Dag run, although its response was lost.
             return error.response.status_code == httpx.codes.CONFLICT
         except httpx.HTTPError:
             return False
@@ -178,7 +178,7 @@ class Experiment:
         try:
             tasks = self.stack.airflow_api.list_task_instances()
         except httpx.HTTPError:
-            # What was listed before may be older than a decision.
+            # Keep the states as they are: the previous list may be older than a decision.
             return
         self.tasks = [task for task in tasks if task["dag_run_id"] in self.outcomes]
         for task in self.tasks:
@@ -208,10 +208,10 @@ class Experiment:
             try:
                 self._carry_out(outcome, Decision(planned.kind))
             except httpx.ConnectError:
-                # The API server is being restarted: once more when it is back.
+                # The API server is restarting: try again when it is back.
                 continue
             except httpx.HTTPError:
-                # It may have been carried out.
+                # Airflow may have performed the action.
                 outcome.decisions.append(Decision(UNANSWERED))
                 continue
             self._planned[run_id] = None
@@ -238,7 +238,7 @@ class Experiment:
     def _has_settled(self) -> bool:
         outcomes = self.outcomes.values()
         is_busy = self._waiting or self._later or any(one.state not in FINAL_STATES for one in outcomes)
-        # A task that ended first is cleared all the same.
+        # A planned clear is due even if the task has ended.
         if is_busy or not self._foreign.has_settled():
             return False
         if any(one and one.kind == "clear" and one.due_at for one in self._planned.values()):

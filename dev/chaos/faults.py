@@ -15,11 +15,11 @@ from dev.chaos.stack import TASK_HEARTBEAT_TIMEOUT, TRIGGERER_HEARTBEAT_TIMEOUT
 if TYPE_CHECKING:
     from dev.chaos.experiment import Experiment
 
-# Seconds for which a killed process stays away.
+# Seconds until a killed process is started again.
 ABSENCE = (0.0, 5.0)
 # How long a process is frozen, as a multiple of the time after which Airflow considers it dead.
 FREEZE = (0.5, 2.5)
-# What dbt Cloud does to a few of the next requests that start a run, or that ask for runs.
+# Faults for the next request that starts a run, and for the next few requests that read runs.
 LOST_ANSWERS = ({"drop": "after"}, {"status": 503, "acts": True}, {"html": True, "acts": True})
 FAILED_POLLS = ({"drop": "before"}, {"status": 503}, {"html": True}, {"delay": 3})
 
@@ -40,7 +40,7 @@ class Fault:
     """A fault.
 
     :param weight: How often it is injected in one round of all faults.
-    :param inject: Returns on what it acted; empty if there was nothing to act on.
+    :param inject: Injects the fault and returns its target; empty if there was no target.
     """
 
     title: str
@@ -82,7 +82,7 @@ def kill_task(experiment: "Experiment") -> str:
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(experiment.chance.choice(process_ids))
             victim = process if experiment.chance.random() < 0.5 else process.parent()
-            # The parent of a task whose supervisor was killed is not ours.
+            # If the supervisor of a task was killed, the task's parent is a process outside of this test.
             if victim and victim.pid in {one.pid for one in psutil.Process().children(recursive=True)}:
                 victim.kill()
                 return "task" if victim == process else "supervisor"

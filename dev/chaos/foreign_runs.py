@@ -78,7 +78,7 @@ class ForeignRuns:
         self._runs = [DbtRun.from_api(run) for run in listed if run["job_id"] == JOB_ID]
         self._dbt.update(dbt_cloud, self._runs, {run.id for run in self._runs})
         if start and time.monotonic() >= self._next_start:
-            # One whose answer is lost, or is a page, is listed all the same.
+            # If the response is lost or is an HTML page, the new run is listed anyway.
             with contextlib.suppress(httpx.HTTPError, ValueError):
                 dbt_cloud.trigger(JOB_ID)
             self._next_start = time.monotonic() + self._chance.uniform(*INTERVAL)

@@ -1,4 +1,4 @@
-"""Run the randomized task lifecycles and lives of watchers in tests, many more than `make test` does."""
+"""Run the tests with randomized lifecycles of tasks and watchers, many more than `make test` does."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from scripts.settings import PROJECT
 TESTS = PROJECT / "tests"
 # How many lifecycles the tests run.
 VARIABLE = "RANDOM_LIFECYCLES"
-# More than cores: they wait much of their time.
+# More than the cores, because the tests mostly wait.
 PROCESSES = 4
 
 

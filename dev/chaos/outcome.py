@@ -106,9 +106,10 @@ class Outcome:
         return [*found, WRONG_VERDICT] if is_wrong else found
 
     def _is_duplicate(self, run: DbtRun) -> bool:
-        """Return whether a run started although an earlier one was active or had succeeded.
+        """Return whether a run should not have started, because of an earlier run of the task.
 
-        Or had been canceled in dbt Cloud. A clear permits a new run, but not beside an active one.
+        The earlier run was active, had succeeded, or had been canceled in dbt Cloud. A clear permits a new
+        run, but not while another one is active.
         """
         for earlier in self.runs[: self.runs.index(run)]:
             if earlier.was_active(run.created_at):

@@ -65,7 +65,7 @@ class Service:
                 process.resume()
 
     def stop(self) -> None:
-        """End it in order, or clean up after its end."""
+        """Stop it cleanly, or clean up if it has already ended."""
         self._running.close()
 
     def _tree(self) -> list[psutil.Process]:

@@ -10,7 +10,7 @@ from dev.faults.scenarios import Scenario
 from dev.faults.stack import Stack
 from dev.faults.trial import Trial
 
-# Also on two cores: a trial waits most of the time.
+# Two cores are enough for these, because a trial mostly waits.
 MAX_PARALLEL_TRIALS = 5
 # Seconds. More than the longest trial takes on a busy machine.
 TRIAL_TIMEOUT = 420

@@ -1,4 +1,4 @@
-"""A secrets backend that takes its time, as a vault behind a slow network does."""
+"""A slow secrets backend, like a vault behind a slow network."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from airflow.secrets import BaseSecretsBackend
 
 from dev.faults.scenarios import SLOW_CONNECTION
 
-# Seconds. Longer than Airflow lets a trigger run after a user ended its task.
+# Seconds. Longer than Airflow lets a trigger run after a user has ended the task.
 DELAY = 1.5
 
 

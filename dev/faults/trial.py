@@ -25,7 +25,7 @@ from dev.faults.stack import CAUSE_OF_OTHERS, DbtRun, Stack, frozen
 RUN_ID = "fault"
 # Seconds.
 WAIT_TIMEOUT = 180
-# Long: the first question for a task's state takes a triggerer five seconds of CPU time.
+# Long, because a triggerer's first request for a task's state takes five seconds of CPU time.
 CANCEL_TIMEOUT = 60
 REACTION_TIMEOUT = 12
 POLL_INTERVAL = 0.5

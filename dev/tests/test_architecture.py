@@ -1,4 +1,4 @@
-"""The borders between the parts of the project. Parts that were deleted are skipped."""
+"""The parts of the project import only what they may. Parts that were deleted are skipped."""
 
 import ast
 from dataclasses import dataclass

@@ -28,7 +28,7 @@ def test_the_last_section_of_the_example_is_for_standalone() -> None:
     assert f"#{variable}\n" in section
 
 
-def test_the_error_of_a_cut_connection_is_that_of_the_hook() -> None:
+def test_the_error_of_a_truncated_connection_is_that_of_the_hook() -> None:
     (message,) = re.findall(r"hook fails instead: `(.*?)`", TEXT, re.DOTALL)
     before, after = " ".join(message.split()).split("AIRFLOW_CONN_DBT_CONN")
     assert f"{before}{{name}}{after}" in (PROJECT / "include/dbt_cloud/exceptions.py").read_text()

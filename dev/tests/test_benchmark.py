@@ -101,7 +101,7 @@ def test_a_cell_has_the_ratio_to_ours_and_marks_computed_numbers() -> None:
     assert RESULT.rows[0].cell(PROVIDER) == ""
 
 
-def test_a_stored_result_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loaded_result_equals_the_saved_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "DIRECTORY", tmp_path / "benchmarks")
     assert storage.load(RESULT.name) is None
     storage.save(RESULT, "Measured here.")
@@ -110,7 +110,7 @@ def test_a_stored_result_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "computed" in loaded[0].rows[1].cell(TUTORIAL)
 
 
-def test_the_page_is_what_the_stored_results_say() -> None:
+def test_the_page_matches_the_stored_results() -> None:
     measured = [one for name in BENCHMARKS if (one := storage.load(name))]
     assert report.PAGE.read_text() == report.render_page(measured)
 

@@ -158,7 +158,7 @@ def test_a_run_that_no_dag_handled_is_missed(
     assert runs.has_settled()
 
 
-def test_the_same_seed_plans_the_same() -> None:
+def test_the_same_seed_gives_the_same_plan() -> None:
     def plan(seed: int) -> tuple[list[str], list[Any]]:
         chance = random.Random(seed)
         dbt = Dbt(chance)

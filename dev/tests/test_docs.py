@@ -75,7 +75,7 @@ def test_the_readme_compares_what_the_generated_pages_measured() -> None:
     assert rows == [tuple(passed), *((one, other.split(" (")[0]) for one, other in measured)]
 
 
-def test_copies_and_the_starter_say_the_same() -> None:
+def test_the_readme_of_a_copy_agrees_with_the_starters() -> None:
     def dags(text: str) -> list[str]:
         return re.findall(r"^\| .*\(dags/.*$", text, re.M)
 
@@ -132,7 +132,7 @@ def test_the_layout_has_all_folders() -> None:
     assert {name for name in folders if not name.startswith(".")} <= {name.split("/")[0] for name in names}
 
 
-def test_the_example_imports() -> None:
+def test_the_python_example_of_the_readme_runs() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.S)
     exec(code, {})
 

@@ -73,7 +73,7 @@ def test_a_document_that_is_older_than_its_code_fails(project: Path) -> None:
 def test_pinned_commits_are_compared_with_their_tags(project: Path, tmp_path: Path) -> None:
     server = f"{tmp_path}/"
     tagged = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=project, text=True).strip()
-    # An annotated tag has a commit of its own behind it.
+    # An annotated tag is a separate object that points to the commit.
     run(project, "git", "tag", "--annotate", "--message", "x", "v1")
     (tmp_path / "owner").mkdir()
     (tmp_path / "owner/action").symlink_to(project)

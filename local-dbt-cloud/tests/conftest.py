@@ -9,7 +9,7 @@ from local_dbt_cloud.testing import trust_ca
 from running_cloud import RunningCloud, running_cloud
 from tiny_account import write_tiny_account
 
-# They run first: processes that share the tests by file would wait for them at the end.
+# Run these first: at the end, the other test processes would wait for them.
 SLOWEST_FILES = ("test_runs.py", "test_real_clients.py", "test_cli.py", "test_pages_in_browser.py")
 
 

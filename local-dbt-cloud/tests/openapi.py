@@ -27,7 +27,7 @@ SCHEMA_OVERRIDES = {
         "v3",
         "CustomEnvironmentVariableEnveloped",
     ),
-    # The Terraform provider reads these fields; the files describe a list, and nothing.
+    # The Terraform provider reads these fields. The files describe a list for POST, and nothing for DELETE.
     ("post", "/api/v3/accounts/{}/projects/{}/environment-variables/bulk/"): (
         "v3",
         "BulkPutSuccessResponseEnveloped",
@@ -66,7 +66,7 @@ def _file(api: str) -> dict[str, Any]:
     content = yaml.load((FILES / f"openapi-{api}.yaml").read_text(encoding="utf-8"), loader)
     if api == "v3":
         schemas = content["components"]["schemas"]
-        # The only warehouse here, which dbt Cloud does not have.
+        # DuckDB, the only warehouse of the emulator, is not supported by dbt Cloud.
         for name in ("DbtAdapterVersion", "AdapterVersionEnum"):
             schemas[name]["enum"].append("duckdb_v0")
         config = schemas["AccountConnectionDetail"]["properties"]["config"]

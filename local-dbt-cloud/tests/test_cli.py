@@ -294,7 +294,7 @@ def test_token_is_in_no_environment_that_a_step_can_read(tmp_path: Path) -> None
         assert "another-token" not in str(environment)
 
 
-def test_idle_connections_do_not_stop_it(tmp_path: Path) -> None:
+def test_idle_connections_do_not_block_new_ones(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limits[1] != resource.RLIM_INFINITY and limits[1] < 4096:

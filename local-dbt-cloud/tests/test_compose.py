@@ -61,7 +61,7 @@ def test_the_override_needs_no_recent_docker(services: dict[str, Any]) -> None:
 
 
 def test_podman_can_check_the_health(services: dict[str, Any]) -> None:
-    # Podman's Docker API splits the arguments of the command at their blanks.
+    # Podman's Docker API splits the arguments of the command at spaces.
     assert all(len(argument.split()) == 1 for argument in services["local-dbt-cloud"]["healthcheck"]["test"])
 
 
@@ -75,7 +75,7 @@ def test_a_failed_installation_fails_the_start(services: dict[str, Any]) -> None
 
 
 def test_the_pages_have_the_same_port_inside_and_outside(services: dict[str, Any]) -> None:
-    # The links to runs contain it.
+    # The links to runs contain the port.
     service = services["local-dbt-cloud"]
     port = service["environment"]["LOCAL_DBT_CLOUD_PAGES_PORT"]
     assert f"127.0.0.1:{port}:{port}" in service["ports"]

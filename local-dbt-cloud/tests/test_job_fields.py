@@ -171,7 +171,7 @@ def test_only_a_scheduled_job_has_a_next_run(cloud: RunningCloud) -> None:
         ({"force_node_selection": True}, [], True),
     ],
 )
-def test_optimizations_decide_about_node_selection(
+def test_optimizations_determine_force_node_selection(
     cloud: RunningCloud, given: dict[str, Any], features: list[str], force: bool | None
 ) -> None:
     job = created(cloud, **given)

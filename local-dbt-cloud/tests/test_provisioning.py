@@ -194,7 +194,7 @@ def test_whoami_names_the_user_of_the_token(cloud: RunningCloud) -> None:
     assert cloud.get(f"{cloud.url}/api/v2/whoami/")["user"]["id"] == 1
 
 
-def test_file_wins_only_where_it_changed(tmp_path: Path, tiny_account: Path) -> None:
+def test_account_file_overrides_clients_only_where_it_changed(tmp_path: Path, tiny_account: Path) -> None:
     declaration = yaml.safe_load(tiny_account.read_text())
     with running_cloud(tmp_path / "data", tiny_account) as cloud:
         create(cloud, "projects/1/environments/1/", name="Renamed by a client")

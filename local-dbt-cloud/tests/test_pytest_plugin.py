@@ -157,7 +157,7 @@ def test_wheel_works_without_the_source_tree(tmp_path: Path) -> None:
     assert re.search(r"--account ACCOUNT", shown)
 
 
-def test_what_was_trusted_before_can_be_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_authorities_trusted_before_trust_ca_can_be_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CA_BEFORE_LOCAL_DBT_CLOUD", raising=False)
     monkeypatch.setenv("SSL_CERT_FILE", "/a/company.pem")
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")

@@ -411,7 +411,7 @@ def test_jobs_as_code_creates_updates_and_deletes_jobs(cloud: RunningCloud, jobs
             "execute_steps": ["dbt build", "dbt test"],
             "schedule": {"cron": "0 8 * * *"},
             "triggers": {"schedule": False},
-            # dbt Cloud derives it from the triggers, and the client would compare its default with it.
+            # dbt Cloud derives the type from the triggers; the client would compare its default with that.
             "job_type": "other",
             "job_completion_trigger_condition": {
                 "condition": {"job_id": QUICK, "project_id": 1, "statuses": [10, 20]}

@@ -13,7 +13,7 @@ from local_dbt_cloud.cli import parse_arguments
 
 pytestmark = pytest.mark.end_to_end
 
-# Requests the account as its environment says, and prints that.
+# Requests the account with the settings in its environment, and prints the name and these settings.
 CLIENT = """
 import json, os, ssl, sys, urllib.request
 connection = json.loads(os.environ[sys.argv[1]])
@@ -41,7 +41,7 @@ def run(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
 def test_command_finds_the_local_dbt_cloud(tmp_path: Path) -> None:
     client = [sys.executable, "-c", CLIENT, "AIRFLOW_CONN_DBT_CONN"]
     done = run("--airflow-connection", "dbt_conn", "run", "--", *client, directory=tmp_path)
-    # The command decides about the exit code.
+    # The exit code is that of the command.
     assert done.returncode == 3, done.stderr
     assert done.stdout.startswith("Local account local-token https://localhost:")
     assert "Traceback" not in done.stderr
@@ -57,7 +57,9 @@ def test_command_that_cannot_be_started_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["run"], ["--", "true"], ["run", "--"]])
-def test_run_and_command_need_each_other(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_without_a_command_or_a_command_without_run_is_rejected(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         parse_arguments(arguments)
     assert "run needs a command after --" in capsys.readouterr().err

@@ -114,7 +114,7 @@ def test_failed_step_fails_the_run_and_keeps_artifacts(cloud: RunningCloud) -> N
     assert [result["status"] for result in results["results"]] == ["error"]
 
 
-def test_dbt_that_crashes_in_a_step_that_may_fail_starts_again(cloud: RunningCloud, tmp_path: Path) -> None:
+def test_dbt_is_restarted_after_a_crash_in_a_step_that_may_fail(cloud: RunningCloud, tmp_path: Path) -> None:
     query = (tmp_path / "tiny" / "models" / "endless.sql").read_text()
     config = {"freshness": {"warn_after": {"count": 1, "period": "day"}}, "loaded_at_query": query}
     sources = {"sources": [{"name": "orders", "config": config, "tables": [{"name": "raw"}]}]}

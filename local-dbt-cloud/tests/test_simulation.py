@@ -72,7 +72,7 @@ def test_simulated_run_can_be_canceled(cloud: RunningCloud) -> None:
         assert (run["status"], run["status_message"]) == (RunStatus.CANCELLED, "Cancelled by user.")
 
 
-def test_queue_continues_behind_a_run_that_waits(cloud: RunningCloud) -> None:
+def test_run_that_stays_queued_does_not_block_later_runs(cloud: RunningCloud) -> None:
     cloud.simulate(101, course(queued=60))
     cloud.simulate(102, course())
     cloud.trigger(101)

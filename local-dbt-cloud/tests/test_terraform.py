@@ -101,7 +101,7 @@ def test_terraform_applies_changes_imports_and_destroys(
         terraform.apply("timeout=900", "color=green")
         assert cloud.get(f"jobs/{jobs['Hourly']['id']}/")["execution"]["timeout_seconds"] == 900
 
-        # What Terraform provisioned runs.
+        # A job that Terraform created can run.
         run = cloud.wait(cloud.trigger(jobs["Hourly"]["id"])["id"])
         assert run["status_humanized"] == "Success"
         assert "schema: prod" in run["run_steps"][1]["logs"]

@@ -38,7 +38,7 @@ def test_job_runs_on_completion_of_another(cloud: RunningCloud, outcome: Any, co
         assert cloud.wait(chained_run["id"])["is_success"]
 
 
-def test_job_runs_on_cancellation_in_the_queue_and_on_an_end_set_by_a_test(cloud: RunningCloud) -> None:
+def test_job_runs_after_a_cancellation_in_the_queue_and_a_status_set_by_a_test(cloud: RunningCloud) -> None:
     job_id = chained(cloud, RunStatus.CANCELLED, RunStatus.ERROR)
     cloud.pause()
     cloud.cancel(cloud.trigger(101)["id"])
@@ -92,7 +92,7 @@ def test_scheduled_jobs_run_at_their_times(cloud: RunningCloud) -> None:
     assert len(cloud.runs()) == 1
 
 
-def test_missed_times_are_made_up_for_once(cloud: RunningCloud) -> None:
+def test_missed_schedule_times_start_one_run(cloud: RunningCloud) -> None:
     job_id = scheduled(cloud, "*/5 * * * *")
     run_schedules_between(cloud, MIDNIGHT, MIDNIGHT + timedelta(hours=8))
     assert len(cloud.runs(job_id)) == 1

@@ -1,4 +1,4 @@
-"""What a task instance keeps survives writes that overtake each other."""
+"""The checkpoint of a task instance keeps all facts when writes overlap."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""What is read from a run of the API."""
+"""What ``JobRun`` reads from a run of the API."""
 
 import time
 
@@ -22,7 +22,7 @@ def test_a_time_without_offset_is_in_utc_whatever_the_zone_of_the_worker(
 
 
 @pytest.mark.parametrize("created_at", ["", "yesterday"])
-def test_a_run_of_unknown_age_ends_no_search(created_at: str) -> None:
+def test_a_run_without_a_valid_creation_time_does_not_count_as_old(created_at: str) -> None:
     assert not JobRun(1, status=1, created_at=created_at).is_created_before(time.time())
 
 

@@ -54,7 +54,7 @@ def test_no_private_name_of_others_is_used(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("module", "name"), RELIED_ON, ids=[name for _, name in RELIED_ON])
-def test_what_is_relied_on_exists(module: str, name: str) -> None:
+def test_undocumented_names_that_are_relied_on_exist(module: str, name: str) -> None:
     thing = importlib.import_module(module)
     for part in name.split("."):
         assert hasattr(thing, part), f"{module}.{name} is gone in this release"

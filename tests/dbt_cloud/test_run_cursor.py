@@ -23,7 +23,7 @@ def ids(runs: list[JobRun]) -> list[int]:
     return [run.id for run in runs]
 
 
-def test_a_run_is_new_once() -> None:
+def test_a_run_is_returned_as_new_only_once() -> None:
     runs = [ended(1, NOON), ended(2, NOON + SECOND)]
     new, cursor = RunCursor(NOON).advance(runs)
     assert ids(new) == [1, 2]
@@ -45,12 +45,12 @@ def test_a_run_that_is_listed_late_is_new(late: timedelta) -> None:
     assert ids(new) == [2]
 
 
-def test_runs_before_the_start_are_another_watchers() -> None:
+def test_runs_that_ended_before_the_overlap_are_ignored() -> None:
     new, cursor = RunCursor(NOON).advance([ended(1, NOON - OVERLAP - SECOND)])
     assert (new, cursor) == ([], RunCursor(NOON))
 
 
-def test_a_run_missing_from_one_list_does_not_come_again() -> None:
+def test_a_run_missing_from_one_list_is_not_returned_again() -> None:
     _, cursor = RunCursor(NOON).advance([ended(1, NOON), ended(2, NOON + SECOND)])
     _, cursor = cursor.advance([ended(2, NOON + SECOND)])
     new, _ = cursor.advance([ended(1, NOON), ended(2, NOON + SECOND)])
@@ -62,7 +62,7 @@ def test_only_runs_of_the_overlap_are_remembered() -> None:
     assert set(cursor.seen) == {2}
 
 
-def test_a_cursor_survives_its_store() -> None:
+def test_a_loaded_cursor_equals_the_saved_one() -> None:
     _, cursor = RunCursor(NOON).advance([ended(1, NOON), ended(2, NOON + timedelta(microseconds=1))])
     assert RunCursor.from_json(cursor.as_json()) == cursor
 

@@ -83,7 +83,7 @@ def test_another_deployment_with_the_same_dags_has_other_tags() -> None:
     assert instance_tag(TaskInstance(), "laptop") != instance_tag(TaskInstance(), "production")
 
 
-def test_tries_have_their_own_tags_with_a_common_beginning() -> None:
+def test_tries_have_their_own_tags_with_a_common_prefix() -> None:
     ti = TaskInstance()
     first = run_tag(ti, "d")
     assert first.startswith(instance_tag(ti, "d"))

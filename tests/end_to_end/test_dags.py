@@ -320,7 +320,7 @@ def test_invalid_parameters_are_rejected(stack: Stack, form: dict[str, Any]) -> 
 def test_an_unknown_model_fails_the_task(stack: Stack) -> None:
     run_id = stack.trigger(FORM_DAG, {"select": "+orders no_such_model"})
     wait_until(lambda: stack.state(FORM_DAG, run_id, "run_models") == "failed", 240)
-    # Of the last try: a busy scheduler may take a task that resumes soon for a failed one, and retry it.
+    # Read the last try: a busy scheduler may take a task that resumes early for a failed one and retry it.
     task = stack.airflow.get_task_instances(FORM_DAG, run_id)["run_models"]
     error = stack.airflow.get_task_error(FORM_DAG, run_id, "run_models", task["try_number"])
     assert error.startswith("DbtCloudJobRunRejected: The selection criterion 'no_such_model' does not match")
@@ -373,7 +373,7 @@ def test_the_tab_shows_the_results_in_airflow(stack: Stack) -> None:
         assert browser.current_url == results["href"]
 
 
-def test_models_that_a_run_built_start_what_depends_on_them(stack: Stack) -> None:
+def test_models_that_a_run_built_start_the_dag_that_depends_on_them(stack: Stack) -> None:
     stack.run_main_dag()
     run_id = stack.wait_for_scheduled_run("refresh_after_orders")
     built = stack.xcom("refresh_after_orders", run_id, "refresh")

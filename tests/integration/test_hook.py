@@ -116,7 +116,7 @@ def test_a_wrong_token_is_not_mistaken_for_an_idle_job(
         b'{"data": {"id": 1}}',
         b'{"data": [7]}',
         b'{"data": [{"id": 7}]}',
-        # Not filtered: what it says of this run tells nothing of the others.
+        # The list is not filtered, so it does not show whether another run is active.
         b'{"data": [{"id": 7, "status": 10}]}',
     ],
 )

@@ -169,7 +169,7 @@ def test_a_token_in_the_wrong_field_is_not_printed(
 
 
 @pytest.mark.parametrize("read", [DbtCloudHook.get_account, lambda hook: asyncio.run(hook.load_connection())])
-def test_a_connection_that_was_cut_in_dotenv_is_an_error(
+def test_a_connection_that_was_truncated_in_dotenv_is_an_error(
     hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch, read: Any
 ) -> None:
     # Airflow would use the connection dbt_conn of its database.

@@ -253,7 +253,7 @@ def test_a_shorter_poll_interval_does_not_wait_for_a_longer_one(cloud: LocalDbtC
                 await ended(other)
             seen = len(cloud.requests())
             await asyncio.sleep(10 * SECONDS)
-            # And when it is gone, the pace is the slow one's again.
+            # Without the quick subscription, only the slow interval applies.
             assert len(cloud.requests()) <= seen + 2
 
     asyncio.run(watch())
@@ -335,13 +335,13 @@ def test_hundreds_of_waiting_runs_keep_to_the_budget(cloud: LocalDbtCloud) -> No
             ]
             await wait_until_async(lambda: all(subscription.run for subscription in subscriptions))
             (poller,) = RunPoller._pollers.values()
-            # Three requests a round at thirty a minute.
+            # Each poll is three requests; the budget is thirty a minute.
             assert poller._pause() == 6
 
     asyncio.run(watch())
 
 
-def test_a_rate_limit_slows_down_all_of_an_account(cloud: LocalDbtCloud) -> None:
+def test_a_rate_limit_slows_down_all_runs_of_an_account(cloud: LocalDbtCloud) -> None:
     run_id = cloud.create_run("running")
     hooks = [hook_with(timeout_seconds=seconds) for seconds in (3, 4)]
 

@@ -189,7 +189,7 @@ def one_try(
 
 
 def abandon(trigger: DbtCloudRunJobTrigger) -> None:
-    """End the triggerer in the middle of the wait; the trigger is run anew by another."""
+    """Stop the triggerer during the wait; another one runs the trigger again."""
 
     async def begin() -> None:
         task = asyncio.create_task(trigger.wait())
@@ -223,7 +223,7 @@ def run_lifecycle(
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_randomized_task_lifecycles_neither_double_nor_lose_runs(
+def test_randomized_task_lifecycles_neither_duplicate_nor_lose_runs(
     held: LocalDbtCloud, part: int, monkeypatch: pytest.MonkeyPatch, task_states: TaskStates
 ) -> None:
     # Longer than a fault hides a new run.
@@ -235,7 +235,7 @@ def test_randomized_task_lifecycles_neither_double_nor_lose_runs(
         runs = own_runs(held, lifecycle)
         assert duplicates(held, lifecycle) == [], story
         earlier, last = runs[:-1], runs[-1] if runs else NO_RUN
-        # Only a last try that ended before the run did can leave it behind: no other follows.
+        # Only a last try that was cut short can leave its run active: no other try follows.
         cut_short = isinstance(chance.error, CUT_SHORT)
         assert not any(run["in_progress"] for run in earlier), story
         assert not last["in_progress"] or cut_short, story

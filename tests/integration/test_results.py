@@ -177,7 +177,7 @@ def build(results: list[dict[str, Any]], more: dict[str, Any]) -> dict[str, Any]
     return one | {"artifacts": one["artifacts"] | more}
 
 
-def test_missing_keys_do_not_cost_the_table(cloud: LocalDbtCloud) -> None:
+def test_the_table_is_shown_although_results_lack_keys(cloud: LocalDbtCloud) -> None:
     nodes = [DBT_2_NODE, {"unique_id": "model.shop.bad", "status": "error"}, {"status": "success"}, {}]
     nodes += [{"unique_id": "model.shop.odd"}]
     content = {"results": nodes}
@@ -185,12 +185,12 @@ def test_missing_keys_do_not_cost_the_table(cloud: LocalDbtCloud) -> None:
         steps=[{"command": "dbt build", "artifacts": {"run_results.json": content}}] * 2
     )
     results = read(run_id)
-    # Without an invocation id no step can be told from an earlier one: both count.
+    # Without an invocation id, a step cannot be distinguished from an earlier one: both count.
     assert results["counts"] == {"error": 2, "success": 2, "unknown": 2}
     assert "error          0.00  model bad" in format_results(results)
 
 
-def test_reused_nodes_have_a_place_of_their_own(cloud: LocalDbtCloud) -> None:
+def test_reused_nodes_are_counted_and_sorted_separately(cloud: LocalDbtCloud) -> None:
     nodes = [result("model.shop.kept", "reused", 9, None), result("model.shop.built", seconds=1)]
     results = read(create_run(cloud, [nodes]))
     assert results["counts"] == {"success": 1, "reused": 1}
@@ -243,7 +243,7 @@ def test_a_manifest_that_is_too_large_or_forbidden_is_ignored(
     assert read(run_id)["nodes"][1]["skipped_by"] == "model.shop.stg"
 
 
-def test_no_manifest_is_read_where_the_sql_tells_enough(cloud: LocalDbtCloud) -> None:
+def test_the_manifest_is_not_read_if_the_sql_is_enough(cloud: LocalDbtCloud) -> None:
     run_id = create_run(cloud, [[result("model.shop.orders") | {"compiled_code": "select 1"}]])
     cloud.clear_requests()
     read(run_id)
@@ -296,7 +296,7 @@ def test_stale_and_failing_sources_are_in_the_results_and_the_log(cloud: LocalDb
     ]
 
 
-def test_sources_count_for_the_size_limit(cloud: LocalDbtCloud) -> None:
+def test_sources_count_toward_the_size_limit(cloud: LocalDbtCloud) -> None:
     error = {"status": "runtime error", "error": "x" * 10_000}
     sources = {"results": [{"unique_id": f"source.shop.raw.{number}", **error} for number in range(500)]}
     freshness = {"command": "dbt source freshness", "artifacts": {"sources.json": sources}}
@@ -306,7 +306,7 @@ def test_sources_count_for_the_size_limit(cloud: LocalDbtCloud) -> None:
     assert MAX_COMPACT_SIZE - 1000 < len(json.dumps(results)) < MAX_COMPACT_SIZE + 2000
 
 
-def test_missing_freshness_is_silent(cloud: LocalDbtCloud) -> None:
+def test_missing_freshness_results_are_left_out(cloud: LocalDbtCloud) -> None:
     run_id = cloud.create_run(steps=[{"command": "dbt source freshness"}, step([result("model.shop.a")])])
     assert read(run_id)["sources"] == []
     assert "source" not in format_results(read(run_id))
@@ -432,7 +432,7 @@ def test_dbts_own_results_of_a_run_that_failed(
     assert len(seeds) == 2
     assert all(node["started_at"] for node in seeds)
     assert results["left_out"] == 0
-    # dbt's manifest tells who may wait for whom. The first step is seeds, none of which waits for another.
+    # dbt's manifest shows which nodes may wait for each other. Seeds, the first step, wait for none.
     parents = cloud.client.get(f"runs/{trigger.run_id}/artifacts/manifest.json").json()["parent_map"]
     critical = sorted(
         (one for one in results["nodes"] if one.get("critical")), key=lambda one: one["started_at"]

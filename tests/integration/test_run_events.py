@@ -109,7 +109,7 @@ def test_a_poll_is_one_request_for_any_number_of_watched_jobs(cloud: LocalDbtClo
         ({"include_own": True, "outcomes": ["success"]}, ["success", "102", "another", "own", "own lineage"]),
     ],
 )
-def test_a_watcher_chooses_jobs_outcomes_and_own_runs(
+def test_a_watcher_filters_by_job_outcome_and_own_runs(
     cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], wanted: list[str]
 ) -> None:
     monkeypatch.setenv("AIRFLOW_VAR_DBT_CLOUD_JOB_ID", "101")
@@ -216,7 +216,7 @@ def test_runs_that_ended_while_no_triggerer_ran_are_events(
     assert len(cloud.requests()) <= 2 * len(polls)
 
 
-def test_one_watchers_catching_up_replays_nothing_to_a_new_one(
+def test_a_new_watcher_gets_no_past_runs_while_another_catches_up(
     cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_feed, "PAGE_SIZE", 2)
@@ -285,7 +285,9 @@ def test_the_cursor_is_saved_after_the_event(cloud: LocalDbtCloud) -> None:
     asyncio.run(watch())
 
 
-def test_an_idle_watcher_is_saved_now_and_then(cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cursor_of_an_idle_watcher_is_saved_occasionally(
+    cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = Database()
 
     async def watch() -> None:

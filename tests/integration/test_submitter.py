@@ -195,7 +195,7 @@ def test_a_cleared_task_starts_a_new_run(held: LocalDbtCloud) -> None:
     lifecycle = TaskLifecycle()
     assert lifecycle.run(held.end_active_runs) == 1
     assert lifecycle.clear().run(held.end_active_runs) == 2
-    # And its tries stay with it.
+    # Later tries reattach to the new run.
     assert lifecycle.retry().run() == 2
 
 
@@ -346,7 +346,7 @@ def test_a_timeout_during_the_trigger_request_cancels_the_run(
 def test_the_search_after_a_lost_answer_tolerates_an_outage(
     held: LocalDbtCloud, trouble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Not for so long, but for as long as a run may be out of subscription.
+    # Do not wait for a run that dbt Cloud may not list yet.
     monkeypatch.setattr("include.dbt_cloud.submitter.CONSISTENCY_WINDOW", 0)
     held.add_fault("/run$", method="POST", drop="after")
     held.add_fault("/runs$", method="GET", times=8, **trouble)
@@ -768,7 +768,7 @@ class TestReuseExistingRun:
 
 class TestWithoutTheTriggerer:
     def live(self, lifecycle: TaskLifecycle) -> list[Any]:
-        """Execute in a thread, as it waits there; return where the outcome will be."""
+        """Execute in a thread, because the task waits there; return the list that receives the outcome."""
         outcome: list[Any] = []
 
         def execute() -> None:
@@ -791,7 +791,7 @@ class TestWithoutTheTriggerer:
     def test_it_waits_and_reports_the_same_outcomes(
         self, held: LocalDbtCloud, status: Status, expected: type
     ) -> None:
-        # Some status that nobody knows goes before the verdict.
+        # An unknown status precedes the final one.
         held.add_fault("/runs", method="GET", run_status=42, times=5)
         outcome = self.live(TaskLifecycle(deferrable=False))
         wait_until(lambda: runs(held))

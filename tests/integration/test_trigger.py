@@ -222,7 +222,7 @@ def test_a_person_who_ends_the_deferred_task_cancels_the_run(
 def test_the_operator_defers_without_polling_its_run(
     cloud: LocalDbtCloud, operator: DbtCloudRunJobOperator
 ) -> None:
-    # Which dbt Cloud may hide at first: the trigger is patient with that.
+    # dbt Cloud may not show a new run at first, which the trigger tolerates.
     cloud.add_fault("/runs", method="GET", hide_new_runs=60, times=None)
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute(context())
@@ -243,7 +243,7 @@ def test_the_outage_tolerance_allows_at_least_three_polls(cloud: LocalDbtCloud) 
 @pytest.mark.parametrize(
     ("status", "event", "expected"),
     [
-        # A run that ended while nothing was seen of it, or just before it was given up.
+        # The run ended during an outage, or just before the trigger gave up.
         ("success", "unreachable", None),
         ("success", "wait_timeout", None),
         ("success", "timeout", None),

@@ -43,7 +43,7 @@ class Store:
 class Triggerer:
     """Runs event triggers as Airflow does: each event is stored, and confirmed a moment later.
 
-    :param survives: Called before each of the two with its name; the triggerer is killed if it returns False.
+    :param survives: Called with ``store`` and ``confirm`` before each; False kills the triggerer.
     """
 
     def __init__(self, database: Database, survives: Callable[[str], bool] = lambda step: True) -> None:

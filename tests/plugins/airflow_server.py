@@ -30,7 +30,7 @@ BASE_PATH = "/team/airflow"
 
 
 class AirflowServer:
-    """A client of the server, and what puts its database into a state.
+    """A client of the server that can also change the state in its database.
 
     :param url: Base URL; ``BASE_PATH`` may follow it.
     """
@@ -95,7 +95,7 @@ class AirflowServer:
 
 
 def token(role: str | None) -> str:
-    """Return a session token of a user with a role; None is a user who may do nothing."""
+    """Return a session token of a user with a role; None is a user without permissions."""
     user = SimpleAuthManagerUser(username=role or "nobody", role=role)
     return get_auth_manager().generate_jwt(user)
 

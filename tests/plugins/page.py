@@ -24,7 +24,7 @@ class Page:
         self.log_in("VIEWER")
 
     def log_in(self, role: str | None) -> None:
-        """Log in as a user with a role; None is a user who may do nothing."""
+        """Log in as a user with a role; None is a user without permissions."""
         self.log_out()
         self.browser.add_cookie({"name": "_token", "value": token(role), "path": "/"})
 

@@ -74,7 +74,7 @@ def test_it_is_useful_from_the_second_run_on(page: Page) -> None:
     assert table(page, 0) == [["orders", "1 s", "2 s", "+1 s", ""]]
 
 
-def test_a_dag_without_dbt_gets_a_sentence(page: Page) -> None:
+def test_a_dag_without_dbt_shows_a_message(page: Page) -> None:
     page.airflow.add_dag_run()
     page.open(page.airflow.history_page)
     assert page.text() == "No task of this Dag has dbt results."
@@ -102,7 +102,7 @@ def test_each_job_of_a_mapped_task_has_its_history(page: Page) -> None:
             run = results(number * 10 + index, [node(job.lower(), seconds=number * (index + 1))])
             run |= {"job_id": 101 + index, "job": job}
             page.airflow.push_results(run_id, run, "mapped", index)
-    # The task once ran another job at this place.
+    # An earlier task instance with this map index ran another job.
     run_id = page.airflow.add_dag_run(days_ago(20))
     other = results(1, [node("customers", seconds=1)]) | {"job_id": 102, "job": "Customers"}
     page.airflow.push_results(run_id, other, "mapped", 0)
@@ -116,7 +116,7 @@ def test_each_job_of_a_mapped_task_has_its_history(page: Page) -> None:
         assert table(page, 0)[0][3] == growth
 
 
-def test_requests_are_bounded_and_what_is_left_out_is_told(page: Page) -> None:
+def test_requests_are_bounded_and_omitted_runs_are_reported(page: Page) -> None:
     for number in range(55):
         add_run(page.airflow, number, [node("orders", seconds=1)])
     page.open(page.airflow.history_page)

@@ -55,7 +55,7 @@ def modules(browser: Chrome) -> Iterator[Modules]:
         thread.join()
 
 
-def test_where_nothing_ran_there_is_nothing_to_draw(modules: Modules) -> None:
+def test_the_timeline_has_no_layout_if_no_node_ran(modules: Modules) -> None:
     assert modules.call("view/layout", "layOut", []) is None
     assert modules.call("view/layout", "layOut", [node("skipped", "skipped")]) is None
 
@@ -66,7 +66,7 @@ def test_each_thread_has_a_lane_in_the_order_of_their_numbers(modules: Modules) 
     assert layout["lanes"] == ["MainThread", "main", "Thread 9", "Thread 10"]
 
 
-def test_a_bar_lies_where_its_time_is(modules: Modules) -> None:
+def test_bars_are_positioned_by_their_times(modules: Modules) -> None:
     layout = modules.call(
         "view/layout", "layOut", [node("b", seconds=5, start=15), node("a", seconds=5, start=10)]
     )
@@ -86,7 +86,7 @@ def test_ticks_are_few_and_within_the_time(modules: Modules, seed: int) -> None:
 @pytest.mark.parametrize(
     ("seconds", "label"), [(0, "0 s"), (0.5, "0.5 s"), (60, "1:00"), (150, "2:30"), (3720, "1:02:00")]
 )
-def test_ticks_read_like_a_clock(modules: Modules, seconds: float, label: str) -> None:
+def test_tick_labels_are_formatted_like_a_clock(modules: Modules, seconds: float, label: str) -> None:
     assert modules.call("view/layout", "tickLabel", seconds) == label
 
 
@@ -95,7 +95,7 @@ def test_ticks_read_like_a_clock(modules: Modules, seconds: float, label: str) -
     [(None, "unknown"), (0.04, "0 s"), (0.44, "0.4 s"), (59.7, "1 min 0 s"), (185, "3 min 5 s"),
      (3725, "1 h 2 min"), (129600, "36 h 0 min"), (259200, "3 days")],
 )  # fmt: skip
-def test_durations_read_well(modules: Modules, seconds: float | None, text: str) -> None:
+def test_durations_are_shortened_for_display(modules: Modules, seconds: float | None, text: str) -> None:
     assert modules.call("view/format", "duration", seconds) == text
 
 
@@ -121,7 +121,7 @@ def runs(*seconds: float, status: str = "success") -> list[dict[str, Any]]:
     ],
     ids=["two runs", "the newest third", "one run", "faster", "noise", "less than a tenth"],
 )
-def test_models_that_got_slower(modules: Modules, seconds: list[float], growth: float) -> None:
+def test_models_that_got_slower_are_found(modules: Modules, seconds: list[float], growth: float) -> None:
     found = modules.call("history_data", "slower", runs(*seconds))
     assert [one["growth"] for one in found] == ([growth] if growth else [])
 

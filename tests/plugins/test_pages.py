@@ -49,7 +49,7 @@ def test_only_the_public_rest_api_is_read() -> None:
 
 @pytest.mark.parametrize("path", FILES)
 def test_a_file_is_served_under_a_strict_policy(client: TestClient, path: str) -> None:
-    # It holds no data: nobody needs to be logged in.
+    # The files contain no data, so no login is needed.
     answer = client.get(f"/dbt-results/{path}")
     assert answer.status_code == 200
     policy = answer.headers["Content-Security-Policy"]
@@ -66,7 +66,7 @@ def test_pages_have_no_inline_script_or_style() -> None:
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon\w+=|//", page.read_text())
 
 
-def test_there_is_nothing_else(client: TestClient) -> None:
+def test_other_paths_are_not_found(client: TestClient) -> None:
     for path in ("", "docs", "openapi.json", "%2e%2e/plugin.py", "view/"):
         assert client.get(f"/dbt-results/{path}").status_code == 404
 

@@ -91,7 +91,7 @@ def not_started(airflow: AirflowServer) -> str:
 STATES = [failed, retried, waiting, active, not_started]
 
 
-def test_while_a_run_is_active_the_page_tells_since_when(page: Page) -> None:
+def test_the_page_of_an_active_run_shows_since_when_it_is_active(page: Page) -> None:
     for seconds in (60, 80):
         run_id = page.airflow.add_dag_run()
         page.airflow.set_state(run_id, "success", start_date=since(seconds), duration=seconds)
@@ -113,7 +113,7 @@ def test_results_appear_by_themselves_and_keep_what_is_open(page: Page) -> None:
     page.one(".failures summary").click()
     page.one(".search input").send_keys("mart")
     page.run_script("scrollTo(0, 300)")
-    # Another look at the active run changes nothing below it.
+    # Another poll of the active run changes nothing below it.
     requests = "return performance.getEntriesByType('resource').length"
     before = page.run_script(requests)
     wait_until(lambda: page.run_script(requests) > before, 30)
@@ -179,7 +179,7 @@ def test_the_table_searches_sorts_and_shows_full_ids(page: Page) -> None:
     assert page.texts(names)[-1] == LONG
 
 
-def test_the_timeline_is_told_by_keyboard_and_zooms(page: Page) -> None:
+def test_the_timeline_can_be_read_and_zoomed_with_the_keyboard(page: Page) -> None:
     page.open_task(failed(page.airflow))
     bars = page.all(".timeline .bar[data-index]")
     # Skipped and reused nodes did not run.
@@ -205,14 +205,14 @@ def test_the_timeline_is_told_by_keyboard_and_zooms(page: Page) -> None:
     assert page.one(".search input").get_property("value") == "test.shop.unique_orders_order_id.abc"
 
 
-def test_a_hovered_bar_tells_its_node(page: Page) -> None:
+def test_a_hovered_bar_shows_its_node(page: Page) -> None:
     page.open_task(failed(page.airflow))
     bar = page.all(".timeline .bar[data-index]")[1]
     page.run_script("arguments[0].dispatchEvent(new PointerEvent('pointermove', {bubbles: true}))", bar)
     assert page.text(".tip") == "model stg_orders: error, 2 s, on the critical path"
 
 
-def test_a_retry_hides_nothing_of_the_try_before_it(page: Page) -> None:
+def test_a_retry_does_not_hide_the_try_before_it(page: Page) -> None:
     page.open_task(retried(page.airflow))
     assert page.text("h2") == "dbt Cloud run 13 ✓ Success"
     assert page.texts("nav button") == ["✓run 13: success, try 2", "✕run 12: error, try 1"]
@@ -228,7 +228,7 @@ def test_while_a_retry_waits_the_failed_try_is_shown(page: Page) -> None:
     assert page.text(".run h2") == "dbt Cloud run 12 ✕ Error"
 
 
-def test_an_xcom_alone_is_enough(page: Page) -> None:
+def test_results_are_shown_from_the_xcom_alone(page: Page) -> None:
     run_id = page.airflow.add_dag_run()
     page.airflow.set_state(run_id, "success")
     page.airflow.push_results(
@@ -255,7 +255,7 @@ def test_more_nodes_than_a_record_holds_come_from_the_xcom(page: Page) -> None:
         ("run_dbt", "failed", "No dbt Cloud run of this task is known. The task's log says why."),
     ],
 )
-def test_a_task_without_results_says_why_in_a_sentence(
+def test_the_page_of_a_task_without_results_says_why(
     page: Page, task_id: str, state: str, sentence: str
 ) -> None:
     run_id = page.airflow.add_dag_run()
@@ -283,7 +283,7 @@ def test_each_instance_of_a_mapped_task_has_its_own_results(page: Page) -> None:
 @pytest.mark.parametrize(
     ("role", "sentence"), [("logged out", "You are logged out of Airflow."), (None, "You may not see this")]
 )
-def test_without_permission_there_is_a_sentence_and_no_data(
+def test_without_permission_the_page_shows_a_message_and_no_data(
     page: Page, role: str | None, sentence: str
 ) -> None:
     run_id = failed(page.airflow)
@@ -315,7 +315,7 @@ def test_it_is_no_wider_than_a_phone(page: Page, state: Callable[[AirflowServer]
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_dark_and_light_differ_and_all_text_stands_out(
+def test_both_color_schemes_differ_and_have_enough_contrast(
     page: Page, state: Callable[[AirflowServer], str]
 ) -> None:
     run_id, backgrounds = state(page.airflow), set()
@@ -340,7 +340,7 @@ def test_two_thousand_nodes_are_drawn_and_searched(page: Page) -> None:
     page.open_task(run_id)
     assert len(page.all(".timeline .bar[data-index]")) == 2000
     assert len(page.all(".nodes tbody tr")) == 200
-    # The time that it takes is for people to read: in the output with -s.
+    # Not checked, only printed: pytest shows it with -s.
     print("milliseconds until all is drawn:", page.run_script("return Math.round(performance.now())"))
     page.one(".search input").send_keys("model_1999")
     assert page.texts(".nodes tbody td:nth-child(3)") == ["model_1999"]
@@ -348,7 +348,7 @@ def test_two_thousand_nodes_are_drawn_and_searched(page: Page) -> None:
 
 def open_tab(page: Page, path: str, css: str) -> None:
     """Open a tab of Airflow's UI, and wait in its frame for an element."""
-    # Airflow's UI has messages of its own in the console.
+    # Airflow's UI writes its own messages to the console.
     page.expected_errors = [""]
     page.browser.get(f"{page.airflow.url}/dags/dbt_pages/{path}")
     wait_until(lambda: page.all("iframe"), 60)

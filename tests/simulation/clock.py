@@ -1,4 +1,4 @@
-"""Simulated time: waiting costs nothing, and what is due happens in the middle of it."""
+"""Simulated time: waiting takes no real time, and events happen during the wait when they are due."""
 
 import asyncio
 import contextlib
@@ -20,8 +20,8 @@ class Process:
     """A worker or a triggerer.
 
     :param name: For the story of a lifecycle.
-    :param generation: How often the Dag run had been created anew when the process started.
-    :param is_stale: Whether Airflow has given the process up, while it still runs.
+    :param generation: How often the Dag run had been recreated when the process started.
+    :param is_stale: Whether Airflow considers the process dead although it still runs.
     """
 
     name: str
@@ -68,11 +68,11 @@ class Clock:
         return self.now
 
     def at(self, due: float, action: Callable[[], Any], process: Process | None = None) -> None:
-        """Call something at a time; while a process runs, if given, as a signal handler would be."""
+        """Call an action at a time; if a process is given, only while it runs, like a signal handler."""
         self.alarms.append(_Alarm(due, action, process))
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass, and do what is due."""
+        """Let time pass, and call the actions that become due."""
         self.current.check()
         end = self.now + max(0.0, seconds)
         while due := [one for one in self.alarms if one.due <= end and one.process in (None, self.current)]:
@@ -94,7 +94,7 @@ class Clock:
             # A process that was killed leaves tasks behind, and this error when they are canceled.
             with contextlib.suppress(RuntimeError):
                 runner.close()
-            # Those of a process that was killed are gone with it.
+            # A killed process takes its pollers with it.
             for key in [key for key in RunPoller._pollers if key[0] is loop]:
                 del RunPoller._pollers[key]
 

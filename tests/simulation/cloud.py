@@ -25,7 +25,7 @@ NOT_DONE = ("refused", "429", "rejected")
 
 @dataclass(eq=False)
 class Run:
-    """A run, whose whole life is known when it is created.
+    """A run whose whole course is drawn when it is created.
 
     :param owner: The process that started it; None for somebody else.
     :param visible_at: When lists begin to show it.
@@ -40,7 +40,7 @@ class Run:
     ends_as: int
     status_message: str = ""
     retrying: int | None = None
-    # Whether its owner was told of it.
+    # Whether its owner received its ID.
     is_known: bool = False
     visible_at: float = 0.0
     canceled_at: float = float("inf")
@@ -111,7 +111,7 @@ class Exchange:
 class Cloud:
     """The runs of one job, and how dbt Cloud misbehaves.
 
-    :param rate: Probability that a request meets a fault of its own.
+    :param rate: Probability of a fault for each request outside of ``windows``.
     :param watch: Called with an event, ``created`` or ``cancel``, and a run.
     """
 
@@ -130,7 +130,7 @@ class Cloud:
     refuses_late_cancels: bool = False
     can_retry: bool = True
     endings: list[int] = field(default_factory=lambda: [10])
-    # How many requests were answered wrongly, and all requests.
+    # Number of requests with a fault, and all requests.
     faults: int = 0
     requests: list[str] = field(default_factory=list)
 
@@ -152,7 +152,7 @@ class Cloud:
         return run
 
     def exchange(self, method: str, path: str, query: dict[str, str], token: str, timeout: float) -> Exchange:
-        """Decide what becomes of a request."""
+        """Decide when and how a request is processed and answered."""
         path = path.partition("/accounts/1/")[2].strip("/")
         self.requests.append(f"{method} {path}")
         assert len(self.requests) < 20_000, "too many requests"
@@ -193,7 +193,7 @@ class Cloud:
         fault = self.random.choice((*UNKNOWN, *NOT_DONE))
         if method == "POST":
             return fault
-        # An empty list could not be told from a true one.
+        # The library could not distinguish a wrongly empty list from a correct one.
         return {"rejected": "404", "empty": "null"}.get(fault, fault)
 
     def _spoil(self, fault: str, answer: Answer) -> Answer:

@@ -1,4 +1,4 @@
-"""Lead one task instance through its life as Airflow, a person and failing machines do, at random."""
+"""Run one task instance through a random lifecycle: Airflow, people and failing machines act on it."""
 
 import asyncio
 import contextlib
@@ -243,7 +243,7 @@ class Lifecycle:
         return Process(f"{kind} of try {self.ti.try_number}", self.generation, self.ti.try_number)
 
     def live(self) -> None:
-        """Live to the end."""
+        """Run the lifecycle to its end."""
         state = self._live_on()
         while state in ("success", "failed") and self.clears_left and self.random.random() < 0.5:
             self.clears_left -= 1
@@ -255,7 +255,7 @@ class Lifecycle:
                 self._clear()
             state = self._live_on()
         if not self.calm:
-            # Time for what acts late.
+            # Let delayed requests take effect.
             self.clock.sleep(120)
         self.oracle.conclude(had_trouble=self.cloud.faults > 0)
 
@@ -422,7 +422,7 @@ class Lifecycle:
         self.clock.at(self.clock.now + GRACE, lambda: self._kill(process), process)
         faults = self._faults()
         if operator._submitter is None:
-            # Documented: it has begun to report a run with which contact was lost.
+            # Documented limit: the operator is already reporting a run that it lost contact with.
             self.oracle.decide("", can_cancel=False)
         try:
             operator.on_kill()

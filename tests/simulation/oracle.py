@@ -1,4 +1,4 @@
-"""Judges a lifecycle: what dbt Cloud did, by its own books, against what Airflow was told."""
+"""Judge a lifecycle: compare what dbt Cloud did, by its own records, with what Airflow was told."""
 
 import re
 from typing import Any
@@ -15,12 +15,12 @@ from tests.simulation.clock import Clock, Process
 from tests.simulation.cloud import MAX_DELAY, MAX_LAG, Run
 from tests.task_instance import Killed
 
-# Errors after which nobody may know of a run: documented where the last try meets one.
+# Errors after which a run may be unknown to Airflow: a documented limit if the last try ends with one.
 EXPECTED = (AirflowException, AirflowTaskTimeout, Killed, OSError)
 
 
 class Oracle:
-    """Watches a lifecycle, and keeps its story and what was wrong."""
+    """Observes a lifecycle, and records its story and its violations."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -33,12 +33,12 @@ class Oracle:
         # When a person, or a time limit of theirs, ended or cleared the task.
         self.decided_at: list[float] = []
         self.cleared_at: list[float] = []
-        # Without those of a task that held a worker: a run that succeeds at that moment is its result.
+        # Without clears of a task that held a worker: a run that succeeds at that moment is its result.
         self.cleared_idle_at: list[float] = []
         self.orphan_allowed = False
         self.clock_was_set = False
         self.forgotten: set[int] = set()
-        # Runs that a worker canceled which had stood still. Documented.
+        # Runs that a stalled worker canceled later: a documented limit.
         self.canceled_late: set[int] = set()
         self.was_killed = False
         self.faults_of_airflow = 0
@@ -49,12 +49,12 @@ class Oracle:
         self.story.append(f"{self.clock.now:8.2f} {event}")
 
     def violate(self, what: str) -> None:
-        """Keep that something is wrong."""
+        """Record a violation."""
         self.note(f"VIOLATION: {what}")
         self.violations.append(what)
 
     def decide(self, event: str, can_cancel: bool = True) -> None:
-        """Keep a person's decision to end or to clear the task."""
+        """Record a person's decision to end or to clear the task."""
         self.orphan_allowed |= not can_cancel
         if not event:
             return
@@ -66,11 +66,11 @@ class Oracle:
             self.cleared_idle_at.append(self.clock.now)
 
     def give_up(self) -> None:
-        """Keep that Airflow failed the task: from here on nobody waits for its run."""
+        """Record that Airflow failed the task: from now on, nobody waits for its run."""
         self.decided_at.append(self.clock.now)
 
     def time_out(self) -> None:
-        """Keep that a time limit of the task has passed."""
+        """Record that a time limit of the task has passed."""
         self.decided_at.append(self.clock.now)
 
     def begin(self, is_first: bool) -> None:
@@ -94,7 +94,7 @@ class Oracle:
     def _watch_created(self, run: Run) -> None:
         now = self.clock.now
         if run.owner.is_stale:
-            # Documented: a worker that stands still between its checkpoint and its request.
+            # Documented limit: a worker that stalls between its checkpoint and its request.
             return
         for other in self.own():
             if other is run or other.owner.is_stale:
@@ -110,7 +110,7 @@ class Oracle:
                 self.violate(f"run {run.id} starts although run {other.id} succeeded")
 
     def _is_forgotten(self, run: Run) -> bool:
-        # Documented: a clear that empties the store, while dbt Cloud does not list the run yet.
+        # Documented limit: a clear empties the store while dbt Cloud does not list the run yet.
         cleared = any(at >= run.created - MAX_DELAY for at in self.cleared_at)
         if self.loses_store and cleared and self.clock.now - run.created < MAX_LAG + MAX_DELAY:
             self.forgotten.add(run.id)
@@ -204,9 +204,9 @@ class Oracle:
         if self.orphan_allowed or "could" in str(self.last_error):
             return
         for run in self.own():
-            # Documented: a worker that a person ended before it was told of its run, or could tell.
+            # Documented limit: a person ended the worker before it received or could save the ID of its run.
             unaware = run.owner.decision and (run.owner.has_deferred or not run.is_known)
-            # Also one that only found its run again.
+            # The same for a worker that only reattached to the run.
             unaware = unaware or (self.process.decision and self.process.has_deferred)
             if run.is_active(now) and not (run.owner.is_stale or unaware or self._is_forgotten(run)):
                 self.violate(f"run {run.id} is left active: {self.last_error!r}")

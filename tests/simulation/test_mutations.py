@@ -1,4 +1,4 @@
-"""The random lifecycles notice a library that is broken: otherwise their silence would mean nothing."""
+"""The random lifecycles detect bugs that are put into the library on purpose."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -12,7 +12,7 @@ from include.dbt_cloud.job_run import JobRun
 from include.dbt_cloud.submitter import JobRunSubmitter
 from tests.simulation.test_random_lifecycles import violations
 
-# Enough for each of these; some other faults, such as lists of one page, take thousands.
+# Enough for each of these bugs; others, such as reading only one page of a list, take thousands.
 ATTEMPTS = 500
 
 

@@ -12,7 +12,7 @@ LIFECYCLES, PARTS, LINES = int(CHOSEN or 300), 4, 1 if CHOSEN else 3
 
 
 def violations(seed: int) -> str:
-    """Live a lifecycle; return its story if something was wrong."""
+    """Run a lifecycle; return its story if there was a violation."""
     with simulated(Lifecycle(seed)) as lifecycle:
         lifecycle.live()
     if not lifecycle.oracle.violations:

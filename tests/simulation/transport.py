@@ -26,7 +26,7 @@ def send(cloud: Cloud, request: requests.PreparedRequest, timeout: float, **_: A
     try:
         clock.sleep(exchange.before)
     except BaseException:
-        # The process was interrupted, its request was not.
+        # Only the process was interrupted: its request still takes effect.
         clock.at(clock.now + cloud.random.uniform(0, 5), exchange.act)
         raise
     exchange.act()

@@ -27,7 +27,7 @@ async def wait(options: argparse.Namespace) -> dict[str, Any]:
         started; ``longest_burst``, the most requests without a pause of half an interval; ``ended``, the
         number of triggers that stopped waiting, and one of their ``events``.
     """
-    # Not measured: what the first use of the provider costs a process.
+    # Exclude the cost of the provider's first use in a process.
     await ProviderHook("dbt_conn").get_headers_tenants_from_connection()
     times: list[float] = []
     counts, peak_before, events = count_requests(times), _peak_memory(), Counter[str]()

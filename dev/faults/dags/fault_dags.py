@@ -26,7 +26,7 @@ def kill_worker() -> None:
 
 
 def withhold_answer() -> None:
-    """Wait for longer than any task here may take."""
+    """Hold back dbt Cloud's answer for longer than any task here may take."""
     time.sleep(600)
 
 

@@ -33,8 +33,8 @@ class Account(InputModel):
 class Project(InputModel):
     """A dbt project.
 
-    :param directory: Root of its repository; contains dbt_project.yml, here or in the subdirectory. Jobs
-        that are simulated do not need it.
+    :param directory: Root of its repository; contains dbt_project.yml, here or in the subdirectory.
+        Simulated jobs do not need it.
     :param remote_url: Address of the repository in dbt Cloud. Projects that clients create with a repository
         of this address use the same directory.
     """

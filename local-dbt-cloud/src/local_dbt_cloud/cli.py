@@ -51,7 +51,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     def add(option: str, kind: Callable[[str], Any], default: str, text: str, default_name: str = "") -> None:
         variable = f"LOCAL_DBT_CLOUD_{option.removeprefix('--').replace('-', '_').upper()}"
         text = f"{text} ({variable}, default: {default_name or default})"
-        # A command gets its own ports and data, beside a local dbt Cloud that uses those of the environment.
+        # A local dbt Cloud that is already running may use the ports and data that the environment sets.
         value = os.environ.get(variable, default) if command is None or option == "--account" else default
         parser.add_argument(option, type=kind, default=value, help=text)
 
@@ -78,8 +78,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "run", nargs="?", choices=["run"],
-        help="run the command after -- with a connection and certificates in its environment, on free ports "
-        "and with new data unless options set them, and exit as it does",
+        help="run the command after --, with a connection and certificates in its environment, and exit with "
+        "its code; ports are free ones and data is temporary unless options set them",
     )  # fmt: skip
     options = parser.parse_args(arguments)
     if bool(options.run) != bool(command):
@@ -190,6 +190,6 @@ def main() -> None:
         exit_code = asyncio.run(serve_until_signal(parse_arguments(sys.argv[1:])))
     except UserError as error:
         sys.exit(f"local dbt Cloud: {error}")
-    # Without it, Python's last garbage collection takes longer than everything else at the end.
+    # Skip the garbage collection at exit, which takes longer than the rest of the shutdown.
     gc.freeze()
     sys.exit(exit_code)

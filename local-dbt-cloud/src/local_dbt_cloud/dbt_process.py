@@ -55,7 +55,7 @@ class DbtProcess:
         :param log: File to append the output to.
         """
         process = self._process
-        # It has ended if dbt crashed in an earlier step whose failure does not end the run.
+        # The process has ended if dbt crashed in an earlier step whose failure does not end the run.
         if process is None or process.returncode is not None:
             process = self._process = await self._start(environment, log)
         assert process.stdin is not None

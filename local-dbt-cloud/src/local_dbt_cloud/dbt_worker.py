@@ -22,7 +22,7 @@ def main() -> None:
     """Execute commands until an empty line arrives."""
     # Registered before dbt is imported, so that it runs after dbt's own exit handlers.
     atexit.register(_silence_stderr)
-    # dbt creates many objects that stay: by default, looking for garbage takes a tenth of its time.
+    # dbt creates many long-lived objects: by default, garbage collection takes a tenth of its time.
     gc.set_threshold(10_000)
     commands: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     threading.Thread(target=_read_commands, args=(commands,), daemon=True).start()
@@ -30,7 +30,7 @@ def main() -> None:
     # dbt writes to the log of the step, not to the pipe.
     with os.fdopen(os.dup(sys.stdout.fileno()), "w") as exit_codes:
         while command := commands.get():
-            # A Python model of the command before may have changed both.
+            # A Python model of the previous command may have changed both.
             os.chdir(directory)
             os.environ.clear()
             os.environ.update(variables)

@@ -22,8 +22,8 @@ STATUS_MESSAGES = {
 def fill_history(session: Session, count: int) -> int:
     """Add finished runs of all jobs until there are ``count``, and return how many were added.
 
-    One in ten is failed, one in fifty canceled. They are created after the newest existing run, at most a
-    minute apart, so that IDs and creation times have the same order.
+    One in ten has failed, one in fifty was canceled. They are created after the newest existing run, at most
+    a minute apart, so that IDs and creation times have the same order.
     """
     missing = count - (
         session.scalar(select(func.count(Run.id)).where(Run.status.not_in(ACTIVE_STATUSES))) or 0

@@ -89,7 +89,7 @@ class JobDefinition(InputModel):
 
     @model_validator(mode="after")
     def _derive(self) -> Self:
-        """Derive the type from the triggers, and whether nodes are selected from the optimizations.
+        """Derive the job type from the triggers, and ``force_node_selection`` from the optimizations.
 
         As the Terraform provider documents it: CI and the other types are fixed, but ``scheduled``, ``other``
         and ``merge`` follow the triggers. Optimizations take precedence over ``force_node_selection``.

@@ -66,7 +66,7 @@ def _is_encrypted(field: Any) -> bool:
 
 
 def _is_kept(key: Any, value: Any) -> bool:
-    # An object is the description of a field, which says itself whether its value is secret.
+    # A nested object describes a field and has its own flag for a secret value.
     return isinstance(value, dict) or not SECRET.search(str(key))
 
 
@@ -292,7 +292,7 @@ def run_target(session: Session, config: AccountConfig, run: Run) -> Target:
 
 
 def _normalized(url: str) -> str:
-    """Return an address without scheme, user and suffix: it may use SSH here, and HTTPS there."""
+    """Return an address without scheme, user and suffix, because one may use SSH and the other HTTPS."""
     path = re.sub(r"^(\w+://)?([^@/]*@)?", "", url).removesuffix("/").removesuffix(".git")
     return path if url.startswith("file:") else path.replace(":", "/", 1).lower()
 

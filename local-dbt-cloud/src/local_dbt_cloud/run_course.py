@@ -1,4 +1,4 @@
-"""How runs go that dbt does not execute: their status, their finished steps, seconds per state."""
+"""Runs that dbt does not execute: their status, their finished steps and the seconds in each state."""
 
 from pathlib import PurePosixPath
 from typing import Annotated, Any

@@ -50,7 +50,7 @@ class Simulator:
         return courses[min(self.started[job_id], len(courses) - 1)] if courses else None
 
     def seconds_to_wait(self, run: Run) -> float:
-        """Return for how many seconds a queued run has to stay queued."""
+        """Return how many more seconds a queued run stays queued."""
         course = self.next_course(run.job_definition_id)
         due = run.created_at + timedelta(seconds=course.queued) if course else run.created_at
         return (due - utc_now()).total_seconds()

@@ -48,7 +48,7 @@ def trust_ca() -> None:
     Call it in ``pytest_configure`` of your ``conftest.py``, because aiohttp reads ``SSL_CERT_FILE`` when it
     is imported. Public certificate authorities are not trusted, so that no test can reach a real dbt Cloud.
     """
-    # A child of this process that calls it too keeps what was trusted first.
+    # If a child process calls this too, the authorities that were trusted first are kept.
     os.environ.setdefault(TRUSTED_BEFORE, json.dumps({name: os.environ.get(name) for name in CA_VARIABLES}))
     for name in CA_VARIABLES:
         os.environ[name] = str(DataDirectory(certificates()).ca_certificate)
@@ -57,7 +57,7 @@ def trust_ca() -> None:
 def environment_before_trust_ca() -> dict[str, str]:
     """Return the environment with the authorities that were trusted before ``trust_ca``.
 
-    For a child process that talks to the world, such as an installer.
+    For a child process that connects to public servers, such as an installer.
     """
     environment = dict(os.environ)
     for name, value in json.loads(environment.pop(TRUSTED_BEFORE, "{}")).items():

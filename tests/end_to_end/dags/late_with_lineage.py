@@ -24,7 +24,7 @@ with DAG(
         dbt_cloud_conn_id="dbt_conn",
         job_id=101,
         deferrable=True,
-        # The provider by itself does not find the steps that replace the job's.
+        # The provider alone does not find the steps that replace the job's.
         steps_override=[
             "dbt seed --select raw_stores",
             "dbt run --select path:models/staging/stg_stores.sql",

@@ -1,4 +1,4 @@
-"""A Dag that starts when a run of any of a hundred jobs ends that was started elsewhere."""
+"""A Dag that starts when a run of any of a hundred jobs ends, if the run was started elsewhere."""
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, AssetAny

@@ -38,7 +38,7 @@ def create_api(service: Service) -> FastAPI:
     # No documentation pages, which load their scripts from the internet.
     app = FastAPI(title="local dbt Cloud", redirect_slashes=False, openapi_url=None)
     app.state.service = service
-    # A request passes through the middleware that is added last first.
+    # The middleware that is added last receives a request first.
     app.add_middleware(BodySizeLimitMiddleware)
     app.add_middleware(FaultInjectionMiddleware, faults=service.faults)
     app.add_middleware(RequestLogMiddleware, requests=service.requests)

@@ -85,7 +85,7 @@ def add_exception_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def _invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
         errors = error.errors()
-        # No object has an ID that is not a number.
+        # All IDs are numbers, so no object has the requested one.
         if any(detail["loc"][0] == "path" for detail in errors):
             return envelope(None, 404, USER_MESSAGES[404])
         fields = {_field(detail["loc"]): detail["msg"].removeprefix("Value error, ") for detail in errors}

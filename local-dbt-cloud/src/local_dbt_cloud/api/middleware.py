@@ -28,7 +28,7 @@ class TrailingSlashMiddleware:
 class CrossOriginMiddleware:
     """Respond with 403 to requests that a page of another site sends through a user's browser.
 
-    The rules are those of Go's ``http.CrossOriginProtection``, but for all methods: nothing here is a page.
+    The rules are those of Go's ``http.CrossOriginProtection``, but for all methods: the API serves no pages.
     """
 
     def __init__(self, app: ASGIApp) -> None:

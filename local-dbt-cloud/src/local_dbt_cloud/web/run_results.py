@@ -49,7 +49,7 @@ def _read_json(file: Path | None) -> dict[str, Any]:
     try:
         return json.loads(file.read_text(encoding="utf-8")) if file else {}
     except ValueError:
-        # A killed dbt leaves half a file.
+        # If dbt was killed, the file may be incomplete.
         return {}
 
 
@@ -132,10 +132,10 @@ def _critical_path(nodes: list[dict[str, Any]], parents: dict[str, list[str]]) -
 def _waited_for(
     unique_id: str, before: list[str], ran: Collection[str], parents: dict[str, list[str]]
 ) -> list[str]:
-    """Return the nodes among those that ended before that a node waited for.
+    """Return the nodes that a node waited for, among those that ended before it started.
 
     A model waits for the models that it reads and, with ``dbt build``, for their tests and its own unit
-    tests. A unit test reads nothing: it starts when its model could.
+    tests. A unit test reads no tables: it starts as soon as its model could.
     """
     kind, _, name, *_ = unique_id.split(".")
     models = [one for one in ran if one.startswith("model.") and one.split(".")[2] == name]

@@ -28,7 +28,7 @@ async def get_account(serializer: SerializerDependency) -> JSONResponse:
 # Not in the OpenAPI files, but the Terraform provider calls it.
 @router.get("/api/v2/whoami")
 async def get_user(serializer: SerializerDependency) -> JSONResponse:
-    """Get the user of the token: always the same one, who is in no list of users."""
+    """Get the user of the token: always the same one, although the lists of users are empty."""
     user = {
         "id": 1,
         "email": "user@local-dbt-cloud.invalid",

@@ -21,7 +21,7 @@ V3_PATHS = (
 async def list_nothing(
     request: Request, service: ServiceDependency, query: Annotated[ListQuery, Query()]
 ) -> JSONResponse:
-    """Return an empty list, and say so."""
+    """Return an empty list, with a message that it is always empty."""
     name = request.url.path.rstrip("/").rpartition("/")[2].replace("-", " ")
     return list_envelope(
         service, [], 0, query, f"The local dbt Cloud has no {name}: this list is always empty."

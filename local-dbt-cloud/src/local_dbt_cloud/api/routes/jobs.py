@@ -63,7 +63,7 @@ async def update_job(
     if body.get("state") == JobState.DELETED:
         return await delete_job(serializer, job)
     stored = job.definition
-    # The one follows from the other.
+    # Each of the two fields is derived from the other: discard the stored value of the omitted one.
     if body.get("cost_optimization_features") is not None:
         stored = stored | {"force_node_selection": None}
     elif body.get("force_node_selection") is not None:

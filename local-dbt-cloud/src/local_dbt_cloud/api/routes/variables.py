@@ -223,7 +223,7 @@ def _of_project(
 def _store_values(
     serializer: SerializerDependency, project_id: int, name: str, request: Values
 ) -> JSONResponse:
-    """Set or delete values of a variable, each by environment name or ID, unless one is unknown."""
+    """Set or delete values of a variable by environment name or ID; if one is unknown, change nothing."""
     environments, session = _environments(serializer, project_id), serializer.session
     stored = _of_project(serializer, project_id, name)
     by_scope = {variable.environment_id: variable for variable in stored}

@@ -1,4 +1,4 @@
-{#- A view would look for the file in the folder of whoever reads it; a table reads it once, here. -#}
+{#- A table, because a view would look for the file in the working directory of each reader. -#}
 {{ config(materialized='table') }}
 
 with
