@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from local_dbt_cloud.database import Run
 from local_dbt_cloud.run_status import RunStatus
 from local_dbt_cloud.schedule_runner import trigger_due_jobs
+from local_dbt_cloud.scheduler import Scheduler
 from local_dbt_cloud.testing import course
 from running_cloud import RunningCloud
 
@@ -45,6 +47,24 @@ def test_job_runs_after_a_cancellation_in_the_queue_and_a_status_set_by_a_test(c
     assert len(causes(cloud, job_id)) == 1
     cloud.set_run(cloud.trigger(101)["id"], "error")
     assert len(causes(cloud, job_id)) == 2
+
+
+def test_job_runs_after_a_run_that_could_not_be_executed(
+    cloud: RunningCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = chained(cloud, RunStatus.ERROR)
+    create_execution = Scheduler._execution
+
+    def fail_for_job_101(scheduler: Scheduler, run: Run) -> Any:
+        if run.job_definition_id == 101:
+            raise OSError("disk full")
+        return create_execution(scheduler, run)
+
+    monkeypatch.setattr(Scheduler, "_execution", fail_for_job_101)
+    run_id = cloud.trigger(101)["id"]
+    with pytest.raises(RuntimeError, match="failed to execute this run"):
+        cloud.wait(run_id, until=lambda run: run["is_success"])
+    assert causes(cloud, job_id) == [f"Completion of run {run_id} of job 101"]
 
 
 def test_deleted_job_does_not_run_on_completion(cloud: RunningCloud) -> None:

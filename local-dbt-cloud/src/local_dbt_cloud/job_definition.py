@@ -29,7 +29,7 @@ class JobExecution(InputModel):
 
 
 class JobTriggers(InputModel):
-    """Events that start the job; only ``schedule`` has an effect here."""
+    """Events that start the job; here, only ``schedule`` starts runs."""
 
     github_webhook: bool = False
     git_provider_webhook: bool = False

@@ -186,7 +186,7 @@ class Scheduler:
             active = session.scalars(
                 select(Run).where(Run.status.in_(ACTIVE_STATUSES)).order_by(Run.id)
             ).all()
-            self._end_orphans(active)
+            orphans = self._end_orphans(active)
             controlled = {
                 run.id for run in active if run.id in self._controlled and run.status != RunStatus.QUEUED
             }
@@ -206,13 +206,23 @@ class Scheduler:
                     busy_jobs.add(run.job_definition_id)
                     free_slots -= 1
                     dequeued.append(run)
+        for run_id in orphans:
+            self.run_ended(run_id)
         return dequeued
 
-    def _end_orphans(self, active: Iterable[Run]) -> None:
-        """Fail the runs that have started but that neither a task executes nor a test controls."""
-        for run in active:
-            if run.status != RunStatus.QUEUED and run.id not in self._tasks.keys() | self._controlled:
-                _end(run, RunStatus.ERROR, NOT_EXECUTED)
+    def _end_orphans(self, active: Iterable[Run]) -> list[int]:
+        """Fail the runs that have started but that neither a task executes nor a test controls.
+
+        :return: Their IDs.
+        """
+        orphans = [
+            run
+            for run in active
+            if run.status != RunStatus.QUEUED and run.id not in self._tasks.keys() | self._controlled
+        ]
+        for run in orphans:
+            _end(run, RunStatus.ERROR, NOT_EXECUTED)
+        return [run.id for run in orphans]
 
     def _start(self, run: Run) -> None:
         execution = self._execution(run)
