@@ -19,6 +19,7 @@ from typing import Any
 from airflow.sdk import dag, task
 from pendulum import datetime
 
+from include.dbt_cloud.exceptions import DbtCloudRequestError
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.results import first_failed, format_results, read_run_results
 from include.dbt_cloud.unhandled_runs import unhandled_runs
@@ -47,13 +48,20 @@ def react_to_dbt_cloud_runs() -> None:
     def report(**context: Any) -> dict[str, str]:
         hook, outcomes = DbtCloudHook("dbt_conn"), {}
         for event in unhandled_runs(context, RUNS_STARTED_ELSEWHERE):
-            run = hook.get_run(event["run_id"], related=["run_steps"])
-            results = read_run_results(hook, run)
-            failed = first_failed(results)
-            first = f" First: {failed['unique_id']}: {failed['message']}" if failed else ""
-            log.info("%s: %s%s", event["job_name"], event["message"], first)
+            log.info("%s: %s", event["job_name"], event["message"])
+            outcomes[str(event["run_id"])] = event["outcome"]
+            try:
+                run = hook.get_run(event["run_id"], related=["run_steps"])
+                results = read_run_results(hook, run)
+            except DbtCloudRequestError as error:
+                # A retry would help after an outage, but not if the run was deleted.
+                if error.retryable:
+                    raise
+                log.warning("No results of dbt Cloud run %s: %s", event["run_id"], error)
+                continue
+            if failed := first_failed(results):
+                log.error("First: %s: %s", failed["unique_id"], failed["message"])
             log.info("dbt Cloud run %s: %s", run.id, format_results(results))
-            outcomes[str(run.id)] = event["outcome"]
         return outcomes
 
     report()

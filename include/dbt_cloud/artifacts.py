@@ -5,7 +5,7 @@ from typing import Any
 
 from requests.exceptions import RequestException
 
-from include.dbt_cloud.exceptions import DbtCloudRequestError, DbtCloudResponseError
+from include.dbt_cloud.exceptions import DbtCloudRequestError, DbtCloudResponseError, unexpected_body
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.job_run import JobRun
 
@@ -17,14 +17,19 @@ CHUNK_SIZE = 1 << 20
 def read_artifact(hook: DbtCloudHook, run: JobRun, step: dict[str, Any], path: str) -> dict[str, Any]:
     """Return a JSON artifact of a step; an empty dictionary if the step has none.
 
-    :raises DbtCloudRequestError: dbt Cloud could not be reached, or refused.
+    :raises DbtCloudRequestError: dbt Cloud could not be reached, refused, or answered with something else.
     """
     try:
-        return hook.get_job_run_artifact(path=path, **_location(run, step)).json()
+        response = hook.get_job_run_artifact(path=path, **_location(run, step))
     except DbtCloudResponseError as error:
         if error.status_code != 404:
             raise
         return {}
+    try:
+        artifact = response.json()
+    except ValueError:
+        raise unexpected_body(response, hook.dbt_cloud_conn_id) from None
+    return artifact if isinstance(artifact, dict) else {}
 
 
 def read_parents(hook: DbtCloudHook, run: JobRun, step: dict[str, Any]) -> dict[str, list[str]] | None:

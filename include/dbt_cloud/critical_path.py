@@ -1,5 +1,6 @@
 """Find the critical path of a dbt step: the chain of nodes that determined when it ended."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -30,10 +31,24 @@ def critical_path(results: list[dict[str, Any]], parents: Parents | None = None)
 
 
 def started_at(result: dict[str, Any]) -> str | None:
-    """Return when a node started, in ISO 8601; None if it never did."""
-    return min(
-        (part["started_at"] for part in result.get("timing") or [] if part.get("started_at")), default=None
-    )
+    """Return when a node started, in ISO 8601; None if it never did, or if dbt wrote no time."""
+    timing = result.get("timing")
+    parts = [part for part in timing if isinstance(part, dict)] if isinstance(timing, list) else []
+    return min((time for part in parts if (time := part.get("started_at")) and _is_time(time)), default=None)
+
+
+def execution_time(result: dict[str, Any]) -> float:
+    """Return for how many seconds a node ran; 0 if dbt wrote no number."""
+    seconds = result.get("execution_time")
+    return float(seconds) if isinstance(seconds, int | float) and math.isfinite(seconds) else 0.0
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def ancestors(unique_id: str, parents: Parents, stop: Iterable[str] | None = None) -> set[str]:
@@ -56,12 +71,12 @@ class _Node:
         self.unique_id = result["unique_id"]
         kind, _, name = self.unique_id.split(".")[:3]
         self.kind, self.name = kind, name
-        self.code = result.get("compiled_code") or ""
+        self.code = str(result.get("compiled_code") or "")
         self.start = datetime.fromisoformat(started_at(result) or "").timestamp()
-        self.end = self.start + (result.get("execution_time") or 0)
+        self.end = self.start + execution_time(result)
         table = result.get("relation_name")
         # Older dbt versions give no table for a seed: match its name. orders must not match orders_archive.
-        pattern = re.escape(table) if table else rf"\.\W?{re.escape(self.name)}"
+        pattern = re.escape(str(table)) if table else rf"\.\W?{re.escape(self.name)}"
         self.table = re.compile(rf"{pattern}(?!\w)") if table or self.kind == "seed" else None
 
     def is_unit_test_of(self, other: "_Node") -> bool:

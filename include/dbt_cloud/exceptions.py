@@ -171,6 +171,15 @@ def parse_retry_after(value: str | None) -> float:
         return 0.0
 
 
+def describe_error(error: Exception) -> str:
+    """Return why an asynchronous request failed, without what may hold a proxy's password.
+
+    aiohttp names the URL at the end, and repeats a wrong address in a ValueError.
+    """
+    message = "" if isinstance(error, ValueError) else str(error).partition(", url=")[0]
+    return message or type(error).__name__
+
+
 def unexpected_body(response: Response, conn_id: str) -> DbtCloudConnectionError:
     """Return the exception for a body that is not dbt Cloud's, but that of a proxy or another service."""
     request = response.request

@@ -1,6 +1,6 @@
 """The provider's dbt Cloud hook with a time limit, safe retries, and errors that say what to do."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -28,6 +28,7 @@ from tenacity import (
 from include.dbt_cloud.exceptions import (
     DbtCloudConnectionError,
     DbtCloudRequestError,
+    DbtCloudResponseError,
     check_connection,
     check_environment_variable,
     error_from_exception,
@@ -36,15 +37,20 @@ from include.dbt_cloud.exceptions import (
     unexpected_body,
 )
 from include.dbt_cloud.job_run import ACTIVE_STATUSES, JobRun
+from include.dbt_cloud.run_tags import downstream_tags
 
 DEFAULT_HOST = "cloud.getdbt.com"
 DEFAULT_TIMEOUT = 30
-# Seconds for which a request is sent again, Retry-After included.
-RETRY_TIMEOUT = 300
+# Seconds for which a request is sent again. dbt Cloud may ask for a pause of 300 in Retry-After.
+RETRY_TIMEOUT = 330
+# Seconds for which a triggerer keeps a session before it reads the connection again, which may have changed.
+SESSION_LIFETIME = 300
 # Seconds. Airflow gives a trigger 30 to cancel its run.
 CANCEL_TIMEOUT = 20
 # The most that dbt Cloud returns in one list.
 PAGE_SIZE = 100
+# Active runs of a job among which one is looked for that was started elsewhere.
+MAX_ACTIVE_RUNS = 10
 
 
 class DbtCloudHook(ProviderHook):
@@ -204,12 +210,22 @@ class DbtCloudHook(ProviderHook):
         ) as session:
             yield session
 
-    def check_job_is_not_running(self, job_id: int | str, account_id: int | None = None) -> bool:
+    def check_job_is_not_running(
+        self, job_id: int | str, account_id: int | None = None, context: Mapping[str, Any] | None = None
+    ) -> bool:
         """Return whether the job has no active run, and log which one it has.
 
-        A job that never ran is not running. Takes and raises what ``get_active_job_run`` does.
+        One request, however long the job's history is. A job that never ran is not running.
+
+        :param job_id: ID of the job, as a number or, as templates render it, in digits.
+        :param account_id: ID of the account. Default: the connection's.
+        :param context: Context of the task that checks. A run that a downstream task started in the same Dag
+            run does not count: both were cleared, and that task cancels or replaces its run.
         """
-        run = self.get_active_job_run(job_id, account_id)
+        query = {"order_by": "-id", "limit": MAX_ACTIVE_RUNS, "include_related": '["trigger"]'}
+        runs = self._list_active_runs(job_id, account_id, **query)
+        own = downstream_tags(context) if runs and context else []
+        run = next((run for run in runs if not (own and self.is_started_by(run, own, account_id))), None)
         if run is None:
             self.log.info("Job %s has no active run.", job_id)
             return True
@@ -231,15 +247,28 @@ class DbtCloudHook(ProviderHook):
         :param account_id: ID of the account. Default: the connection's.
         :param order_by: ``id`` for the oldest of these runs.
         """
-        query = {"job_definition_id": parse_id(job_id, "job"), "status__in": str(list(ACTIVE_STATUSES))}
-        response = self.get_job_runs(
-            account_id or self.account_id, query | {"order_by": order_by, "limit": 1}
-        )
+        return next(iter(self._list_active_runs(job_id, account_id, order_by=order_by, limit=1)), None)
+
+    def _list_active_runs(self, job_id: int | str, account_id: int | None, **query: Any) -> list[JobRun]:
+        filters = {"job_definition_id": parse_id(job_id, "job"), "status__in": str(list(ACTIVE_STATUSES))}
+        response = self.get_job_runs(account_id or self.account_id, filters | query)
         runs = self.parse_runs(response)
         # A proxy or another service can answer too: that must not pass for "no active run".
         if any(not run.is_active for run in runs):
             raise unexpected_body(response, self.dbt_cloud_conn_id)
-        return runs[0] if runs else None
+        return runs
+
+    def is_started_by(self, run: JobRun, tags: list[str], account_id: int | None = None) -> bool:
+        """Return whether a run, or the run that it retries, has one of several tags in its cause."""
+        # A run that retries a failed one has a different cause.
+        while not any(tag in run.cause for tag in tags) and run.retrying_run_id:
+            try:
+                run = self.get_run(run.retrying_run_id, account_id, ["trigger"])
+            except DbtCloudResponseError as error:
+                if error.status_code != 404:
+                    raise
+                return False
+        return any(tag in run.cause for tag in tags)
 
     def get_run(self, run_id: int, account_id: int | None = None, related: list[str] | None = None) -> JobRun:
         """Return a run; ``related`` may name ``trigger`` and ``run_steps``."""
@@ -298,11 +327,20 @@ class DbtCloudHook(ProviderHook):
 
     def _cancel(self, run_id: int, account_id: int) -> None:
         path = f"api/v2/accounts/{account_id}/runs/{run_id}/"
-        self.method = "POST"
-        run = self.parse_run(self.run(f"{path}cancel/"))
-        if run.outcome is None:
+        run, rejected = None, None
+        try:
+            self.method = "POST"
+            run = self.parse_run(self.run(f"{path}cancel/"))
+        except DbtCloudResponseError as error:
+            if error.retryable:
+                raise
+            # It may have ended just before.
+            rejected = error
+        if run is None or run.outcome is None:
             self.method = "GET"
             run = self.parse_run(self.run(path))
+        if run.outcome is None and rejected:
+            raise rejected
         if run.outcome is None:
             raise DbtCloudConnectionError(f"dbt Cloud run {run_id} is still active after a cancel request.")
 

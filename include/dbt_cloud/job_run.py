@@ -34,6 +34,10 @@ def to_iso(value: Any) -> str | None:
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()
 
 
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 @dataclass(frozen=True)
 class JobRun:
     """A run of a dbt Cloud job.
@@ -69,19 +73,20 @@ class JobRun:
         """
         if not isinstance(data, dict) or not all(isinstance(data.get(key), int) for key in ("id", "status")):
             raise ValueError("not a run of dbt Cloud")
+        trigger, job, environment = (_object(data.get(key)) for key in ("trigger", "job", "environment"))
         return cls(
             id=data["id"],
             status=data["status"],
             href=data.get("href") or "",
             status_humanized=data.get("status_humanized") or str(data["status"]),
-            status_message=data.get("status_message") or "",
+            status_message=str(data.get("status_message") or ""),
             account_id=data.get("account_id"),
             created_at=data.get("created_at") or "",
-            cause=(data.get("trigger") or {}).get("cause") or "",
+            cause=str(trigger.get("cause") or ""),
             retrying_run_id=data.get("retrying_run_id"),
             job_id=data.get("job_definition_id"),
-            job_name=(data.get("job") or {}).get("name") or "",
-            environment_name=(data.get("environment") or {}).get("name") or "",
+            job_name=job.get("name") or "",
+            environment_name=environment.get("name") or "",
             git_branch=data.get("git_branch"),
             git_sha=data.get("git_sha"),
             started_at=to_iso(data.get("started_at")),

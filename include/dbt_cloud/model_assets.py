@@ -31,12 +31,14 @@ def built_models(results: dict[str, Any], patterns: Sequence[str]) -> list[tuple
     :param results: What ``read_run_results`` returns.
     :param patterns: Names of models, or patterns such as ``stg_*``.
     """
-    models = []
+    # If several steps built a model, the last one counts: Airflow should get one event.
+    models: dict[str, tuple[Asset, dict[str, Any]]] = {}
     for node in results["nodes"]:
         kind, _, model = node["unique_id"].partition(".")
         name = model.partition(".")[2]
         if (kind, node["status"]) == ("model", "success") and any(fnmatch(name, one) for one in patterns):
             extra = {key: results[key] for key in ("run_id", "href")}
             extra |= {key: node.get(key) for key in ("status", "started_at", "execution_time", "rows")}
-            models.append((model_asset(model), extra))
-    return models
+            if model not in models or (extra["started_at"] or "") > (models[model][1]["started_at"] or ""):
+                models[model] = model_asset(model), extra
+    return list(models.values())

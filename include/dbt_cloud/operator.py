@@ -61,7 +61,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
     :param check_interval: Seconds between two polls. One poll covers all waiting tasks. Default: 2.
     :param outage_tolerance: Seconds for which dbt Cloud may be unreachable, or not know the run, before the
         task fails. Default: 1800.
-    :param durable: Whether a retry reattaches to the run of the try before it. Default: True.
+    :param durable: Whether a retry reattaches to the run of the try before it. Without it, a clear does not
+        cancel the run of an earlier try either. Default: True.
     :param cancel_on_kill: Whether to cancel the run when a user marks the running or deferred task failed
         or successful, or clears it. A stalled or restarted Airflow never cancels it. Default: True.
     :param model_assets: Names of models, or patterns such as ``stg_*``, that become assets: a successful run
@@ -128,6 +129,8 @@ class DbtCloudRunJobOperator(ProviderOperator):
         except AirflowTaskTimeout:
             if run_id := submitter.find_owned_run():
                 self._cancel_timed_out(ti, run_id, submitter.checkpoint)
+            # Airflow calls on_kill after a timeout too.
+            self._submitter = None
             raise
         try:
             event = asyncio.run(trigger.wait())

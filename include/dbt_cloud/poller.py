@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import aiohttp
 
-from include.dbt_cloud.exceptions import parse_retry_after
-from include.dbt_cloud.hook import PAGE_SIZE, DbtCloudHook
+from include.dbt_cloud.exceptions import describe_error, parse_retry_after
+from include.dbt_cloud.hook import PAGE_SIZE, SESSION_LIFETIME, DbtCloudHook
 from include.dbt_cloud.job_run import JobRun
 
 # With these dbt Cloud, or a proxy, says that it does not filter by IDs.
@@ -115,8 +115,9 @@ class RunPoller:
         while True:
             try:
                 async with self.hook.async_session() as session:
+                    renew_at = time.monotonic() + SESSION_LIFETIME
                     # After a failure with a new session: the token or the host may have changed.
-                    while await self._poll_once(session):
+                    while await self._poll_once(session) and time.monotonic() < renew_at:
                         continue
             except Exception as error:
                 # The connection cannot be read, or is wrong.
@@ -171,8 +172,6 @@ class RunPoller:
         return run.id
 
     def _publish_error(self, run_ids: Iterable[int], error: Exception) -> None:
-        # Without the URL, or the message about a wrong one: that of a proxy may hold a password.
-        message = "" if isinstance(error, ValueError) else str(error).partition(", url=")[0]
         for run_id in run_ids:
             for subscription in self.subscriptions.get(run_id, []):
-                subscription.fail(message or type(error).__name__)
+                subscription.fail(describe_error(error))

@@ -9,7 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from include.dbt_cloud.artifacts import read_artifact, read_parents
-from include.dbt_cloud.critical_path import Parents, ancestors, critical_path, started_at
+from include.dbt_cloud.critical_path import Parents, ancestors, critical_path, execution_time, started_at
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.job_run import JobRun, to_iso
 from include.dbt_cloud.node_names import short_names
@@ -72,6 +72,11 @@ def read_run_results(hook: DbtCloudHook, run: JobRun) -> dict[str, Any]:
     return limit_nodes(results, MAX_NODES_SIZE)
 
 
+def read_nodes(artifact: Any) -> list[dict[str, Any]]:
+    """Return the nodes in a run_results.json, as ``read_run_results`` describes them; none is critical."""
+    return [_node(result, False) for result in _results(artifact)]
+
+
 def _read_steps(hook: DbtCloudHook, run: JobRun) -> tuple[list[dict[str, Any]], list[dict[str, Any]], float]:
     """Return the nodes, the sources and the seconds of all dbt steps."""
     nodes: list[dict[str, Any]] = []
@@ -118,13 +123,18 @@ def describe_run(run: JobRun) -> dict[str, Any]:
 def limit_nodes(results: dict[str, Any], size: int = MAX_COMPACT_SIZE) -> dict[str, Any]:
     """Return the results with as many nodes, the most important first, as fit into a number of bytes.
 
-    The sources count too.
+    The sources count too; they take at most three quarters.
     """
-    size -= len(json.dumps(results["sources"]))
-    sizes = accumulate(len(json.dumps(node)) + 2 for node in results["nodes"])
-    kept = [node for node, total in zip(results["nodes"], sizes, strict=True) if total <= size]
+    sources = _fitting(results["sources"], size * 3 // 4)
+    kept = _fitting(results["nodes"], size - len(json.dumps(sources)))
     left_out = results["left_out"] + len(results["nodes"]) - len(kept)
-    return results | {"nodes": kept, "left_out": left_out}
+    return results | {"nodes": kept, "left_out": left_out, "sources": sources}
+
+
+def _fitting(items: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:
+    """Return the first items that fit into a number of bytes as JSON."""
+    sizes = accumulate(len(json.dumps(item)) + 2 for item in items)
+    return [item for item, total in zip(items, sizes, strict=True) if total <= size]
 
 
 def first_failed(results: dict[str, Any]) -> dict[str, Any] | None:
@@ -194,9 +204,10 @@ def _rank(status: str) -> int:
     return REUSED if status == "reused" else RANKS.get(status, GOOD)
 
 
-def _results(artifact: dict[str, Any]) -> list[dict[str, Any]]:
+def _results(artifact: Any) -> list[dict[str, Any]]:
     """Return the results in an artifact. Any key can be missing: engines and versions differ."""
-    results = [result for result in artifact.get("results") or [] if isinstance(result, dict)]
+    found = artifact.get("results") if isinstance(artifact, dict) else None
+    results = [result for result in found if isinstance(result, dict)] if isinstance(found, list) else []
     return [result for result in results if str(result.get("unique_id")).count(".") >= 2]
 
 
@@ -240,21 +251,22 @@ def _cause(unique_id: str, failed: list[str], parents: Parents | None) -> str | 
 def _node(result: dict[str, Any], is_critical: bool) -> dict[str, Any]:
     node: dict[str, Any] = {
         "unique_id": result["unique_id"],
-        "status": result.get("status") or "unknown",
+        "status": str(result.get("status") or "unknown"),
         "thread_id": result.get("thread_id") or "",
-        "execution_time": round(float(result.get("execution_time") or 0), 3),
+        "execution_time": round(execution_time(result), 3),
         "started_at": started_at(result),
     }
     if is_critical:
         node["critical"] = True
-    response = result.get("adapter_response") or {}
-    rows = result.get("failures") if result.get("failures") is not None else response.get("rows_affected")
+    response, rows = result.get("adapter_response"), result.get("failures")
+    if rows is None and isinstance(response, dict):
+        rows = response.get("rows_affected")
     if isinstance(rows, int) and rows >= 0:
         node["rows"] = rows
     if node["status"] in RANKS:
-        node["message"] = _message(result.get("message") or "")
+        node["message"] = _message(str(result.get("message") or ""))
     if _rank(node["status"]) == 0 and result.get("compiled_code"):
-        node["sql"] = result["compiled_code"].strip()[:MAX_SQL_LENGTH]
+        node["sql"] = str(result["compiled_code"]).strip()[:MAX_SQL_LENGTH]
     return node
 
 

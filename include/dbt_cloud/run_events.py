@@ -120,7 +120,7 @@ class DbtCloudRunEventTrigger(BaseEventTrigger):
         stored = await self.asset_state_store.aget(CURSOR)
         saved = RunCursor.from_json(stored) if stored else None
         cursor = saved or RunCursor.now()
-        outage = Outage(f"the job IDs {self.job_ids} that the asset {self.asset!r} watches")
+        outage = Outage(f"the runs for the asset {self.asset!r} (job IDs: {self.job_ids or 'all'})")
         async for poll in shared_stream:
             # At the first start, the runs that have ended are skipped: all of them must be known.
             if poll.since <= cursor.start and (saved or poll.is_complete):

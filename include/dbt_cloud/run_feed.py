@@ -16,17 +16,19 @@ import aiohttp
 from airflow.sdk import Variable
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
-from include.dbt_cloud.hook import DbtCloudHook
+from include.dbt_cloud.exceptions import describe_error, parse_retry_after
+from include.dbt_cloud.hook import PAGE_SIZE, SESSION_LIFETIME, DbtCloudHook
 from include.dbt_cloud.job_run import OUTCOMES, JobRun
+from include.dbt_cloud.results import read_nodes
 from include.dbt_cloud.run_cursor import OVERLAP, RunCursor
 from include.dbt_cloud.run_tags import DEPLOYMENT_VARIABLE, deployment_tag
 
 # Key in the state store of the watched asset.
 CURSOR = "dbt_cloud_run_cursor"
-# The most that dbt Cloud returns in one list.
-PAGE_SIZE = 100
 # After a long outage one poll reads that many, and the next one continues.
 MAX_PAGES = 5
+# Seconds: no Retry-After is obeyed for longer.
+MAX_PAUSE = 300
 # Runs whose models are kept, for watchers that ask later.
 MAX_RESULTS = PAGE_SIZE * MAX_PAGES
 
@@ -45,9 +47,7 @@ class Outage:
         """Take note of a failed attempt."""
         if self.since is None:
             self.since = time.monotonic()
-            # Without the URL, or the message about a wrong one: that of a proxy may hold a password.
-            message = "" if isinstance(error, ValueError) else str(error).partition(", url=")[0]
-            log.warning("Cannot read %s, trying again: %s", self.what, message or type(error).__name__)
+            log.warning("Cannot read %s, trying again: %s", self.what, describe_error(error))
 
     def end(self) -> None:
         """Take note of an attempt that worked."""
@@ -100,15 +100,18 @@ class RunFeed(SharedStreamProducer):
             try:
                 # After a failure in a new session: the token or the host may have changed.
                 async with self.hook.async_session() as session:
-                    while True:
+                    renew_at = time.monotonic() + SESSION_LIFETIME
+                    while time.monotonic() < renew_at:
                         poll = await self._poll_once(session, since)
                         outage.end()
                         yield poll, poll
                         await asyncio.sleep(self.poll_interval)
-                        since = min(poll.next_since, default=since)
+                        is_stuck = not poll.is_complete and since == min(poll.next_since, default=None)
+                        # Take turns: a watcher that cannot advance must not keep newer runs from the others.
+                        since = (max if is_stuck else min)(poll.next_since, default=since)
             except Exception as error:
                 outage.begin(error)
-            await asyncio.sleep(self.poll_interval)
+                await asyncio.sleep(max(self.poll_interval, min(_retry_after(error), MAX_PAUSE)))
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
         """Save the last cursor of each watcher in polls whose events are stored."""
@@ -143,7 +146,8 @@ class RunFeed(SharedStreamProducer):
             # Not before the end of the overlap, or no cursor would move.
             if is_complete or (page + 1 >= MAX_PAGES and end > (since + OVERLAP).isoformat()):
                 break
-        own = {run.id for run in runs.values() if await self._is_own(session, run)}
+        own_tag = await self._load_own_tag()
+        own = {run.id for run in runs.values() if own_tag and await self._is_own(session, run, own_tag)}
         ordered = sorted(runs.values(), key=lambda run: run.finished_at or "")
         return Poll(since, ordered, is_complete, own, partial(self._built_models, session))
 
@@ -169,35 +173,42 @@ class RunFeed(SharedStreamProducer):
             # A run without a dbt step has none.
             if response.status == 404:
                 return {}
-            response.raise_for_status()
-            results = (await response.json(content_type=None)).get("results") or []
+            try:
+                response.raise_for_status()
+                artifact = await response.json(content_type=None)
+            except (aiohttp.ClientResponseError, ValueError) as error:
+                if _may_pass(error):
+                    raise
+                # It would fail forever, and with it all runs that ended later.
+                log.warning("Cannot read the models of dbt Cloud run %s: %s", run.id, describe_error(error))
+                return {}
         return {
-            result["unique_id"].removeprefix("model."): {
-                "execution_time": result.get("execution_time"),
-                "rows": (result.get("adapter_response") or {}).get("rows_affected"),
+            node["unique_id"].removeprefix("model."): {
+                key: node.get(key) for key in ("execution_time", "rows")
             }
-            for result in results
-            if result["unique_id"].startswith("model.") and result.get("status") == "success"
+            for node in read_nodes(artifact)
+            if node["unique_id"].startswith("model.") and node["status"] == "success"
         }
 
-    async def _is_own(self, session: aiohttp.ClientSession, run: JobRun) -> bool:
+    async def _load_own_tag(self) -> str | None:
+        """Return what the tags of this Airflow begin with; None before a task has started the first run."""
         if self.own_tag is None:
             # In a thread: here, Airflow would answer that there is no such variable.
             deployment = await asyncio.to_thread(Variable.get, DEPLOYMENT_VARIABLE, default=None)
-            if deployment is None:
-                # The first task that starts a run creates it.
-                return False
-            self.own_tag = deployment_tag(deployment)
-        if self.own_tag in run.cause or not run.retrying_run_id:
-            return self.own_tag in run.cause
+            self.own_tag = deployment and deployment_tag(deployment)
+        return self.own_tag
+
+    async def _is_own(self, session: aiohttp.ClientSession, run: JobRun, own_tag: str) -> bool:
+        if own_tag in run.cause or not run.retrying_run_id:
+            return own_tag in run.cause
         # dbt Cloud gives a retry a different cause.
         if run.id not in self.own_retries:
             path, query = f"runs/{run.retrying_run_id}/", {"include_related": '["trigger"]'}
             try:
                 retried = JobRun.from_api(await self._get(session, path, query))
-                self.own_retries[run.id] = await self._is_own(session, retried)
-            except aiohttp.ClientResponseError as error:
-                if error.status != 404:
+                self.own_retries[run.id] = await self._is_own(session, retried, own_tag)
+            except (aiohttp.ClientResponseError, ValueError) as error:
+                if _may_pass(error):
                     raise
                 self.own_retries[run.id] = False
         return self.own_retries[run.id]
@@ -206,3 +217,14 @@ class RunFeed(SharedStreamProducer):
         async with session.get(f"{self.hook.account_id}/{path}", params=query) as response:
             response.raise_for_status()
             return (await response.json())["data"]
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether the same request may succeed later: after an outage, a pause, or with another token."""
+    status = getattr(error, "status", None)
+    return status is not None and (status in (401, 408, 429) or status >= 500)
+
+
+def _retry_after(error: Exception) -> float:
+    headers = getattr(error, "headers", None) or {}
+    return parse_retry_after(headers.get("Retry-After")) if getattr(error, "status", None) == 429 else 0

@@ -7,6 +7,8 @@ second is the same for all tries of a task instance, also after a clear; the thi
 import hashlib
 import json
 import time
+from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -43,6 +45,19 @@ def deployment_tag(deployment: str) -> str:
 def instance_tag(ti: Any, deployment: str) -> str:
     """Return the part that the tags of all tries of a task instance begin with."""
     return f"{deployment_tag(deployment)}-{digest([ti.dag_id, ti.run_id, ti.task_id, ti.map_index])}"
+
+
+def downstream_tags(context: Mapping[str, Any]) -> list[str]:
+    """Return the instance tags of the tasks after a task in its Dag run, if they are not mapped."""
+    ti, deployment = context["ti"], Variable.get(DEPLOYMENT_VARIABLE, default=None)
+    # The first task that starts a run creates the variable.
+    task_ids = context["task"].get_flat_relative_ids(upstream=False) if deployment else ()
+    return [
+        instance_tag(
+            SimpleNamespace(dag_id=ti.dag_id, run_id=ti.run_id, task_id=task_id, map_index=-1), deployment
+        )
+        for task_id in task_ids
+    ]
 
 
 def run_tag(ti: Any, deployment: str) -> str:

@@ -66,6 +66,10 @@ class DbtCloudJobRunSensor(ProviderSensor):
         """Return the ID of a run that succeeded, or raise its outcome."""
         status = event["status"] if event and event.get("status") in RUN_ERRORS else None
         if event and status:
-            error = DbtCloudJobRunNotSucceeded if status in FAILURES else RUN_ERRORS[status]
-            raise error(event["message"])
+            if status in FAILURES:
+                raise DbtCloudJobRunNotSucceeded(event["message"])
+            # The run may have ended while no triggerer could poll it.
+            if not self.poke(context):
+                raise RUN_ERRORS[status](event["message"])
+            return int(event["run_id"])
         return super().execute_complete(context, event)

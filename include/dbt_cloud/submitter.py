@@ -146,14 +146,8 @@ class JobRunSubmitter:
         statuses = str(list(ACTIVE_STATUSES))
         # Of all jobs: the task may have had another one.
         for run in self.hook.list_runs(None, self.account_id, None, status__in=statuses):
-            if self._is_of_instance(run):
+            if self.hook.is_started_by(run, [self.instance_tag], self.account_id):
                 self._leave_behind(run)
-
-    def _is_of_instance(self, run: JobRun) -> bool:
-        # A run that retries a failed one has a different cause.
-        while self.instance_tag not in run.cause and run.retrying_run_id:
-            run = self.hook.get_run(run.retrying_run_id, self.account_id, ["trigger"])
-        return self.instance_tag in run.cause
 
     def submit_or_join(self) -> JobRun:
         """Return the run to wait for.
@@ -212,7 +206,7 @@ class JobRunSubmitter:
             try:
                 return self.hook.retry_run(self.continued_run, self.account_id)
             except DbtCloudResponseError as error:
-                if error.outcome_unknown:
+                if error.retryable:
                     raise
                 self.log.warning("Starting a full run, because retrying from failure was rejected: %s", error)
         config = self.overrides.get("additional_run_config", {}) | {"cause": self.cause}

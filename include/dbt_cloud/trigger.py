@@ -3,8 +3,10 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any
 
 from airflow.providers.dbt.cloud.triggers.dbt import DbtCloudRunJobTrigger as ProviderTrigger
@@ -20,6 +22,8 @@ from include.dbt_cloud.task_state import ENDED, task_state
 SCHEDULER_MARGIN = 2
 # Keeps them from being collected as garbage.
 _cancellations: set[asyncio.Task[None]] = set()
+# Not the event loop's own threads, which look up host names for all requests: a mass clear would occupy them.
+_cancel_threads = ThreadPoolExecutor(16, thread_name_prefix="cancel_dbt_cloud_run")
 
 
 class DbtCloudRunJobTrigger(ProviderTrigger):
@@ -133,7 +137,7 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
 
     async def _cancel_if_ended(self) -> None:
         try:
-            state = await asyncio.to_thread(task_state, self.task_instance)
+            state = await _in_thread(task_state, self.task_instance)
             # None is a clear, until it is scheduled: then it looks like a retry, and its try cancels the run.
             if state is not None and state not in ENDED:
                 self.log.info("Not canceling dbt Cloud run %s: the task's state is %s.", self.run_id, state)
@@ -141,7 +145,7 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
             hook = DbtCloudHook(self.conn_id, **self.hook_params)
             # Read here: a thread of the triggerer cannot read a connection.
             await hook.load_connection()
-            await asyncio.to_thread(hook.cancel_job_run, self.run_id, self.account_id or hook.account_id)
+            await _in_thread(hook.cancel_job_run, self.run_id, self.account_id or hook.account_id)
             self.log.info("Canceled dbt Cloud run %s.", self.run_id)
         except Exception as error:
             self.log.warning("Could not cancel dbt Cloud run %s: %s", self.run_id, error)
@@ -150,3 +154,8 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
     async def _load_account_id(hook: DbtCloudHook) -> int:
         await hook.load_connection()
         return hook.account_id
+
+
+async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_cancel_threads, copy_context().run, function, *args)

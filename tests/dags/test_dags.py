@@ -89,7 +89,7 @@ def test_a_failure_and_a_late_end_are_reported(dag) -> None:
     for task in dag.tasks:
         assert [type(one) for one in task.on_failure_callback] == [WebhookNotifier]
     (deadline,) = dag.deadline
-    assert deadline.interval == timedelta(hours=7)
+    assert deadline.interval == timedelta(hours=2)
     assert deadline.callback.path == "include.dbt_cloud.alerts.WebhookNotifier"
 
 

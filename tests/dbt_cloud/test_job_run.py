@@ -26,6 +26,12 @@ def test_a_run_without_a_valid_creation_time_does_not_count_as_old(created_at: s
     assert not JobRun(1, status=1, created_at=created_at).is_created_before(time.time())
 
 
+def test_fields_of_unknown_types_do_not_hide_the_run() -> None:
+    odd = {"trigger": "x", "job": 7, "environment": [], "status_message": {"a": 1}, "started_at": 5}
+    run = JobRun.from_api({"id": 1, "status": 30} | odd)
+    assert (run.outcome, run.cause, run.job_name, run.started_at) == ("cancelled", "", "", None)
+
+
 @pytest.mark.parametrize(
     ("logs", "reason"),
     [

@@ -93,10 +93,20 @@ class Stack:
 
     def get(self, path: str, **params: Any) -> Any:
         """Return what Airflow's API answers."""
+        return self._request("GET", path, params=params)
+
+    def clear(self, dag_id: str, run_id: str) -> None:
+        """Clear all tasks of a Dag run, as the button in Airflow's UI does."""
+        fields = {"dry_run": False, "dag_run_id": run_id, "only_failed": False, "reset_dag_runs": True}
+        self._request("POST", f"dags/{dag_id}/clearTaskInstances", json=fields)
+
+    def _request(self, method: str, path: str, **more: Any) -> Any:
         with httpx.Client(base_url=self.settings.airflow_url, timeout=30, trust_env=False) as client:
             token = client.get("/auth/token").raise_for_status().json()["access_token"]
             headers = {"Authorization": f"Bearer {token}"}
-            return client.get(f"/api/v2/{path}", params=params, headers=headers).raise_for_status().json()
+            return (
+                client.request(method, f"/api/v2/{path}", headers=headers, **more).raise_for_status().json()
+            )
 
     def asset_event_names(self, run_id: str) -> set[str]:
         """Return the names of the assets that a Dag run updated; none if Airflow cannot tell.
@@ -391,6 +401,21 @@ def test_each_job_has_a_mapped_task_with_its_name(stack: Stack) -> None:
     assert {task["rendered_map_index"] for task in tasks} == {"Jaffle shop", "Customers"}
     expected = {"dbt_cloud_job", "dbt_cloud_job_customers"}
     wait_until(lambda: stack.asset_event_names(run_id) == expected, 60)
+
+
+def test_a_clear_of_the_whole_dag_run_replaces_its_active_run(stack: Stack) -> None:
+    # The first success gives the next Dag run a deadline.
+    stack.run_main_dag()
+    before = len(stack.control.runs(101))
+    stack.control.pause()
+    run_id = stack.trigger(DAG_ID)
+    wait_until(lambda: stack.state(DAG_ID, run_id, "trigger_job") == "deferred", 120)
+    stack.clear(DAG_ID, run_id)
+    wait_until(lambda: len(stack.control.runs(101)) == before + 2, 120)
+    stack.control.resume()
+    stack.wait_for_success(DAG_ID, run_id)
+    runs = stack.control.runs(101)[before:]
+    assert [run["status_humanized"] for run in runs] == ["Cancelled", "Success"]
 
 
 def test_runs_started_elsewhere_are_reported_once_and_own_runs_never(stack: Stack) -> None:

@@ -4,12 +4,17 @@ from typing import get_args
 
 import pytest
 import requests
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException
 from local_dbt_cloud.testing import LocalDbtCloud, Status
 
 from include.dbt_cloud.hook import DbtCloudHook
+from include.dbt_cloud.run_tags import run_tag, tagged_cause
 from tests.connection import connect
+from tests.integration.run_results import result, step
 from tests.integration.tls_server import answering
+from tests.task_instance import TaskInstance
 
 
 @pytest.fixture
@@ -78,6 +83,38 @@ def test_the_log_names_the_active_run_its_creation_and_its_link(
     run = cloud.get(f"runs/{run_id}/")
     hook.check_job_is_not_running(101)
     assert f"run {run_id}, running, created {run['created_at']}. See {run['href']}" in capsys.readouterr().out
+
+
+def test_after_a_clear_a_run_of_a_downstream_task_does_not_count(
+    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_DBT_CLOUD_DEPLOYMENT_ID", "here")
+    with DAG("a_dag", schedule=None):
+        check = EmptyOperator(task_id="check_job_is_not_running")
+        check >> EmptyOperator(task_id="between") >> EmptyOperator(task_id="trigger_job")
+    ti, other = TaskInstance(task_id="trigger_job"), TaskInstance(run_id="another")
+    cause = tagged_cause(ti, run_tag(ti, "here"), "A test")
+    own = cloud.create_run("running", cause=cause)
+    assert hook.check_job_is_not_running(101, context={"ti": ti, "task": check})
+    assert not hook.check_job_is_not_running(101)
+    assert not hook.check_job_is_not_running(101, context={"ti": other, "task": check})
+    # An older run of another user behind it counts.
+    cloud.set_run(own, "success")
+    cloud.create_run("running")
+    cloud.create_run("queued", cause=cause)
+    assert not hook.check_job_is_not_running(101, context={"ti": ti, "task": check})
+
+
+def test_a_run_that_retries_one_of_a_downstream_task_does_not_count_either(
+    held: LocalDbtCloud, hook: DbtCloudHook
+) -> None:
+    failed = [step([result("model.shop.orders", "error")]) | {"status": 20}]
+    own = held.create_run("error", cause="Mine", steps=failed)
+    run = hook.get_run(held.post(f"runs/{own}/retry/")["id"], related=["trigger"])
+    assert hook.is_started_by(run, ["Mine"])
+    assert not hook.is_started_by(run, ["Yours"])
+    held.add_fault(f"/runs/{own}$", status=404)
+    assert not hook.is_started_by(run, ["Mine"])
 
 
 @pytest.mark.parametrize("job_id", ["101", " 101\n"])

@@ -51,6 +51,28 @@ def test_retry_after_is_obeyed(
     assert 7 in waits
 
 
+def test_a_pause_of_five_minutes_is_waited_for(
+    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    cloud.add_fault("/run$", method="POST", status=429, retry_after=300)
+    trigger(hook)
+    assert waits == [300]
+
+
+def test_a_cancel_that_is_rejected_because_the_run_has_ended_is_no_error(
+    cloud: LocalDbtCloud, hook: DbtCloudHook
+) -> None:
+    run_id = cloud.create_run("success")
+    cloud.add_fault("/cancel$", method="POST", status=400)
+    hook.cancel_job_run(run_id)
+    active = cloud.create_run("running")
+    cloud.add_fault("/cancel$", method="POST", status=400)
+    with pytest.raises(DbtCloudResponseError, match="400"):
+        hook.cancel_job_run(active)
+
+
 def test_a_get_that_keeps_failing_raises_a_clear_error(cloud: LocalDbtCloud, hook: DbtCloudHook) -> None:
     run_id = cloud.create_run()
     cloud.add_fault("/runs/", status=503, times=None)

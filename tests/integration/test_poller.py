@@ -86,6 +86,26 @@ def test_a_poll_is_one_request_per_hundred_runs_over_one_connection(
     assert len(handshakes) == 1
 
 
+def test_the_connection_is_read_again_while_dbt_cloud_answers(
+    cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.dbt_cloud.poller.SESSION_LIFETIME", 0.2)
+    old, run_id = cloud.create_run("running"), cloud.create_run("running")
+
+    async def watch() -> None:
+        async with watching(old) as subscription:
+            await wait_until_async(lambda: subscription.run)
+            # The account has moved to another host.
+            connect(monkeypatch, "localhost:1")
+            await wait_until_async(lambda: subscription.last_error)
+            connect(monkeypatch, cloud.host)
+            async with watching(run_id) as other:
+                await asyncio.to_thread(cloud.end_active_runs)
+                assert await ended(other) == 10
+
+    asyncio.run(watch())
+
+
 @pytest.mark.parametrize(
     "trouble",
     [{"status": 500}, {"status": 429, "retry_after": 1}, {"drop": "before"}, {"drop": "after"},

@@ -10,7 +10,11 @@ import pytest
 from airflow.sdk import Asset
 from local_dbt_cloud.testing import LocalDbtCloud, Status
 
-from include.dbt_cloud.exceptions import DbtCloudJobRunFailed, DbtCloudResponseError
+from include.dbt_cloud.exceptions import (
+    DbtCloudConnectionError,
+    DbtCloudJobRunFailed,
+    DbtCloudResponseError,
+)
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.results import (
     MAX_COMPACT_SIZE,
@@ -178,15 +182,18 @@ def build(results: list[dict[str, Any]], more: dict[str, Any]) -> dict[str, Any]
 
 
 def test_the_table_is_shown_although_results_lack_keys(cloud: LocalDbtCloud) -> None:
-    nodes = [DBT_2_NODE, {"unique_id": "model.shop.bad", "status": "error"}, {"status": "success"}, {}]
-    nodes += [{"unique_id": "model.shop.odd"}]
+    nodes: list[dict[str, Any]] = [DBT_2_NODE, {"unique_id": "model.shop.bad", "status": "error"}]
+    nodes += [{"status": "success"}, {}]
+    nodes += [{"unique_id": "model.shop.odd", "timing": [None, {"started_at": 5}], "execution_time": "n/a"}]
+    nodes[-1] |= {"status": "success", "relation_name": 7, "compiled_code": ["x"], "adapter_response": "OK"}
+    nodes[-1] |= {"timing": [*nodes[-1]["timing"], {"started_at": "2026-01-01T00:00:00Z"}]}
     content = {"results": nodes}
     run_id = cloud.create_run(
         steps=[{"command": "dbt build", "artifacts": {"run_results.json": content}}] * 2
     )
     results = read(run_id)
     # Without an invocation id, a step cannot be distinguished from an earlier one: both count.
-    assert results["counts"] == {"error": 2, "success": 2, "unknown": 2}
+    assert results["counts"] == {"error": 2, "success": 4}
     assert "error          0.00  model bad" in format_results(results)
 
 
@@ -304,6 +311,12 @@ def test_sources_count_toward_the_size_limit(cloud: LocalDbtCloud) -> None:
     results = limit_nodes(read(cloud.create_run(steps=[freshness, step(nodes)])))
     assert len(results["sources"]) == MAX_SOURCES
     assert MAX_COMPACT_SIZE - 1000 < len(json.dumps(results)) < MAX_COMPACT_SIZE + 2000
+    # JSON takes six bytes for this character.
+    sources["results"] = [one | {"error": "\u017c" * 200} for one in sources["results"]]
+    results = limit_nodes(read(cloud.create_run(steps=[freshness, step(nodes)])))
+    assert len(json.dumps(results)) < MAX_COMPACT_SIZE + 2000
+    assert results["nodes"]
+    assert results["sources"]
 
 
 def test_missing_freshness_results_are_left_out(cloud: LocalDbtCloud) -> None:
@@ -345,6 +358,13 @@ def test_a_results_file_that_is_forbidden_is_an_error(cloud: LocalDbtCloud) -> N
     run_id = create_run(cloud, [[]])
     cloud.add_fault("/artifacts", status=403)
     with pytest.raises(DbtCloudResponseError, match="403"):
+        read(run_id)
+
+
+def test_a_results_file_that_is_a_page_is_an_error_with_the_run(cloud: LocalDbtCloud) -> None:
+    run_id = create_run(cloud, [[]])
+    cloud.add_fault("/artifacts", html=True)
+    with pytest.raises(DbtCloudConnectionError, match=f"runs/{run_id}/artifacts/run_results.json"):
         read(run_id)
 
 

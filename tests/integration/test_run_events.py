@@ -178,6 +178,82 @@ def test_the_watcher_of_a_model_fires_for_runs_that_built_it(cloud: LocalDbtClou
     assert 3 <= len(paths) <= 5
 
 
+@pytest.mark.parametrize("fault", [{"status": 403}, {"html": True}], ids=str)
+def test_results_that_cannot_be_read_do_not_hold_up_later_runs(
+    cloud: LocalDbtCloud, fault: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database()
+    odd = [{"unique_id": "model.shop.a", "adapter_response": "x"}, {"status": "success"}, {"unique_id": 7}, 8]
+    artifacts = {"run_results.json": {"results": odd}}
+
+    async def watch() -> tuple[int, int]:
+        async with triggerer(database, watching("shop.orders", model="shop.orders")):
+            await started(database, "shop.orders")
+            await create_run(cloud, steps=[{"command": "dbt build", "artifacts": artifacts}])
+            hidden = await create_run(cloud, steps=[step([result("model.shop.orders")])])
+            cloud.add_fault(f"/runs/{hidden}/artifacts/", times=None, **fault)
+            run_id = await create_run(cloud, steps=[step([result("model.shop.orders")])])
+            await wait_until_async(lambda: database.run_ids("shop.orders"))
+        return hidden, run_id
+
+    hidden, run_id = asyncio.run(watch())
+    assert database.run_ids("shop.orders") == [run_id]
+    assert caplog.text.count(f"Cannot read the models of dbt Cloud run {hidden}: ") == 1
+
+
+def test_a_retried_run_that_cannot_be_read_does_not_hold_up_later_runs(held: LocalDbtCloud) -> None:
+    database = Database()
+    failed = [step([result("model.shop.orders", "error")]) | {"status": 20}]
+    retried = held.create_run("error", cause=OWN, steps=failed)
+    held.add_fault(f"/runs/{retried}$", method="GET", status=403, times=None)
+
+    async def watch() -> list[int]:
+        async with triggerer(database, watching()):
+            await started(database, "runs")
+            retry = (await asyncio.to_thread(held.post, f"runs/{retried}/retry/"))["id"]
+            await asyncio.to_thread(held.set_run, retry, "success")
+            run_id = await create_run(held)
+            await wait_until_async(lambda: run_id in database.run_ids("runs"))
+        return [retry, run_id]
+
+    assert asyncio.run(watch()) == database.run_ids("runs")
+
+
+def test_a_watcher_that_cannot_advance_does_not_hold_up_the_others(
+    cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_feed, "MAX_PAGES", 1)
+    monkeypatch.setattr(run_feed, "PAGE_SIZE", 3)
+    monkeypatch.setattr(run_cursor, "OVERLAP", timedelta(0))
+    monkeypatch.setattr(run_feed, "OVERLAP", timedelta(0))
+    database = Database()
+
+    async def watch() -> int:
+        async with triggerer(database, watching(), watching("stuck", job_ids=["{{ var.value.missing }}"])):
+            await started(database, "runs", "stuck")
+            for _ in range(12):
+                run_id = await create_run(cloud)
+            await wait_until_async(lambda: run_id in database.run_ids("runs"))
+        return run_id
+
+    asyncio.run(watch())
+    assert len(database.run_ids("runs")) == len(set(database.run_ids("runs"))) == 12
+
+
+def test_the_pause_that_dbt_cloud_asks_for_is_kept(cloud: LocalDbtCloud) -> None:
+    database = Database()
+
+    async def watch() -> None:
+        async with triggerer(database, watching()):
+            await started(database, "runs")
+            cloud.add_fault("/runs", status=429, retry_after=3, times=None)
+            cloud.clear_requests()
+            await asyncio.sleep(20 * SECONDS)
+
+    asyncio.run(watch())
+    assert 1 <= len(cloud.requests()) <= 2
+
+
 def test_the_watched_asset_of_a_model_is_the_one_that_tasks_update() -> None:
     asset = watched_model("shop.orders")
     assert (asset.name, asset.uri) == (model_asset("shop.orders").name, model_asset("shop.orders").uri)

@@ -64,6 +64,15 @@ def test_neither_its_timeout_nor_a_kill_cancels_the_run(cloud: LocalDbtCloud) ->
     assert cloud.get(f"runs/{run_id}/")["status_humanized"] == "Running"
 
 
+@pytest.mark.parametrize("status", ["wait_timeout", "unreachable"])
+def test_a_run_that_ended_while_no_triggerer_ran_counts(cloud: LocalDbtCloud, status: str) -> None:
+    event = {"status": status, "run_id": cloud.create_run(), "message": "Not polled."}
+    assert sensor(event["run_id"]).execute_complete({}, event) == event["run_id"]
+    event["run_id"] = failed = cloud.create_run("error")
+    with pytest.raises(DbtCloudJobRunNotSucceeded, match=f"dbt Cloud run {failed} ended: Error"):
+        sensor(failed).execute_complete({}, event)
+
+
 @pytest.mark.parametrize("fault", [{"status": 404}, {"run_status": 42}, {"html": True}], ids=str)
 @pytest.mark.parametrize("is_deferrable", [True, False])
 def test_a_first_poll_without_a_status_does_not_fail_the_sensor(

@@ -685,6 +685,18 @@ class TestRetryFromFailure:
         assert lifecycle.clear().run(held.end_active_runs) == 2
         assert held.get("runs/2/")["retrying_run_id"] == 1
 
+    def test_no_full_run_is_triggered_if_the_retry_is_rate_limited(
+        self, held: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lifecycle = TaskLifecycle(retry_from_failure=True)
+        with pytest.raises(DbtCloudJobRunFailed):
+            lifecycle.run(lambda: self.fail(held))
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)
+        held.add_fault("/retry$", method="POST", status=429, times=None)
+        with pytest.raises(DbtCloudResponseError, match="429"):
+            lifecycle.retry().execute()
+        assert len(runs(held)) == 1
+
     @pytest.mark.parametrize("status", [400, 404])
     def test_a_full_run_is_triggered_if_the_retry_is_rejected(self, held: LocalDbtCloud, status: int) -> None:
         lifecycle = self.failed(held)
