@@ -1,14 +1,14 @@
 """
 ### Report on dbt Cloud runs that were started elsewhere
 
-This Dag starts seconds after a run of the job has ended that dbt Cloud's schedule, CI or a person started. It
-logs how the run ended, the results of its models and tests, and what failed first. The runs of this Airflow's
-own Dags do not start it.
+This Dag reacts to runs of the job that dbt Cloud's schedule, CI or a person started. It starts seconds after
+such a run has ended, and logs how the run ended, the results of its models and tests, and what failed first.
+The runs of this Airflow's own Dags do not start it.
 
 **Use it** to act in Airflow on whatever dbt Cloud does: alert, export, build what depends on it.
 
 **Change** `report`, and the watched jobs and outcomes in `include/dbt_cloud_jobs.py`. Keep `inlets` and
-`max_active_runs=1`: with them, `unhandled_runs` leaves out an event that Airflow delivers twice. Unpausing
+`max_active_runs=1`: with them, `unhandled_runs` skips an event that Airflow delivers a second time. Unpausing
 the Dag delivers all runs that ended while it was paused, in one Dag run.
 """
 

@@ -2,9 +2,9 @@
 ### Refresh what depends on two models
 
 Each dbt model can be an asset, with an event whenever a run builds it:
-`check_before_running_dbt_cloud_job` does that for `orders` and `customers`. This Dag starts when both were
-built since its last run, and logs when and by which run, and with how many rows if the adapter tells (DuckDB
-does not).
+`check_before_running_dbt_cloud_job` does that for `orders` and `customers`. This Dag starts when both models
+have been built since its last run. It logs when and by which run each was built, and its number of rows if
+the adapter reports it (DuckDB does not).
 
 **Use it** for an export, a dashboard or a forecast that needs these models and no others.
 
@@ -44,7 +44,7 @@ def refresh_after_orders() -> None:
     def refresh(triggering_asset_events: Any = None) -> list[str]:
         built = []
         for asset in (ORDERS, CUSTOMERS):
-            # Several runs may have built it since the last refresh: the newest counts.
+            # Several runs may have built the model since the last refresh: use the newest.
             for facts in event_facts(triggering_asset_events, asset)[-1:]:
                 at, rows, href = (facts.get(key) for key in ("started_at", "rows", "href"))
                 rows = "not known" if rows is None else rows

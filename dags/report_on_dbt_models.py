@@ -4,7 +4,7 @@
 `check_before_running_dbt_cloud_job` updates the asset `dbt_cloud_job` when its run succeeds. That starts this
 Dag, which reads the result of each model and test from the asset event.
 
-**Use it** as a start for anything that needs fresh models: a report, an export, a forecast.
+**Use it** as a starting point for anything that needs fresh models: a report, an export, a forecast.
 
 **Change** `report`, and the schedule if the Dag must wait for other assets too.
 """

@@ -1,8 +1,9 @@
 """
 ### Run several dbt Cloud jobs
 
-One task instance per job, all at the same time, each with the name of its job in the grid. They wait without
-a worker slot, and one request every two seconds covers all of them. Each success updates its job's asset.
+Runs one task instance per job, all at the same time, each with the name of its job in the grid. They wait
+without occupying a worker slot, and one request every two seconds covers all of them. A successful run
+updates the asset of its job.
 
 **Use it** for any number of jobs that do not depend on each other.
 
@@ -34,7 +35,7 @@ def run_dbt_cloud_jobs() -> None:
         dbt_cloud_conn_id="dbt_conn",
         deferrable=True,
         execution_timeout=timedelta(hours=2),
-        # The outlets are those of all jobs: each instance adds its own asset to the alias.
+        # All instances have the same outlets: each instance adds the asset of its job to the alias.
         outlets=[AssetAlias("dbt_cloud_jobs")],
         map_index_template="{{ task.trigger_reason }}",
     ).expand_kwargs(

@@ -17,7 +17,7 @@ from pendulum import datetime
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.params import schema_param, selectors_param
 
-SELECTORS = "dbt selectors separated by blanks or commas, such as orders+ tag:daily"
+SELECTORS = "dbt selectors separated by spaces or commas, such as orders+ tag:daily"
 # Skip tests whose parents are not selected; fail on unknown names.
 STEP = (
     "dbt build --indirect-selection buildable"
@@ -37,7 +37,7 @@ STEP = (
         "exclude": selectors_param(None, f"{SELECTORS}; nothing is excluded if empty"),
         "full_refresh": Param(False, "Rebuild incremental models from scratch", type="boolean"),
         "schema": schema_param(
-            None, "Letters, digits and _; the environment's own if empty. A new one needs parents too: +model"
+            None, "Letters, digits and _; the environment's if empty. A new schema needs parents too: +model"
         ),
     },
     # An empty schema becomes None, not the text None.

@@ -1,1 +1,1 @@
-"""What the Dags and the plugins import."""
+"""Code that the Dags import."""

@@ -1,6 +1,6 @@
-"""The dbt Cloud jobs that the Dags run and watch, and the assets that they update: each defined once, here.
+"""Define the dbt Cloud jobs that the Dags run and watch, and their assets, once for all Dags.
 
-An asset that is defined again in a Dag file, without its watcher, would lose the watcher.
+Do not define an asset again in a Dag file: a second definition without the watcher removes the watcher.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from include.dbt_cloud.run_events import watched_asset
 
 @dataclass(frozen=True)
 class DbtCloudJob:
-    """A job.
+    """A dbt Cloud job.
 
-    :param name: What people call it in Airflow.
-    :param id: Its ID, or the template of a variable that holds it.
-    :param asset: What a successful run updates.
+    :param name: Name of the job in Airflow.
+    :param id: ID of the job, or a template that reads it from a variable.
+    :param asset: Asset that a successful run updates.
     """
 
     name: str
@@ -26,10 +26,10 @@ class DbtCloudJob:
 
 
 JAFFLE_SHOP = DbtCloudJob("Jaffle shop", "{{ var.value.dbt_cloud_job_id }}", Asset("dbt_cloud_job"))
-# More jobs for run_dbt_cloud_jobs. 100 is in the demo account: replace it by one of yours.
+# The jobs of run_dbt_cloud_jobs. Job 100 exists only in the demo account: replace it with one of yours.
 JOBS = [JAFFLE_SHOP, DbtCloudJob("Customers", 100, Asset("dbt_cloud_job_customers"))]
 
-# Gets an event when a run ends that was not started by this Airflow.
+# Gets an event when a run ends that this Airflow did not start.
 RUNS_STARTED_ELSEWHERE = watched_asset("dbt_cloud_runs_started_elsewhere", job_ids=[JAFFLE_SHOP.id])
 
 ORDERS = model_asset("jaffle_shop.orders")

@@ -10,7 +10,7 @@ import httpx
 from scripts.exceptions import UserError
 
 COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-# One a second.
+# One attempt per second.
 LOG_ATTEMPTS = 10
 # Seconds.
 IMPORT_TIMEOUT = 60
@@ -111,7 +111,7 @@ class AirflowApi:
         """Trigger a Dag run with a given ID.
 
         :param conf: Overrides the Dag's params.
-        :param run_after: By which Airflow sorts the runs. Default: now.
+        :param run_after: Time by which Airflow sorts the runs. Default: now.
         """
         fields: dict[str, Any] = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
         if run_after:
@@ -143,7 +143,7 @@ class AirflowApi:
         return self._get(path, full_content=True).json()["content"]
 
     def get_task_error(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> str:
-        """Return the last exception in the log of a failed task, without its causes; empty without one."""
+        """Return the last exception in the log of a failed task, without its causes; empty if none."""
         # Airflow stores the state of a task before the end of its log.
         for _ in range(LOG_ATTEMPTS):
             entries = self.get_log(dag_id, run_id, task_id, try_number)
@@ -164,7 +164,7 @@ class AirflowApi:
 
     def _upsert(self, kind: str, key: str, fields: dict[str, Any]) -> None:
         deadline = time.monotonic() + IMPORT_TIMEOUT
-        # Tasks that were interrupted start together with Airflow, and SQLite then answers that it is locked.
+        # Interrupted tasks restart together with Airflow, and SQLite can then be locked for a while.
         while (response := self._create_or_update(kind, key, fields)).is_server_error:
             if time.monotonic() > deadline:
                 raise UserError(

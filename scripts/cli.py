@@ -18,7 +18,7 @@ from scripts.settings import Settings, read_settings
 def handle_termination_signals() -> None:
     """Raise KeyboardInterrupt on every termination signal, so that all processes are stopped.
 
-    SIGINT is among them: a shell that starts a command in the background makes it ignore Ctrl-C.
+    SIGINT is included, because a shell makes the commands that it starts in the background ignore it.
     """
     for number in TERMINATION_SIGNALS:
         signal.signal(number, signal.default_int_handler)

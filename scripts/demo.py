@@ -79,7 +79,7 @@ class Demo:
     def _run_dag(self, title: str, expected: dict[str, str]) -> str:
         """Run the Dag and check the states of its tasks; return the ID of the Dag run."""
         run_id = f"make_run__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
-        # Airflow sorts by this time: before the scheduled run that starts when the Dag is unpaused.
+        # Sort it before the scheduled run that starts when the Dag is unpaused.
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         self.airflow.trigger_dag(DAG_ID, run_id, run_after=midnight - timedelta(minutes=1))
         deadline = time.monotonic() + DAG_RUN_TIMEOUT

@@ -1,4 +1,4 @@
-"""Lock the project while `make run` or `make start` runs, so that a second one can say where the first is."""
+"""Lock the project while `make run` or `make start` runs, so that a second one says where the first runs."""
 
 import contextlib
 import fcntl
@@ -16,7 +16,7 @@ def locked(airflow_home: Path, command: str, url: str) -> Iterator[None]:
     """Lock an Airflow home while the block runs. The lock ends with the process, also when it is killed.
 
     :param command: Name of the command, for the message of another one.
-    :param url: Where its Airflow is.
+    :param url: URL of its Airflow, for the same message.
     :raises UserError: Another command has locked it, or the directory is not writable.
     """
     try:
@@ -41,7 +41,7 @@ def locked(airflow_home: Path, command: str, url: str) -> Iterator[None]:
 def check_nothing_runs(airflow_home: Path) -> None:
     """Check that no command has locked an Airflow home, or that of an account in it.
 
-    :raises UserError: One has.
+    :raises UserError: A command has locked one of them.
     """
     for path in [*airflow_home.glob("lock"), *airflow_home.glob("accounts/*/lock")]:
         with path.open() as lock:
@@ -52,7 +52,7 @@ def check_nothing_runs(airflow_home: Path) -> None:
 
 
 def _describe(text: str) -> str:
-    # Empty for a moment after the other command has locked it.
+    # The file is empty for a moment after the other command has locked it.
     other = json.loads(text) if text else {"command": "make start", "url": "another port"}
     return f"{other['command']} already runs here, with Airflow at {other['url']}: stop it with Ctrl-C first."
 

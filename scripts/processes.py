@@ -29,7 +29,7 @@ def check_port_is_free(port: int, variable: str, service: str) -> None:
     :raises UserError: The port is taken.
     """
     for host in ("127.0.0.1", "::1"):
-        # Also raised where there is no IPv6.
+        # An OSError is also raised where there is no IPv6.
         with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=5):
             alternative = port + 1000 if port < 60000 else port - 1000
             raise UserError(

@@ -20,7 +20,7 @@ from scripts.stack import airflow, check_connection, local_dbt_cloud
 def run(settings: Settings, progress: Progress) -> None:
     """Run the demo. A real account gets only the first Dag run.
 
-    :raises UserError: It already runs, a service did not start, or a Dag run ended otherwise than expected.
+    :raises UserError: A command already runs, a service did not start, or a Dag run did not end as expected.
     """
     with (
         locked(settings.airflow_home, "make run", settings.airflow_url),

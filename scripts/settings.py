@@ -17,7 +17,7 @@ PROJECT = Path(__file__).parent.parent
 DAG_ID = "check_before_running_dbt_cloud_job"
 # As in the dbt Cloud provider.
 DEFAULT_HOST = "cloud.getdbt.com"
-# Prefixes of variables of another Airflow in the shell.
+# Prefixes of shell variables that configure another Airflow.
 FOREIGN_VARIABLES = ("AIRFLOW__", "AIRFLOW_HOME", "AIRFLOW_CONFIG")
 
 
@@ -173,7 +173,7 @@ def _read_job_id(
 def _connection_from_file(airflow_settings: dict[str, list[dict[str, Any]]], api_port: int) -> Connection:
     for entry in airflow_settings["connections"]:
         if entry["conn_id"] == "dbt_conn":
-            # The file has the host name under Docker.
+            # The host in the file is valid only in Docker.
             host = f"localhost:{api_port}"
             return _connection(host, login=entry.get("conn_login"), password=entry.get("conn_password"))
     raise UserError("airflow_settings.yaml has no connection dbt_conn: add it, or set it in .env.")
@@ -193,7 +193,7 @@ def _connection(host: Any = None, login: Any = None, password: Any = None, **mor
     for name, value in {"login": login, "password": password}.items():
         if value in (None, ""):
             raise UserError(f"The connection dbt_conn has no {name}: .env.example explains it.")
-    # Airflow ignores a connection whose login is a number.
+    # Airflow ignores a connection whose login is a number in JSON.
     host, login, password = str(host or DEFAULT_HOST), str(login), str(password)
     fields = {"conn_type": "dbt_cloud", **more, "host": host, "login": login, "password": password}
     return Connection(host, login, password, json.dumps(fields))

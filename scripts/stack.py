@@ -131,8 +131,8 @@ def airflow_environment(settings: Settings, dags: Path = DAGS) -> dict[str, str]
     environment = {
         # Seconds after which a new Dag file shows up. Airflow's default is 300.
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-        # Seconds until Airflow notices for sure that the process of a deferred task has ended; the default is
-        # 5. The trigger waits for that, and the runs here are short.
+        # Seconds after which Airflow has noticed for certain that the process of a deferred task has ended.
+        # The trigger waits that long, and the runs here are short. Airflow's default is 5.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         **inherited,
         "AIRFLOW_HOME": str(settings.airflow_home),
@@ -225,6 +225,6 @@ def _raise_connection_error(settings: Settings, status: int | str, name: str) ->
 
 
 def _without_connection(settings: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
-    # Airflow reads dbt_conn from the environment; its UI would show another one.
+    # Airflow reads dbt_conn from the environment. If it were imported too, the UI would show the import.
     others = [one for one in settings["connections"] if one["conn_id"] != "dbt_conn"]
     return settings | {"connections": others}

@@ -20,7 +20,7 @@ NEXT_STEPS = (
 def start(settings: Settings, progress: Progress) -> None:
     """Start the services, print their links, and run until Ctrl-C.
 
-    :raises UserError: It already runs, a service did not start, or Airflow stopped.
+    :raises UserError: A command already runs, a service did not start, or Airflow stopped.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(settings.airflow_home, "make start", settings.airflow_url))

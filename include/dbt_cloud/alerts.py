@@ -1,4 +1,4 @@
-"""Tell people what failed, or is late."""
+"""Notify people of failed tasks and late Dag runs."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ LATE = "{{ dag_run.dag_id }} did not finish by {{ deadline.deadline_time }}. Run
 
 
 class WebhookNotifier(HttpNotifier):
-    """Post a text to a webhook, as Slack and Teams take it; log it while there is no such connection.
+    """Post a text to a Slack or Teams webhook, or log it if the connection does not exist.
 
-    To send e-mail, use ``SmtpNotifier(to=..., subject=..., html_content=FAILED)`` in its place.
+    To send e-mail, use ``SmtpNotifier(to=..., subject=..., html_content=FAILED)`` instead.
 
     :param text: What to send; templated.
     :param http_conn_id: ID of an HTTP connection whose host is the URL of the webhook. Default: dbt_alerts.

@@ -17,7 +17,7 @@ CHUNK_SIZE = 1 << 20
 def read_artifact(hook: DbtCloudHook, run: JobRun, step: dict[str, Any], path: str) -> dict[str, Any]:
     """Return a JSON artifact of a step; an empty dictionary if the step has none.
 
-    :raises DbtCloudRequestError: dbt Cloud could not be reached, refused, or answered with something else.
+    :raises DbtCloudRequestError: dbt Cloud could not be reached, or did not answer with the artifact.
     """
     try:
         response = hook.get_job_run_artifact(path=path, **_location(run, step))
@@ -35,7 +35,7 @@ def read_artifact(hook: DbtCloudHook, run: JobRun, step: dict[str, Any], path: s
 def read_parents(hook: DbtCloudHook, run: JobRun, step: dict[str, Any]) -> dict[str, list[str]] | None:
     """Return the ``parent_map`` of a step's manifest: the ids that each node depends on.
 
-    None if there is no manifest, it is too large, or it cannot be read: it only adds detail.
+    None if the manifest is missing, too large or unreadable: it only adds detail.
     """
     session, body = hook.get_conn(), bytearray()
     # Stop reading a manifest that is too large.

@@ -1,4 +1,4 @@
-"""What later tries of a task instance must know, kept in Airflow's task state store."""
+"""Save what later tries of a task instance need to know in Airflow's task state store."""
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
-# Not the key of the first version, whose values differ.
+# Differs from the key of the first version, which stored another format.
 SUBMISSION = "dbt_cloud_last_submission"
 CANCELED_RUN = "dbt_cloud_canceled_run"
 REPORTED_RUN = "dbt_cloud_reported_run"
@@ -17,13 +17,13 @@ class Submission:
     """The last attempt to start a run.
 
     :param tag: Tag of the run.
-    :param job_id: The job, which may be another one at the next try.
-    :param overrides: Digest of what the run does other than its job; differs if that was changed.
-    :param at: Seconds since the epoch.
-    :param continued_run: ID of the failed run that it may retry, 0 if there is none.
-    :param max_tries: The task instance's; a clear changes it, unless ``retries`` was lowered.
-    :param retries: The task's.
-    :param clear_number: The Dag run's; a clear of any of its tasks changes it.
+    :param job_id: ID of the job; a later try may have another one.
+    :param overrides: Digest of the run's overrides of its job, such as the steps, to detect a change.
+    :param at: Time of the attempt, in seconds since the epoch.
+    :param continued_run: ID of the failed run that the new run may continue, 0 if there is none.
+    :param max_tries: ``max_tries`` of the task instance; a clear changes it, unless ``retries`` was lowered.
+    :param retries: ``retries`` of the task.
+    :param clear_number: ``clear_number`` of the Dag run; a clear of any of its tasks changes it.
     """
 
     tag: str
@@ -42,11 +42,11 @@ class _MemoryStore(dict[str, Any]):
 
 
 class Checkpoint:
-    """The task state store of a task instance, which survives retries; from Airflow 3.4 no clear.
+    """What a task instance saves for its later tries; from Airflow 3.4, a clear deletes it.
 
-    Each fact has its own key, so that a slow write of one cannot restore an old value of another.
+    Each fact has its own key, so that a slow write of one fact cannot restore an old value of another.
 
-    :param store: The task state store; None to keep everything for this try only.
+    :param store: The task state store; None to keep the facts in memory, for this try only.
     """
 
     def __init__(self, store: Any, log: "Logger") -> None:
@@ -61,7 +61,7 @@ class Checkpoint:
         return Submission(**stored) if stored else None
 
     def save_submission(self, submission: Submission | None) -> None:
-        """Keep a submission. Raises if the store fails: a later try could not find the run."""
+        """Save a submission. Raises if the store fails, because a later try could not find the run."""
         self._store.set(SUBMISSION, asdict(submission) if submission else {})
 
     def is_canceled_by_task(self, run_id: int) -> bool:
@@ -69,7 +69,7 @@ class Checkpoint:
         return run_id in (self.canceled_run, self._store.get(CANCELED_RUN))
 
     def save_canceled_run(self, run_id: int) -> None:
-        """Keep that the task instance itself cancels a run."""
+        """Save that the task instance itself cancels a run."""
         self.canceled_run = run_id
         self._save(CANCELED_RUN, run_id)
 
@@ -78,7 +78,7 @@ class Checkpoint:
         return self._store.get(REPORTED_RUN) == run_id
 
     def save_reported_run(self, run_id: int) -> None:
-        """Keep that a run's outcome becomes the task's final state: a later try follows a clear."""
+        """Save that a run's outcome becomes the task's final state: only a clear can start a later try."""
         self._save(REPORTED_RUN, run_id)
 
     def _save(self, key: str, run_id: int) -> None:

@@ -10,7 +10,7 @@ Parents = Mapping[str, Iterable[str]]
 
 
 def critical_path(results: list[dict[str, Any]], parents: Parents | None = None) -> set[str]:
-    """Return the ids of the node that ended last, of the node that it waited for last, and so on.
+    """Return the ids of the node that ended last, of the last node that it waited for, and so on.
 
     With ``dbt build`` a model also waits for its own unit tests, and for the tests of the tables that it
     reads.
@@ -52,7 +52,7 @@ def _is_time(value: Any) -> bool:
 
 
 def ancestors(unique_id: str, parents: Parents, stop: Iterable[str] | None = None) -> set[str]:
-    """Return all ancestors of a node; with ``stop`` only the nearest that are in it."""
+    """Return all ancestors of a node; with ``stop`` only the nearest ones in ``stop``."""
     wanted = None if stop is None else set(stop)
     found: set[str] = set()
     seen, waiting = {unique_id}, [unique_id]
@@ -88,20 +88,20 @@ class _Graph:
         self.ran = ran
         self.parents = parents
         self.ids = {node.unique_id for node in ran}
-        # By node: searching the manifest takes long.
+        # Cached by node, because searching the manifest is slow.
         self.above: dict[str, set[str]] = {}
 
     def reads(self, node: _Node, other: _Node) -> bool:
         if self.parents is not None:
             if node.unique_id not in self.above:
-                # Through nodes that do not run, such as ephemeral models.
+                # Also through nodes that do not run, such as ephemeral models.
                 self.above[node.unique_id] = ancestors(node.unique_id, self.parents, self.ids)
             return other.unique_id in self.above[node.unique_id]
         return other.table is not None and other.table.search(node.code) is not None
 
     def waited_for(self, node: _Node) -> list[_Node]:
         before = [one for one in self.ran if one.end <= node.start]
-        # A unit test reads no table; it starts when its model could.
+        # A unit test reads no table: it waits for what its model reads.
         readers = [one for one in self.ran if node.is_unit_test_of(one)] or [node]
         parents = [one for one in before if any(self.reads(reader, one) for reader in readers)]
         if node.kind == "test":

@@ -1,4 +1,4 @@
-"""Exceptions of this package: how a request to dbt Cloud can fail, and how a run can end other than well."""
+"""Exceptions for failed requests to dbt Cloud, and for runs that did not succeed."""
 
 import json
 import os
@@ -14,7 +14,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from requests import Response, Timeout
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError
 
-# After these dbt Cloud certainly did not see the request. A refused connection is a ConnectTimeoutError too.
+# These mean that dbt Cloud certainly did not receive the request. urllib3 derives NewConnectionError, which
+# it raises for a refused connection, from ConnectTimeoutError.
 NEVER_SENT = (ConnectTimeoutError, ssl.SSLCertVerificationError)
 
 
@@ -29,9 +30,12 @@ class DbtCloudRequestError(AirflowException):
 
 
 class DbtCloudResponseError(DbtCloudRequestError):
-    """dbt Cloud answered with an error status, ``status_code``, and may have asked for a pause in seconds."""
+    """dbt Cloud answered with the error status ``status_code``.
 
-    # AirflowException defines another HTTP status.
+    ``retry_after`` is the pause, in seconds, that dbt Cloud asked for; 0 if it asked for none.
+    """
+
+    # Declared again, because AirflowException has a status_code of another type.
     status_code: int  # type: ignore[assignment]
 
     def __init__(self, message: str, status_code: int, retry_after: float = 0) -> None:
@@ -39,12 +43,12 @@ class DbtCloudResponseError(DbtCloudRequestError):
         self.status_code = status_code
         self.retry_after = retry_after
         self.outcome_unknown = status_code == 408 or status_code >= 500
-        # With 429 dbt Cloud says that it did not act.
+        # A 429 means that dbt Cloud did not act on the request.
         self.retryable = status_code == 429 or self.outcome_unknown
 
 
 class DbtCloudConnectionError(DbtCloudRequestError):
-    """No answer of dbt Cloud arrived."""
+    """No usable answer from dbt Cloud arrived."""
 
 
 class DbtCloudJobRunFailed(DbtCloudJobRunException):
@@ -52,7 +56,7 @@ class DbtCloudJobRunFailed(DbtCloudJobRunException):
 
 
 class DbtCloudJobRunRejected(DbtCloudJobRunFailed, AirflowFailException):
-    """dbt did not accept a command line of the job. Not retried: the next run would fail alike."""
+    """dbt did not accept a command line of the job. Not retried: the next run would fail the same way."""
 
 
 class DbtCloudJobRunCancelled(DbtCloudJobRunException, AirflowFailException):
@@ -71,7 +75,8 @@ class DbtCloudJobRunUnreachable(DbtCloudJobRunException):
     """The run could not be polled for longer than the outage tolerance. It may still be active."""
 
 
-# By the status of the trigger's event: "expired" is the job's time limit, the next two are the task's.
+# By the status of the trigger's event: "expired" is the time limit of the job, "timeout" and "wait_timeout"
+# are those of the task.
 RUN_ERRORS = {
     "error": DbtCloudJobRunFailed,
     "cancelled": DbtCloudJobRunCancelled,
@@ -95,17 +100,17 @@ def parse_id(value: int | str, kind: str) -> int:
 def check_connection(conn: Connection, conn_id: str) -> Connection:
     """Return a dbt Cloud connection, or raise AirflowException with what to change in it."""
     if conn.host and not re.fullmatch(r"([\w.-]+|\[[\da-fA-F:]+\])(:\d+)?", conn.host):
-        # Not repeated: it may hold a password.
+        # The message does not repeat the host, which may contain a password.
         problem = "has an invalid host: write the name alone, such as ab123.us1.dbt.com"
     elif conn.port not in (None, 443):
         problem = f"has a separate port, which is not used: append it to the host, host:{conn.port}"
     elif conn.login and not conn.login.isdecimal():
-        # It may be the token, which Airflow masks only in the password: do not repeat it.
-        problem = "has an account id that is not a number: set its login to the one in your account's address"
+        # Nor does it repeat the login, which may be the token: Airflow masks only the password.
+        problem = "has an account id that is not a number: set its login to the number in your account's URL"
     elif not conn.password:
         problem = "has no API token: set its password to a token of dbt Cloud"
     elif not re.fullmatch("[!-~]+", conn.password):
-        problem = "has an API token with a blank or a line break in it: copy it again"
+        problem = "has an API token with a space or a line break in it: copy it again"
     else:
         return conn
     raise AirflowException(f"The connection {conn_id!r} {problem}.")
@@ -125,7 +130,7 @@ def check_environment_variable(conn_id: str) -> None:
             # Not chained: the cause holds the text, with the token.
             raise AirflowException(
                 f"The environment variable {name} is not valid JSON: write it on one line. In .env, Docker "
-                "cuts it at a blank followed by #, and replaces $: write \\u0023 and \\u0024 instead."
+                "cuts it at a space followed by #, and replaces $: write \\u0023 and \\u0024 instead."
             ) from None
 
 
@@ -160,7 +165,7 @@ def error_from_response(response: Response, conn_id: str) -> DbtCloudResponseErr
 
 
 def parse_retry_after(value: str | None) -> float:
-    """Return the seconds in a Retry-After header, which holds them or a date; 0 if it holds neither."""
+    """Return a Retry-After header, a number or a date, in seconds; 0 if it is neither."""
     try:
         return max(0.0, float(value or 0))
     except ValueError:
@@ -172,18 +177,18 @@ def parse_retry_after(value: str | None) -> float:
 
 
 def describe_error(error: Exception) -> str:
-    """Return why an asynchronous request failed, without what may hold a proxy's password.
+    """Return why an asynchronous request failed, without text that may contain a proxy's password.
 
-    aiohttp names the URL at the end, and repeats a wrong address in a ValueError.
+    aiohttp ends a message with the URL, and repeats an invalid address in a ValueError.
     """
     message = "" if isinstance(error, ValueError) else str(error).partition(", url=")[0]
     return message or type(error).__name__
 
 
 def unexpected_body(response: Response, conn_id: str) -> DbtCloudConnectionError:
-    """Return the exception for a body that is not dbt Cloud's, but that of a proxy or another service."""
+    """Return the exception for a response that came from a proxy or another service, not from dbt Cloud."""
     request = response.request
-    # Some services answer with the request that they received, and so with the token.
+    # Some services echo the request that they received, including the token.
     token = request.headers.get("Authorization", "").removeprefix("Token ")
     body = response.text.replace(token, "***") if token else response.text
     return DbtCloudConnectionError(
@@ -197,7 +202,7 @@ def error_from_exception(
 ) -> DbtCloudConnectionError:
     """Return the exception for a request that failed before an answer arrived.
 
-    :param error: Of requests, urllib3 or ssl, or TimeoutError.
+    :param error: An exception of requests, urllib3 or ssl, or a TimeoutError.
     :param request: Method and path.
     :param timeout: Seconds after which the request was given up.
     """
@@ -215,7 +220,7 @@ def error_from_exception(
         within = f" within {timeout:g} seconds" if timed_out else ""
         message = f"dbt Cloud at {host} did not answer {request}{within}: {type(error).__name__}."
     exception = DbtCloudConnectionError(message)
-    # An address that cannot be used, of dbt Cloud or of a proxy, is a ValueError to requests and urllib3.
+    # requests and urllib3 raise a ValueError for an unusable address of dbt Cloud or of a proxy.
     unusable = isinstance(error, ValueError)
     exception.outcome_unknown = not (unusable or any(isinstance(cause, NEVER_SENT) for cause in causes))
     exception.retryable = not (unusable or untrusted)

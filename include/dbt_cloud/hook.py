@@ -41,15 +41,15 @@ from include.dbt_cloud.run_tags import downstream_tags
 
 DEFAULT_HOST = "cloud.getdbt.com"
 DEFAULT_TIMEOUT = 30
-# Seconds for which a request is sent again. dbt Cloud may ask for a pause of 300 in Retry-After.
+# Seconds for which a failed request is retried. The Retry-After of dbt Cloud may ask for a pause of 300.
 RETRY_TIMEOUT = 330
-# Seconds for which a triggerer keeps a session before it reads the connection again, which may have changed.
+# Seconds after which a triggerer opens a new session with the connection, which may have changed.
 SESSION_LIFETIME = 300
 # Seconds. Airflow gives a trigger 30 to cancel its run.
 CANCEL_TIMEOUT = 20
 # The most that dbt Cloud returns in one list.
 PAGE_SIZE = 100
-# Active runs of a job among which one is looked for that was started elsewhere.
+# Number of active runs of a job to search for one that was started elsewhere.
 MAX_ACTIVE_RUNS = 10
 
 
@@ -61,13 +61,13 @@ class DbtCloudHook(ProviderHook):
 
     :param dbt_cloud_conn_id: ID of the dbt Cloud connection. Its extra may hold ``proxies``.
     :param timeout_seconds: Seconds to wait for a complete answer. Default: 30.
-    :param retry_limit: How many times to send a request again. Default: 5.
-    :param retry_delay: Seconds before the first of these; they double from there, up to 30. Default: 1.
-    :param retry_args: Not used: tenacity would send a POST again too.
+    :param retry_limit: How many times to send a failed request again. Default: 5.
+    :param retry_delay: Seconds before a request is sent again; doubled each time, up to 30. Default: 1.
+    :param retry_args: Ignored: with these arguments of tenacity, a POST would be sent again too.
     :param max_requests_per_minute: How many requests a triggerer may send to poll runs. With more than 200
         waiting runs it polls less often instead of sending more. Default: 60.
     :raises DbtCloudResponseError: dbt Cloud answered with an error status.
-    :raises DbtCloudConnectionError: No answer of dbt Cloud arrived.
+    :raises DbtCloudConnectionError: No usable answer from dbt Cloud arrived.
     :raises AirflowException: The connection is incomplete or wrong.
     """
 
@@ -133,7 +133,8 @@ class DbtCloudHook(ProviderHook):
         """The account ID of the connection that was read last; raises AirflowException if it has none."""
         if not self.connection.login:
             raise AirflowException(
-                f"The connection {self.dbt_cloud_conn_id!r} has no account id: set its login to it."
+                f"The connection {self.dbt_cloud_conn_id!r} has no account id: set its login to the "
+                "number in your account's URL."
             )
         return int(self.connection.login)
 
@@ -150,13 +151,13 @@ class DbtCloudHook(ProviderHook):
     def run_and_check(
         self, session: Session, prepped_request: PreparedRequest, extra_options: dict[Any, Any]
     ) -> Response:
-        """Send a request within the time limit, and translate what goes wrong into this package's errors."""
+        """Send a request within the time limit; raise this package's exceptions if it fails."""
         settings: dict[str, Any] = {
             **session.merge_environment_settings(
                 prepped_request.url, session.proxies, session.stream, session.verify, session.cert
             ),
             "timeout": self.timeout_seconds,
-            # A failing redirect would hide that dbt Cloud acted on the POST.
+            # If a redirect failed, it would hide that dbt Cloud acted on the POST.
             "allow_redirects": prepped_request.method == "GET",
         }
         answer: Future[Response] = Future()
@@ -167,13 +168,13 @@ class DbtCloudHook(ProviderHook):
             except BaseException as error:
                 answer.set_exception(error)
 
-        # In a thread: requests limits the time of each read, not of the whole answer.
+        # In a thread: the timeout of requests limits each read, not the whole answer.
         Thread(target=send, daemon=True).start()
         try:
             response = answer.result(self.timeout_seconds)
         except (RequestException, ValueError, TimeoutError) as error:
             request = f"{prepped_request.method} {prepped_request.path_url.partition('?')[0]}"
-            # Its thread may still read from it.
+            # Use a new session: the thread may still read from this one.
             self.__dict__.pop("_session", None)
             # Not chained: the text of a proxy error can hold the proxy's password.
             raise error_from_exception(
@@ -187,7 +188,7 @@ class DbtCloudHook(ProviderHook):
         if response.ok:
             return
         if response.status_code in (401, 403):
-            # The next request uses a token that was changed meanwhile.
+            # Read the connection again before the next request: the token may have been changed.
             for name in ("connection", "_session"):
                 self.__dict__.pop(name, None)
         raise error_from_response(response, self.dbt_cloud_conn_id)
@@ -196,7 +197,7 @@ class DbtCloudHook(ProviderHook):
     async def async_session(self) -> AsyncIterator[aiohttp.ClientSession]:
         """Open an asynchronous session below ``/api/v2/accounts/`` that keeps its connections open.
 
-        The provider's asynchronous calls open one each. SOCKS proxies are not supported.
+        The provider opens a new session for each asynchronous call. SOCKS proxies are not supported.
         """
         connection = await self.load_connection()
         url = f"https://{self.host}"
@@ -213,14 +214,14 @@ class DbtCloudHook(ProviderHook):
     def check_job_is_not_running(
         self, job_id: int | str, account_id: int | None = None, context: Mapping[str, Any] | None = None
     ) -> bool:
-        """Return whether the job has no active run, and log which one it has.
+        """Return whether the job has no active run; log the active run if there is one.
 
-        One request, however long the job's history is. A job that never ran is not running.
+        Sends one request, however long the job's history is. A job that never ran is not running.
 
         :param job_id: ID of the job, as a number or, as templates render it, in digits.
         :param account_id: ID of the account. Default: the connection's.
-        :param context: Context of the task that checks. A run that a downstream task started in the same Dag
-            run does not count: both were cleared, and that task cancels or replaces its run.
+        :param context: Context of the checking task. A run that a downstream task started in the same Dag run
+            does not count: both tasks were cleared, and the downstream task cancels or replaces its run.
         """
         query = {"order_by": "-id", "limit": MAX_ACTIVE_RUNS, "include_related": '["trigger"]'}
         runs = self._list_active_runs(job_id, account_id, **query)
@@ -241,11 +242,11 @@ class DbtCloudHook(ProviderHook):
     ) -> JobRun | None:
         """Return the job's newest run that is queued, starting or running; None if there is none.
 
-        One request for one run, however long the job's history is.
+        Sends one request, however long the job's history is.
 
         :param job_id: ID of the job, as a number or, as templates render it, in digits.
         :param account_id: ID of the account. Default: the connection's.
-        :param order_by: ``id`` for the oldest of these runs.
+        :param order_by: Set it to ``id`` for the oldest active run instead.
         """
         return next(iter(self._list_active_runs(job_id, account_id, order_by=order_by, limit=1)), None)
 
@@ -253,7 +254,7 @@ class DbtCloudHook(ProviderHook):
         filters = {"job_definition_id": parse_id(job_id, "job"), "status__in": str(list(ACTIVE_STATUSES))}
         response = self.get_job_runs(account_id or self.account_id, filters | query)
         runs = self.parse_runs(response)
-        # A proxy or another service can answer too: that must not pass for "no active run".
+        # dbt Cloud lists only active runs here: anything else came from a proxy or another service.
         if any(not run.is_active for run in runs):
             raise unexpected_body(response, self.dbt_cloud_conn_id)
         return runs
@@ -298,7 +299,7 @@ class DbtCloudHook(ProviderHook):
         return self.parse_run(response)
 
     def retry_run(self, run_id: int, account_id: int) -> JobRun:
-        """Start a run that continues from the point where a run failed, if that is its job's newest one."""
+        """Start a run that continues a failed one, the newest of its job, from the point of failure."""
         self.method = "POST"
         endpoint = f"api/v2/accounts/{account_id}/runs/{run_id}/retry/"
         return self.parse_run(self.run_with_advanced_retry(self.retry_args, endpoint))
@@ -334,7 +335,7 @@ class DbtCloudHook(ProviderHook):
         except DbtCloudResponseError as error:
             if error.retryable:
                 raise
-            # It may have ended just before.
+            # The run may have ended just before the request.
             rejected = error
         if run is None or run.outcome is None:
             self.method = "GET"
@@ -345,7 +346,7 @@ class DbtCloudHook(ProviderHook):
             raise DbtCloudConnectionError(f"dbt Cloud run {run_id} is still active after a cancel request.")
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask for the account: fails with a wrong host, token or account ID."""
+        """Read the account, which fails with a wrong host, token or account ID."""
         connection = f"The connection {self.dbt_cloud_conn_id!r}"
         try:
             hook = type(self)(self.dbt_cloud_conn_id, timeout_seconds=10, retry_limit=0)

@@ -69,7 +69,7 @@ class JobRun:
     def from_api(cls, data: Any) -> Self:
         """Return the run in an API object.
 
-        :raises ValueError: It is not a run.
+        :raises ValueError: The object is not a run.
         """
         if not isinstance(data, dict) or not all(isinstance(data.get(key), int) for key in ("id", "status")):
             raise ValueError("not a run of dbt Cloud")
@@ -95,7 +95,7 @@ class JobRun:
         )
 
     def is_created_before(self, time: float | None) -> bool:
-        """Return whether it was created before a time, in seconds since the epoch; False if not known."""
+        """Return whether the run was created before a time (seconds since the epoch); False if unknown."""
         created_at = to_iso(self.created_at)
         if time is None or created_at is None:
             return False
@@ -103,12 +103,12 @@ class JobRun:
 
     @property
     def is_active(self) -> bool:
-        """Whether it is queued, starting or running."""
+        """Whether the run is queued, starting or running."""
         return self.status in ACTIVE_STATUSES
 
     @property
     def outcome(self) -> str | None:
-        """How it ended: success, error, cancelled, or expired (its job's time limit); None before that."""
+        """How the run ended: success, error, cancelled, or expired (the job's time limit); None before."""
         # dbt Cloud reports a run that exceeded its job's time limit as canceled.
         expired = self.status_message.startswith("This run timed out")
         outcome = OUTCOMES.get(self.status)
@@ -116,13 +116,13 @@ class JobRun:
 
     @property
     def rejection(self) -> str:
-        """Why dbt did not accept a step's command line, such as an unknown option; empty if it did."""
+        """Why dbt rejected a step's command line, such as an unknown option; empty if it rejected none."""
         found = (REJECTION.search(step.get("logs") or "") for step in self.steps)
         return next((match[match.lastindex or 0].strip() for match in found if match), "")
 
     @property
     def summary(self) -> str:
-        """How it ended, in a sentence with its ID, the reason and the link."""
+        """A sentence about how the run ended, with its ID, the reason and the link."""
         reason = f" {self.status_message}" if self.status_message else ""
         link = f" See {self.href}" if self.href else ""
         return f"dbt Cloud run {self.id} ended: {self.status_humanized}.{reason}{link}"

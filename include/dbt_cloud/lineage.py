@@ -15,9 +15,9 @@ BUILDING = ("dbt build", "dbt run", "dbt seed", "dbt snapshot", "dbt test")
 def executed_steps(hook: DbtCloudHook) -> Iterator[None]:
     """Let the provider find a run's steps and its connection while the block runs.
 
-    The provider looks for the job's steps among the run's. It finds none if ``steps_override`` replaced
-    them, or if a command contains a dot. And it takes the connection from the project, which has none where
-    the environments have one each.
+    The provider looks for the steps of the job among those of the run. It finds none if ``steps_override``
+    replaced them, or if a command contains a dot. It also takes the connection from the project, which has
+    none if each environment has its own.
     """
     get_job_run, get_project = hook.get_job_run, hook.get_project
     run: dict[str, Any] = {}
@@ -45,12 +45,12 @@ def executed_steps(hook: DbtCloudHook) -> Iterator[None]:
 
 
 def _environment_connection(hook: DbtCloudHook, run: dict[str, Any]) -> dict[str, Any]:
-    """Return the connection of a run's environment with the fields that a project's would have."""
+    """Return the connection of a run's environment with the fields of a project's connection."""
     account_id = run["account_id"]
     environment = hook.get_environment(run["project_id"], run["environment_id"], account_id=account_id)
     connection = hook.get_global_connection(environment.json()["data"]["connection_id"], account_id)
     config = connection["config"]
-    # The names that dbt's profiles have for these.
+    # The names of these fields in dbt's profiles.
     aliases = {"host": config.get("hostname"), "path": config.get("database")}
     return {
         "name": connection["name"],

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetAlias
 
-# What all model events go through. A Dag scheduled on it starts after any of them.
+# All events of models are added through this alias. A Dag scheduled on it starts after any of them.
 MODELS = AssetAlias("dbt_models")
 
 
@@ -15,7 +15,7 @@ def model_asset(model: str, **arguments: Any) -> Asset:
 
     Both come from the dbt project and are the same in every account, environment and warehouse.
 
-    :param model: Names of the dbt project and the model, with a dot between them; ``.v2`` after them for a
+    :param model: dbt project and model, such as ``jaffle_shop.orders``; with a suffix such as ``.v2`` for a
         version of the model.
     :param arguments: More arguments of the asset, such as ``watchers``.
     """
@@ -25,8 +25,8 @@ def model_asset(model: str, **arguments: Any) -> Asset:
 def built_models(results: dict[str, Any], patterns: Sequence[str]) -> list[tuple[Asset, dict[str, Any]]]:
     """Return the assets of the chosen models that a successful run built, each with the event's extra.
 
-    A model that dbt skipped or reused was not built. Its tests passed, or the run would have failed; a
-    failed test of severity warn does not count.
+    A model that dbt skipped or reused was not built. The tests of the returned models passed, except for
+    those of severity warn: otherwise the run would have failed.
 
     :param results: What ``read_run_results`` returns.
     :param patterns: Names of models, or patterns such as ``stg_*``.

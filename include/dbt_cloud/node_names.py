@@ -30,7 +30,7 @@ def _short_name(parts: list[str], tables: set[str]) -> str:
 
 
 def _test_name(name: str, tables: set[str]) -> str:
-    """Split ``unique_orders_order_id`` at the name of the table; the longest one wins."""
+    """Split ``unique_orders_order_id`` at the name of the table; the longest table name wins."""
     # dbt joins the test, the table, the column and the arguments, the latter with two underscores.
     words = name.split("__")[0].rstrip("_").split("_")
     for start in range(1, len(words)):

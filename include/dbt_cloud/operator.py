@@ -38,17 +38,17 @@ from include.dbt_cloud.submitter import JobRunSubmitter, cancel_run
 from include.dbt_cloud.task_state import ENDED, TAKEN_OVER, task_state
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
 
-# Seconds to ask Airflow for the task's state in a signal handler: five later the worker is killed.
+# Seconds to wait for the task's state in a signal handler: Airflow kills the process after five.
 STATE_TIMEOUT = 2
 
 
 class DbtCloudRunJobOperator(ProviderOperator):
     """Execute a dbt Cloud job: the provider's operator, with the same arguments and the following.
 
-    A retry reattaches to the run of the try before it: it waits for an active run, succeeds with one that
-    succeeded, and otherwise starts a new one, or continues the failed one with ``retry_from_failure``. A
-    clear cancels the run that was left behind and starts a new one. With ``reuse_existing_run`` the task
-    joins an active run that was started elsewhere, and never cancels it.
+    A retry reattaches to the run of the previous try: it waits for the run if it is active, and succeeds if
+    the run succeeded. Otherwise it starts a new run, or continues the failed one with
+    ``retry_from_failure``. A clear cancels the earlier run if it is still active, and starts a new one. With
+    ``reuse_existing_run`` the task joins an active run that was started elsewhere, and never cancels it.
 
     The cause of the run names the Dag, its run, the task and the try, and ends in a tag by which later tries
     find the run. The tag contains an ID of the Airflow deployment, kept in the Airflow variable
@@ -117,7 +117,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             record = describe_run(run) | {"try_number": ti.try_number}
             save_run_record(context["task_state_store"], record)
             self.run_id = run.id
-            # The kill may have canceled the run of an earlier try.
+            # The first on_kill may have canceled the run of an earlier try, but not this one.
             if submitter.kill_pending and submitter.checkpoint.canceled_run != run.id:
                 self.on_kill()
             if not self.wait_for_termination:
@@ -143,11 +143,11 @@ class DbtCloudRunJobOperator(ProviderOperator):
         if event is None or event.get("status") not in {"success", *RUN_ERRORS}:
             raise DbtCloudJobRunUnreachable(f"Unexpected trigger event: {event!r}.")
         if event.get("try_number") not in (None, context["ti"].try_number):
-            # Airflow resumes a task that was cleared while it resumed with the event of the try before.
+            # A task that was cleared while it resumed gets the event of the previous try.
             return self.execute(context)
-        # In the same process with what on_kill kept.
+        # If the task did not defer, on_kill may have written to this checkpoint.
         checkpoint = self._submitter.checkpoint if self._submitter else self._create_checkpoint(context)
-        # An event of the provider's trigger has no ownership: that one waits for the task's own run.
+        # Events of the provider's trigger have no "owned": it only waits for runs that the task started.
         self.run_id, owned = event["run_id"], event.get("owned", True)
         times_out = event["status"] == "timeout" and owned
         canceled = times_out and self._cancel_timed_out(context["ti"], self.run_id, checkpoint)
@@ -156,7 +156,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             # From here on there is nothing for a kill to cancel.
             self._submitter = None
         status, message = event["status"], event["message"]
-        # It may have ended just after the event, or while it could not be polled: dbt Cloud decides.
+        # Its outcome counts: it may have ended after the event, or while it could not be polled.
         if run and run.outcome and status != "success" and not (run.outcome == "cancelled" and canceled):
             status, message = run.outcome, run.summary
         failure = self._publish_results(context, run) if run and run.outcome else ""
@@ -171,24 +171,24 @@ class DbtCloudRunJobOperator(ProviderOperator):
         if status == "cancelled":
             checkpoint.save_reported_run(self.run_id)
         if times_out and status == "timeout" and not canceled:
-            message += " It could not be canceled: cancel it there."
+            message += " It could not be canceled: cancel it in dbt Cloud."
         if status == "error" and run and run.rejection and not failure:
             raise DbtCloudJobRunRejected(f"{run.rejection.rstrip('.')}. {message}")
         raise RUN_ERRORS[status](f"{failure}{message}")
 
     def on_kill(self) -> None:
-        """Cancel the run of a task that holds a worker, if a person ended the task.
+        """Cancel the run of a task that is running on a worker, if a user ended the task.
 
-        A worker is also killed when it shuts down, or when it stalled and another try took over: then the
-        run continues, and the other try waits for it.
+        Airflow also kills a task when its worker shuts down, or when it stalled and another try took over.
+        The run then continues, and the other try waits for it.
         """
         if not (self._submitter and self.cancel_on_kill):
             return
         self._submitter.kill_pending, answered = True, Event()
-        # In a thread: the signal may have interrupted a request of Airflow's own, which holds a lock.
+        # In a thread: the signal may have interrupted a request to Airflow that holds a lock.
         canceling = Thread(target=self._cancel_if_ended, args=[self._submitter, answered], daemon=True)
         canceling.start()
-        # Without an answer, the thread continues once that request is over.
+        # If there is no answer in time, return: the thread continues once the interrupted request ends.
         if answered.wait(STATE_TIMEOUT):
             canceling.join()
 
@@ -204,10 +204,10 @@ class DbtCloudRunJobOperator(ProviderOperator):
             submitter.kill_pending = False
             self.log.info("Not canceling the dbt Cloud run: the task's state is %s.", state)
             return
-        # With its own hook, because the submission may still be in progress.
+        # With a separate hook, because the submission may still be in progress.
         submitter = copy(submitter)
         submitter.hook = copy(submitter.hook)
-        # If no run is known yet: again when the submission is over.
+        # If no run is known yet, execute calls on_kill again after the submission.
         if run_id := submitter.find_owned_run():
             submitter.cancel(run_id)
 
@@ -217,7 +217,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             return super().get_openlineage_facets_on_complete(task_instance)
 
     def _create_submitter(self, context: Context) -> JobRunSubmitter:
-        # Resolved here: in the triggerer an error would end the task without its reason.
+        # Resolved here: an error in the triggerer would fail the task without the reason.
         self.account_id = parse_id(self.account_id or self.hook.account_id, "account")
         if self.job_id is None:
             if not (self.project_name and self.environment_name and self.job_name):
@@ -277,7 +277,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         """Cancel the run of a task that exceeded its time limit; return whether it has ended."""
         try:
             if task_state(ti) in TAKEN_OVER:
-                self.log.info("Not canceling the dbt Cloud run: this worker stalled, another try took over.")
+                self.log.info("Not canceling the dbt Cloud run: the worker stalled and another try runs.")
                 return False
         except (Exception, AirflowTaskTimeout) as error:
             self.log.warning("Could not ask Airflow for the state of the task: %s", error)
@@ -288,7 +288,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         try:
             ti.xcom_push(key=key, value=value)
         except Exception as error:
-            # A task that fails here would be red beside a healthy run.
+            # The task must not fail while its run is healthy.
             self.log.warning("Could not push the XCom %s: %s", key, error)
 
     def _read_run(self, event: dict[str, Any]) -> JobRun | None:
@@ -308,7 +308,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
                 failed = first_failed(results)
             finally:
                 if run.outcome != "success" and not failed:
-                    # It failed outside of any node, or its nodes cannot be read: dbt's log says why.
+                    # The run failed outside of any node, or its nodes cannot be read: dbt's log says why.
                     facts = {"status": run.status, "status_message": run.status_message}
                     self.hook.log_job_run_failure_details(run.id, job_run=facts | {"run_steps": run.steps})
             self.log.info("dbt Cloud run %s: %s", run.id, format_results(results))
@@ -316,7 +316,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             compact = limit_nodes(results)
             save_run_record(context["task_state_store"], compact)
             if run.outcome == "success":
-                # Of all results: the limit drops built models first.
+                # With all results: limit_nodes drops successful models first.
                 self._update_assets(context, results, compact)
         except (Exception, AirflowTaskTimeout) as error:
             # The outcome matters more than the results.

@@ -13,7 +13,7 @@ SCHEMA = r"[A-Za-z_]\w{0,62}"
 def selectors_param(default: str | None, description: str) -> Param:
     """Return a param for dbt selectors, to be put after ``--select`` or ``--exclude``.
 
-    Nothing else passes: no option, quote, line break or shell syntax can reach the dbt command.
+    It accepts only selectors: no option, quote, line break or shell syntax can reach the dbt command.
 
     :param default: Selectors, or None for an empty field.
     :param description: The help text below the field.
@@ -33,17 +33,17 @@ def schema_param(default: str | None, description: str) -> Param:
 
 
 def _text_param(default: str | None, description: str, pattern: str, expected: str) -> Param:
-    """Return a param for a text that matches a pattern or is blank; any other is refused with a sentence.
+    """Return a param for a text that matches a pattern or is blank; the form rejects any other.
 
     :param expected: The rest of the sentence "... is not one of ..."
     """
     schema: dict[str, Any] = {
         # (?!\n): Python's $ also matches before a final line break.
         "if": {"pattern": rf"^ *({pattern})? *$(?!\n)"},
-        # Airflow shows the rule that failed, and JSON Schema has no error messages. A pattern would show
-        # itself; this rule reads "'orders; dbt run' is not one of ['dbt selectors ...']".
+        # JSON Schema has no error messages: Airflow shows the rule that failed. A readable rule instead of
+        # the pattern gives "'orders; dbt run' is not one of ['dbt selectors ...']".
         "else": {"enum": [expected]},
-        # The sentence is no valid text either.
+        # Without this rule, the enum would accept its own text.
         "not": {"const": expected},
     }
     # The form sends null for an empty field; without "null" here the field would be required.

@@ -13,9 +13,9 @@ from include.dbt_cloud.exceptions import describe_error, parse_retry_after
 from include.dbt_cloud.hook import PAGE_SIZE, SESSION_LIFETIME, DbtCloudHook
 from include.dbt_cloud.job_run import JobRun
 
-# With these dbt Cloud, or a proxy, says that it does not filter by IDs.
+# Statuses by which dbt Cloud, or a proxy, rejects the filter by run IDs.
 FILTER_NOT_SUPPORTED = (400, 404, 405, 501)
-# Seconds: no Retry-After is obeyed for longer.
+# Seconds: a longer Retry-After is shortened to this.
 MAX_PAUSE = 300
 
 
@@ -31,13 +31,13 @@ class Subscription:
         self.run: JobRun | None = None
         # Of the monotonic clock: when the run was seen last.
         self.updated_at = time.monotonic()
-        # Why the last poll did not show the run; empty if it did.
+        # Why the last poll did not return the run; empty if it did.
         self.last_error = ""
         # Set when the run has ended, and when it can no longer be polled or can again.
         self.changed = asyncio.Event()
 
     def update(self, run: JobRun) -> None:
-        """Take over a state of the run."""
+        """Store the state of the run from a poll."""
         if not run.is_active and run.outcome is None:
             self.fail(f"unknown status {run.status}")
             return
@@ -46,16 +46,16 @@ class Subscription:
         self.run, self.updated_at, self.last_error = run, time.monotonic(), ""
 
     def fail(self, error: str) -> None:
-        """Keep why a poll did not show the run."""
+        """Store why a poll did not return the run."""
         if not self.last_error:
             self.changed.set()
         self.last_error = error
 
 
 class RunPoller:
-    """Polls runs of one account for all triggers of a triggerer that wait for one.
+    """Polls the runs of one account for all triggers of a triggerer that wait for a run.
 
-    It starts with the first subscription and ends with the last. Failed polls are reported to the
+    It starts with the first subscription and ends with the last. A failed poll is reported to the
     subscriptions and repeated.
     """
 
@@ -67,7 +67,7 @@ class RunPoller:
         self.account_id = account_id
         self.subscriptions: dict[int, list[Subscription]] = {}
         self.task: asyncio.Task[None] | None = None
-        # Requests of the last poll, and the seconds for which dbt Cloud wants no other.
+        # Requests that the last poll sent, and the Retry-After (seconds) that it got.
         self.sent = 0
         self.retry_after = 0.0
 
@@ -80,7 +80,7 @@ class RunPoller:
         limits = hook.timeout_seconds, hook.max_requests_per_minute
         key = (asyncio.get_running_loop(), hook.dbt_cloud_conn_id, account_id, limits)
         poller = cls._pollers.setdefault(key, cls(hook, account_id))
-        # A shorter interval than all others starts at once instead of after their pause.
+        # A shorter interval than all others takes effect at once, not after the current pause.
         restart = not poller.subscriptions or poll_interval < poller._poll_interval()
         poller.subscriptions.setdefault(run_id, []).append(subscription := Subscription(poll_interval))
         if restart:
@@ -100,7 +100,7 @@ class RunPoller:
         return min(one.poll_interval for of_run in self.subscriptions.values() for one in of_run)
 
     def _pause(self) -> float:
-        """Return the seconds until the next poll, so that all pollers of the account keep to the limits."""
+        """Return the seconds until the next poll, so that all pollers of the account keep the limits."""
         account = self.hook.dbt_cloud_conn_id, self.account_id
         pollers = [poller for key, poller in self._pollers.items() if key[1:3] == account]
         within_budget = 60 * sum(poller.sent for poller in pollers) / self.hook.max_requests_per_minute
@@ -116,7 +116,7 @@ class RunPoller:
             try:
                 async with self.hook.async_session() as session:
                     renew_at = time.monotonic() + SESSION_LIFETIME
-                    # After a failure with a new session: the token or the host may have changed.
+                    # A failure ends the loop and the session: the token or the host may have changed.
                     while await self._poll_once(session) and time.monotonic() < renew_at:
                         continue
             except Exception as error:
@@ -141,7 +141,7 @@ class RunPoller:
         query, missing = {"pk__in": str(sorted(run_ids)), "limit": PAGE_SIZE}, set(run_ids)
         try:
             for run in await self._get(session, "runs/", query):
-                # One that cannot be read does not hide the others.
+                # A run that cannot be parsed must not hide the others.
                 with suppress(ValueError):
                     missing.discard(self._publish(run))
         except aiohttp.ClientResponseError as error:

@@ -17,18 +17,18 @@ from include.dbt_cloud.node_names import short_names
 # Statuses that need attention, the most important first. Any other status is good.
 RANKS = {"error": 0, "runtime error": 0, "fail": 0, "partial success": 0, "warn": 1, "skipped": 2}
 GOOD = 3
-# dbt State: nothing was built, an earlier result counts.
+# dbt State reused an earlier result: nothing was built.
 REUSED = 4
-# Rows of the log's table: a screen.
+# Rows of the table in the log, which must fit on a screen.
 MAX_ROWS = 30
 MAX_GOOD_ROWS = 10
 MAX_MESSAGE_LENGTH = 200
-# Characters of compiled SQL: of a failed node, and of all of them.
+# Characters of compiled SQL: per failed node, and in total.
 MAX_SQL_LENGTH = 2_000
 MAX_SQL_SIZE = 20_000
-# Bytes of the nodes and sources. Airflow stores an XCom as JSON without a limit; it shows 2,000 nodes.
+# Bytes of the nodes and sources in an XCom: about 2,000 nodes. Airflow has no limit.
 MAX_NODES_SIZE = 600_000
-# The same in an asset event and in the task state store, which is meant for values below 64 KB.
+# The same limit in an asset event and in the task state store, which is meant for values below 64 KB.
 MAX_COMPACT_SIZE = 48_000
 MAX_SOURCES = 100
 # Commands that write run_results.json without building or testing anything.
@@ -90,7 +90,7 @@ def _read_steps(hook: DbtCloudHook, run: JobRun) -> tuple[list[dict[str, Any]], 
                 _source(result) for result in _results(read_artifact(hook, run, step, "sources.json"))
             ]
         results = read_artifact(hook, run, step, "run_results.json")
-        # A step can show the file of an earlier one.
+        # dbt Cloud can return the file of an earlier step.
         invocation = (results.get("metadata") or {}).get("invocation_id")
         which = (results.get("args") or {}).get("which")
         if (invocation and invocation in seen) or which in NOT_BUILDING:

@@ -46,23 +46,24 @@ class DbtCloudRunEventTrigger(BaseEventTrigger):
     (success, error, cancelled or expired), ``message``, ``href``, ``cause``, ``git_sha``, and ``created_at``,
     ``started_at`` and ``finished_at`` in UTC. ``event_facts`` reads them.
 
-    All watchers of a connection share one request per poll. Their first start skips the runs that have
-    ended by then. Every later one fires at least once, whatever fails in between: the cursor in the asset's
-    state store moves when Airflow has stored the events. A triggerer that is killed just before that fires
-    again, and Airflow cannot prevent it: ``unhandled_runs`` leaves such repetitions out. A run is missed
-    only if dbt Cloud lists it more than ten minutes after another one that ended later.
+    All watchers of a connection share one request per poll. A watcher skips the runs that ended before its
+    first start, and fires at least once for every later run: the cursor in the asset's state store moves
+    only after Airflow has stored the events. If the triggerer is killed in between, it fires again for the
+    same runs, which Airflow cannot prevent; ``unhandled_runs`` skips them. A run is missed only if dbt Cloud
+    lists it more than ten minutes after another run that ended later.
 
-    :param asset: Name of the asset. Without it, equal triggers of two assets would become one.
+    :param asset: Name of the asset. Without it, Airflow would merge equal triggers of two assets.
     :param conn_id: ID of the dbt Cloud connection. Default: dbt_conn.
     :param job_ids: IDs of jobs; ``{{ var.value.<name> }}`` reads one from a variable. Default:
         all jobs of the account.
-    :param outcomes: How a run must have ended. Default: in any way.
-    :param include_own: Whether to fire for runs that this Airflow started, and for what dbt Cloud retried
-        of them. Default: False; their tasks update assets themselves.
+    :param outcomes: Outcomes of the runs to fire for. Default: all.
+    :param include_own: Whether to fire also for runs that this Airflow started, and for retries of these in
+        dbt Cloud. Default: False, because their tasks update assets themselves.
     :param model: Model, such as ``jaffle_shop.orders``, that the last step of a successful run must have
-        built; the run has the ``execution_time`` (seconds) and the ``rows`` of it too. Reads one artifact per
-        run, for all watchers together. Default: none.
-    :param poll_interval: Seconds between two polls. Watchers share only equal ones. Default: 5.
+        built. Each run in the event then has the model's ``execution_time`` (seconds) and ``rows`` too.
+        Reads one artifact per run, for all watchers together. Default: none.
+    :param poll_interval: Seconds between two polls. Watchers with different intervals do not share polls.
+        Default: 5.
     """
 
     def __init__(
@@ -84,7 +85,10 @@ class DbtCloudRunEventTrigger(BaseEventTrigger):
         self.model = model
         self.poll_interval = poll_interval
         if unknown := set(outcomes) - {*OUTCOMES.values(), "expired"}:
-            raise ValueError(f"A dbt Cloud run has no outcome {', '.join(sorted(unknown))}.")
+            raise ValueError(
+                f"A dbt Cloud run has no outcome {', '.join(sorted(unknown))}: "
+                "use success, error, cancelled or expired."
+            )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, from which the triggerer creates this trigger."""
@@ -100,13 +104,13 @@ class DbtCloudRunEventTrigger(BaseEventTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     def shared_stream_key(self) -> tuple[str, str, float]:
-        """Return what the watchers that share their polls have in common."""
-        # With the class: Airflow would let triggers of another one join.
+        """Return the key of the watchers that share their polls."""
+        # With the class path: Airflow would let triggers of other classes join.
         return self.serialize()[0], self.conn_id, self.poll_interval
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
-        """Return what polls for all watchers that share a key."""
+        """Return the feed that polls for all watchers with the same key."""
         return RunFeed(DbtCloudHook(kwargs["conn_id"]), kwargs["poll_interval"])
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -122,7 +126,7 @@ class DbtCloudRunEventTrigger(BaseEventTrigger):
         cursor = saved or RunCursor.now()
         outage = Outage(f"the runs for the asset {self.asset!r} (job IDs: {self.job_ids or 'all'})")
         async for poll in shared_stream:
-            # At the first start, the runs that have ended are skipped: all of them must be known.
+            # The first start skips all runs that have ended, so it needs the complete list of them.
             if poll.since <= cursor.start and (saved or poll.is_complete):
                 runs, advanced = cursor.advance(poll.runs)
                 try:
@@ -132,11 +136,11 @@ class DbtCloudRunEventTrigger(BaseEventTrigger):
                 else:
                     outage.end()
                     if matching:
-                        # One event for all: of several at once, Airflow starts a Dag for the first one, and
-                        # leaves the others to the next event.
+                        # One event for all runs: if several events arrive at once, Airflow starts a Dag run
+                        # for the first one, and leaves the others to the next event.
                         yield TriggerEvent({"runs": matching})
                     cursor = advanced
-                    # Without an event now and then, lest the next start reads far back.
+                    # Sometimes also without an event, so that the next start does not read far back.
                     if matching or saved is None or cursor.position - saved.position > OVERLAP:
                         poll.cursors.append((self.asset_state_store, cursor))
                         saved = cursor
@@ -160,7 +164,7 @@ class DbtCloudRunEventTrigger(BaseEventTrigger):
 
 def _resolve(job_id: int | str) -> int:
     variable = VARIABLE.fullmatch(str(job_id).strip())
-    # Read each time: it may have changed.
+    # Read the variable each time: it may have changed.
     return int(Variable.get(variable[1]) if variable else job_id)
 
 

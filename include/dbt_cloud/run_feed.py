@@ -1,4 +1,4 @@
-"""Poll the runs of an account that have ended, for all watchers of a triggerer."""
+"""Poll the ended runs of an account for all watchers of a triggerer."""
 
 import asyncio
 import itertools
@@ -25,18 +25,18 @@ from include.dbt_cloud.run_tags import DEPLOYMENT_VARIABLE, deployment_tag
 
 # Key in the state store of the watched asset.
 CURSOR = "dbt_cloud_run_cursor"
-# After a long outage one poll reads that many, and the next one continues.
+# Pages that one poll reads after a long outage; the next poll reads on.
 MAX_PAGES = 5
-# Seconds: no Retry-After is obeyed for longer.
+# Seconds: a longer Retry-After is shortened to this.
 MAX_PAUSE = 300
-# Runs whose models are kept, for watchers that ask later.
+# Number of runs whose models are cached for watchers that ask later.
 MAX_RESULTS = PAGE_SIZE * MAX_PAGES
 
 log = logging.getLogger(__name__)
 
 
 class Outage:
-    """Log that something fails once, and once that it works again."""
+    """Log once that something fails, and once that it works again."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -44,13 +44,13 @@ class Outage:
         self.since: float | None = None
 
     def begin(self, error: Exception) -> None:
-        """Take note of a failed attempt."""
+        """Record a failed attempt."""
         if self.since is None:
             self.since = time.monotonic()
             log.warning("Cannot read %s, trying again: %s", self.what, describe_error(error))
 
     def end(self) -> None:
-        """Take note of an attempt that worked."""
+        """Record a successful attempt."""
         if self.since is not None:
             log.info("Read %s again after %.0f seconds.", self.what, time.monotonic() - self.since)
             self.since = None
@@ -63,42 +63,42 @@ class Poll:
     :param built_models: Reads the models that a run has built.
     """
 
-    # The runs that ended since then, oldest first; all of them, or the first.
+    # The runs that ended since this time, oldest first; only the oldest ones if not complete.
     since: datetime
     runs: list[JobRun]
     is_complete: bool
     own_run_ids: set[int]
     built_models: Callable[[JobRun], Awaitable[dict[str | None, dict[str, Any]]]]
-    # To be saved when the events are stored: each with the store of its watcher.
+    # Cursors to save once Airflow has stored the events, each with the store of its watcher.
     cursors: list[tuple[Any, RunCursor]] = field(default_factory=list)
-    # From when on each watcher needs the next poll.
+    # For each watcher, the end time from which it needs runs in the next poll.
     next_since: list[datetime] = field(default_factory=list)
 
 
 class RunFeed(SharedStreamProducer):
-    """Polls the runs of an account that have ended, for all watchers in a triggerer.
+    """Polls the ended runs of an account for all watchers in a triggerer.
 
-    It tolerates every error: Airflow would restart the watchers every two seconds.
+    It tolerates every error, because Airflow would restart the watchers every two seconds.
     """
 
     def __init__(self, hook: DbtCloudHook, poll_interval: float) -> None:
         self.hook = hook
         self.poll_interval = poll_interval
-        # What the tags of this Airflow's runs begin with; None until the first run is read.
+        # Prefix of the tags of this Airflow's runs; None until the first run is read.
         self.own_tag: str | None = None
-        # Whether this Airflow started the run that a run retries, by the latter's ID.
+        # By the ID of a retry in dbt Cloud: whether this Airflow started the run that it retries.
         self.own_retries: dict[int, bool] = {}
-        # By the ID of the run, and by model.
+        # By run ID, then by model.
         self.built_models: dict[int, dict[str | None, dict[str, Any]]] = {}
         self.lock = asyncio.Lock()
 
     async def open_stream(self) -> AsyncIterator[tuple[Poll, Poll]]:
-        """Yield each poll, which ``advance`` gets too once all watchers are done with it."""
+        """Yield each poll twice: for the watchers, and for ``advance`` once all watchers are done with it."""
         since = RunCursor.now().start
         outage = Outage(f"the runs of dbt Cloud through {self.hook.dbt_cloud_conn_id!r}")
         while True:
             try:
-                # After a failure in a new session: the token or the host may have changed.
+                # A failure ends the loop and the session: the token or the host may have changed.
                 async with self.hook.async_session() as session:
                     renew_at = time.monotonic() + SESSION_LIFETIME
                     while time.monotonic() < renew_at:
@@ -114,19 +114,19 @@ class RunFeed(SharedStreamProducer):
                 await asyncio.sleep(max(self.poll_interval, min(_retry_after(error), MAX_PAUSE)))
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
-        """Save the last cursor of each watcher in polls whose events are stored."""
-        # A watcher that failed starts again from its saved cursor; which one did is not known.
+        """Save the last cursor of each watcher from the polls whose events Airflow has stored."""
+        # After a failure, save none: Airflow does not tell which watcher failed and must read the runs again.
         polls = [poll for poll, outcome in batch if outcome.failed == 0]
         cursors = {store: cursor for poll in polls for store, cursor in poll.cursors}
         for store, cursor in cursors.items():
             try:
                 await store.aset(CURSOR, cursor.as_json())
             except Exception as error:
-                log.warning("Cannot save the cursor of %r; the next one will do: %s", store, error)
+                log.warning("Could not save the cursor in %r; a later poll saves one: %s", store, error)
 
     async def _poll_once(self, session: aiohttp.ClientSession, since: datetime) -> Poll:
         runs: dict[int, JobRun] = {}
-        # A run from Airflow's future must not move a cursor beyond the runs of now.
+        # A run that ended in the future by Airflow's clock must not move a cursor past the current runs.
         query = {
             "status__in": str(list(OUTCOMES)),
             "finished_at__range": json.dumps([since.isoformat(), (datetime.now(UTC) + OVERLAP).isoformat()]),
@@ -137,13 +137,13 @@ class RunFeed(SharedStreamProducer):
         for page in itertools.count():
             found = await self._get(session, "runs/", query | {"offset": page * PAGE_SIZE})
             for data in found:
-                # One that cannot be read does not hide the others.
+                # A run that cannot be parsed must not hide the others.
                 with suppress(ValueError):
                     run = JobRun.from_api(data)
                     runs[run.id] = run
             is_complete = len(found) < PAGE_SIZE
             end = max((run.finished_at or "" for run in runs.values()), default="")
-            # Not before the end of the overlap, or no cursor would move.
+            # Read at least to the end of the overlap, or no cursor would move.
             if is_complete or (page + 1 >= MAX_PAGES and end > (since + OVERLAP).isoformat()):
                 break
         own_tag = await self._load_own_tag()
@@ -154,11 +154,11 @@ class RunFeed(SharedStreamProducer):
     async def _built_models(
         self, session: aiohttp.ClientSession, run: JobRun
     ) -> dict[str | None, dict[str, Any]]:
-        # The first watcher reads them for all.
+        # The first watcher that asks reads the models for all.
         async with self.lock:
             if run.id not in self.built_models:
                 self.built_models[run.id] = await self._read_models(session, run)
-                # Watchers that failed ask again at the next poll.
+                # Keep recent ones: watchers that failed ask again at the next poll.
                 for run_id in list(self.built_models)[:-MAX_RESULTS]:
                     del self.built_models[run_id]
         return self.built_models[run.id]
@@ -170,7 +170,7 @@ class RunFeed(SharedStreamProducer):
             return {}
         path = f"{self.hook.account_id}/runs/{run.id}/artifacts/run_results.json"
         async with session.get(path) as response:
-            # A run without a dbt step has none.
+            # A run without a dbt step has no such artifact.
             if response.status == 404:
                 return {}
             try:
@@ -193,7 +193,7 @@ class RunFeed(SharedStreamProducer):
     async def _load_own_tag(self) -> str | None:
         """Return what the tags of this Airflow begin with; None before a task has started the first run."""
         if self.own_tag is None:
-            # In a thread: here, Airflow would answer that there is no such variable.
+            # In a thread: in the event loop, Airflow would say that the variable does not exist.
             deployment = await asyncio.to_thread(Variable.get, DEPLOYMENT_VARIABLE, default=None)
             self.own_tag = deployment and deployment_tag(deployment)
         return self.own_tag

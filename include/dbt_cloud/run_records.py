@@ -1,7 +1,7 @@
-"""Keep a record of each dbt run of a task instance, for the page that shows them.
+"""Save a record of each dbt run of a task instance for the tabs "dbt results" and "dbt history".
 
-Airflow deletes the XComs of a task instance when a retry begins. Its task state store keeps what earlier
-tries wrote, and its public REST API lists it.
+Airflow deletes the XComs of a task instance when a retry begins. The task state store keeps the records of
+earlier tries, and Airflow's public REST API lists them.
 """
 
 import logging
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def save_run_record(store: Any, record: dict[str, Any]) -> None:
-    """Keep the facts about a run, or its results. A failure is logged: only the page needs the record.
+    """Save the facts about a run, or its results. A failure is only logged: just the tabs need the record.
 
     :param store: The task state store.
     :param record: As ``describe_run``, ``read_run_results`` and ``limit_nodes`` return it.
@@ -21,4 +21,4 @@ def save_run_record(store: Any, record: dict[str, Any]) -> None:
     try:
         store.set(f"{PREFIX}{record['run_id']}", record)
     except Exception as error:
-        log.warning("Could not keep the record of dbt Cloud run %s: %s", record["run_id"], error)
+        log.warning("Could not save the record of dbt Cloud run %s: %s", record["run_id"], error)

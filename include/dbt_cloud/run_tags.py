@@ -18,16 +18,16 @@ from airflow.sdk import Variable
 from include.dbt_cloud.job_run import JobRun
 
 DEPLOYMENT_VARIABLE = "dbt_cloud_deployment_id"
-# Seconds, once in the life of a deployment.
+# Seconds to wait after the ID is stored, once per deployment.
 SETTLE_TIME = 2
 
 
 def deployment_id() -> str:
     """Return the random ID of this Airflow deployment; the first call stores it in an Airflow variable."""
     if not Variable.get(DEPLOYMENT_VARIABLE, default=None):
-        description = "Tells this deployment's dbt Cloud runs from those of another with the same Dags."
+        description = "Distinguishes dbt Cloud runs of this deployment from those of other deployments."
         Variable.set(DEPLOYMENT_VARIABLE, uuid4().hex, description)
-        # Another task may be storing its own at the same time: the last one counts for both.
+        # Another task may store its own ID at the same time: the ID that is stored last counts for both.
         time.sleep(SETTLE_TIME)
     return str(Variable.get(DEPLOYMENT_VARIABLE))
 
@@ -38,12 +38,12 @@ def digest(value: Any) -> str:
 
 
 def deployment_tag(deployment: str) -> str:
-    """Return what all tags of an Airflow deployment begin with."""
+    """Return the common prefix of all tags of an Airflow deployment."""
     return f"[airflow {digest(deployment)}"
 
 
 def instance_tag(ti: Any, deployment: str) -> str:
-    """Return the part that the tags of all tries of a task instance begin with."""
+    """Return the common prefix of the tags of all tries of a task instance."""
     return f"{deployment_tag(deployment)}-{digest([ti.dag_id, ti.run_id, ti.task_id, ti.map_index])}"
 
 
@@ -68,7 +68,7 @@ def run_tag(ti: Any, deployment: str) -> str:
 def tagged_cause(ti: Any, tag: str, reason: str) -> str:
     """Return a cause that names the try for people and ends in its tag, within dbt Cloud's limit.
 
-    OpenLineage's reason is JSON that others parse: there the tag becomes a key.
+    With OpenLineage the reason is JSON, which its consumers parse: the tag becomes a key of it.
     """
     try:
         lineage = json.loads(reason)

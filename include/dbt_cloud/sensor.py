@@ -22,7 +22,7 @@ FAILURES = ("error", "cancelled", "expired")
 class DbtCloudJobRunSensor(ProviderSensor):
     """Wait for a dbt Cloud job run: the provider's sensor, with the same arguments.
 
-    Deferred, it shares one request per poll with all waiting tasks. It never cancels the run.
+    In deferrable mode, it shares one request per poll with all waiting tasks. It never cancels the run.
 
     .. code-block:: python
 

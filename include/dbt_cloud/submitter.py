@@ -1,19 +1,18 @@
 """Submit at most one dbt Cloud run per task instance, whatever fails in between.
 
-Airflow's ``ResumableJobMixin`` stores a run's ID once it is known, and so loses a run whose worker dies, or
-whose answer is lost, between the request and that moment. Here the run carries a tag, by which a later try
-finds it.
+Airflow's ``ResumableJobMixin`` stores the ID of a run after the request that starts it. If the worker dies or
+the answer is lost before that, the run is lost. Here the run carries a tag, by which a later try finds it.
 
-Not closed, because neither Airflow nor dbt Cloud tells enough:
+Known limitations, because neither Airflow nor dbt Cloud provides enough information:
 
-- The worker of the last try is killed with SIGKILL, or loses dbt Cloud, during its request: no later try
-  looks for the run. A clear of the task finds and cancels it.
-- A worker that stands still while it starts may send its request much later, and after a clear cancel the run
-  of a newer try.
-- A worker dies, its number of retries is changed, and another task of the Dag run is cleared, all before the
-  next try: that one looks like the try after a clear, and replaces the healthy run.
-- A task is cleared while its worker is frozen or dead: the next try waits for the run that is active.
-- From Airflow 3.4, a clear in the seconds before dbt Cloud lists a new run starts a second one.
+- The worker of the last try is killed with SIGKILL, or loses the connection to dbt Cloud, during its request:
+  no later try looks for the run. A clear of the task finds and cancels it.
+- A worker that stalls before its request may send the request much later. If the task was cleared meanwhile,
+  the worker may also cancel the run of a newer try.
+- A worker dies, the task's number of retries is changed, and another task of the Dag run is cleared, all
+  before the next try: the next try then looks like the one after a clear, and replaces the healthy run.
+- A task is cleared while its worker is frozen or dead: the next try waits for the active run.
+- From Airflow 3.4, a clear in the seconds before dbt Cloud lists a new run starts a second run.
 - A user ends a task while its worker submits or finds the run and defers: the run continues.
 """
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 MAX_SUBMIT_ATTEMPTS = 3
 # Seconds for which dbt Cloud may not list a run that it has just started.
 CONSISTENCY_WINDOW = 60
-# Seconds to look for a run whose request was interrupted. A killed worker has five.
+# Seconds to look for a run whose request was interrupted: Airflow kills the process after five.
 INTERRUPTION_WINDOW = 2
 # Seconds by which the clocks of Airflow and dbt Cloud may differ.
 CLOCK_SKEW = 3600
@@ -58,7 +57,7 @@ class JobRunSubmitter:
     """Submits the run of one task instance, or finds the one to wait for.
 
     :param this_try: The submission that this try makes, if it makes one.
-    :param instance_tag: What the tags of all tries of the task instance begin with.
+    :param instance_tag: Common prefix of the tags of all tries of the task instance.
     :param cause: Cause of the run, with its tag.
     :param overrides: ``steps_override``, ``schema_override`` and ``additional_run_config``.
     :param reuse_existing_run: Whether to join an active run that was started elsewhere.
@@ -83,7 +82,7 @@ class JobRunSubmitter:
     owned_run: JobRun | None = field(default=None, init=False)
     # The failed run of an earlier try, which this one may continue.
     continued_run: int = field(default=0, init=False)
-    # Whether the process is about to be killed, and must start no run.
+    # Whether the process is about to be killed, and must not start a run.
     kill_pending: bool = field(default=False, init=False)
     # The submission whose run is being looked for, or waited for.
     pending: Submission | None = field(default=None, init=False)
@@ -91,7 +90,7 @@ class JobRunSubmitter:
     def reattach(self) -> JobRun | None:
         """Return the run of an earlier try if it is active or succeeded; None if this try needs a new run.
 
-        :raises DbtCloudJobRunCancelled: A user canceled it: a new run would override that decision.
+        :raises DbtCloudJobRunCancelled: A user canceled the run: a new run would override that decision.
         :raises DbtCloudJobRunException: A run that was left behind by a clear cannot be canceled.
         """
         last = self.pending = self.checkpoint.load_submission()
@@ -107,19 +106,19 @@ class JobRunSubmitter:
             return None
         if self._is_cleared_since(last, run):
             self._leave_behind(run)
-        # Without an outcome it may be active, also in a status that is not known.
+        # A run without an outcome may be active: it may have a status that is unknown here.
         elif run.outcome in (None, "success"):
             self.log.info("Reattaching to dbt Cloud run %s, which an earlier try started.", run.id)
             self.owned_run = run
             return run
         elif run.outcome == "cancelled" and not self.checkpoint.is_canceled_by_task(run.id):
             self.checkpoint.save_reported_run(run.id)
-            raise DbtCloudJobRunCancelled(f"An earlier try started it. {run.summary}")
+            raise DbtCloudJobRunCancelled(f"{run.summary} An earlier try started it.")
         self._continue(run.id if run.outcome == "error" else 0, last)
         return None
 
     def _continue(self, run_id: int, last: Submission) -> None:
-        # dbt Cloud would repeat the steps of the failed run, also if the Dag was corrected meanwhile.
+        # dbt Cloud would repeat the steps of the failed run, even if the Dag was corrected since then.
         then, now = (last.job_id, last.overrides), (self.this_try.job_id, self.this_try.overrides)
         self.continued_run = run_id if then == now else 0
 
@@ -129,7 +128,7 @@ class JobRunSubmitter:
             return True
         if last.clear_number == this.clear_number:
             return False
-        # Some task of the Dag run was cleared. A clear of this one keeps max_tries if it stopped the running
+        # A task of the Dag run was cleared. A clear of this task keeps max_tries if it stopped the running
         # task, or if the number of retries was lowered.
         is_final = run.outcome == "cancelled" or self.checkpoint.is_canceled_by_task(run.id)
         return is_final or self.checkpoint.is_reported(run.id) or last.retries != this.retries
@@ -144,7 +143,7 @@ class JobRunSubmitter:
     def _cancel_untracked(self) -> None:
         """Cancel active runs of earlier tries whose submissions are not known: a clear deleted them."""
         statuses = str(list(ACTIVE_STATUSES))
-        # Of all jobs: the task may have had another one.
+        # Search all jobs: an earlier try may have run another job.
         for run in self.hook.list_runs(None, self.account_id, None, status__in=statuses):
             if self.hook.is_started_by(run, [self.instance_tag], self.account_id):
                 self._leave_behind(run)
@@ -152,8 +151,8 @@ class JobRunSubmitter:
     def submit_or_join(self) -> JobRun:
         """Return the run to wait for.
 
-        With ``reuse_existing_run`` the oldest active run of the job counts, also if it was started elsewhere
-        between the check and the submission: then the newer one is canceled in the queue.
+        With ``reuse_existing_run``, that is the oldest active run of the job. If a run was started elsewhere
+        between the check and the submission, the task's own run is canceled in the queue.
         """
         run = self._oldest_active_run() if self.reuse_existing_run else None
         if run is None:
@@ -174,7 +173,7 @@ class JobRunSubmitter:
         return None if run and run.id == self.checkpoint.canceled_run else run
 
     def submit(self) -> JobRun:
-        """Start a run; send the request again only if the last one certainly started none.
+        """Start a run; resend the request only if the previous one did not start a run.
 
         :raises DbtCloudRequestError: No run was started, or none was found after an unknown outcome.
         """
@@ -182,14 +181,14 @@ class JobRunSubmitter:
         submission = self.this_try
         for _ in range(MAX_SUBMIT_ATTEMPTS):
             submission = replace(submission, at=time.time(), continued_run=self.continued_run)
-            # Before the request: whatever happens from here on, a later try looks for the run.
+            # Saved before the request, so that a later try looks for the run in any case.
             self.checkpoint.save_submission(submission)
             self.pending = submission
             try:
                 return self._post()
             except AirflowException as failure:
                 if not getattr(failure, "outcome_unknown", False):
-                    # No run was started: a later try has none to look for.
+                    # No run was started: a later try must not look for one.
                     self.checkpoint.save_submission(before)
                     self.pending = before
                     raise
@@ -201,7 +200,7 @@ class JobRunSubmitter:
 
     def _post(self) -> JobRun:
         if self.kill_pending:
-            raise AirflowException("No dbt Cloud run was started, because the task is being ended.")
+            raise AirflowException("No dbt Cloud run was started, because the task is being killed.")
         if self.retry_from_failure and self.continued_run:
             try:
                 return self.hook.retry_run(self.continued_run, self.account_id)
@@ -214,9 +213,9 @@ class JobRunSubmitter:
         return self.hook.trigger_run(self.this_try.job_id, self.account_id, self.cause, **overrides)
 
     def find(self, submission: Submission, wait: float, outage_tolerance: float) -> JobRun | None:
-        """Return the run of a submission; None if dbt Cloud does not list it within a time.
+        """Return the run of a submission; None if dbt Cloud does not list it within ``wait`` seconds.
 
-        :param wait: Seconds.
+        :param wait: Seconds to look for the run.
         :param outage_tolerance: Seconds for which dbt Cloud may not answer, or answer with an error.
         """
         started, warned = time.monotonic(), False
@@ -237,14 +236,14 @@ class JobRunSubmitter:
             time.sleep(min(self.poll_interval, 5))
 
     def cancel(self, run_id: int) -> bool:
-        """Cancel a run on behalf of the task, and keep that; return whether it has ended."""
+        """Cancel a run, and save that the task did so; return whether the run has ended."""
         self.checkpoint.save_canceled_run(run_id)
         return cancel_run(self.hook, run_id, self.account_id, self.log)
 
     def find_owned_run(self) -> int | None:
-        """Return the ID of the task's own run, also of one whose request is still without an answer.
+        """Return the ID of the task's own run, even if its request has not been answered yet.
 
-        It does not take long, because the worker is about to end.
+        The search is short, because the task is about to end.
         """
         self.hook.stop_retrying()
         if self.owned_run:

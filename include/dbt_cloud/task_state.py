@@ -1,12 +1,12 @@
-"""Ask Airflow for the state of a task instance, to tell a person's decision from a restart of Airflow."""
+"""Ask Airflow for the state of a task instance, to tell a user's decision from a restart of Airflow."""
 
 from typing import Any
 
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-# A user marked the task, or deleted its Dag run. Only this module has "deleted".
+# A user marked the task, or deleted its Dag run: "deleted" is not a state of Airflow, but of this module.
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed", "deleted"})
-# What a running task is not: another try has begun, or is about to.
+# States that a running try cannot have: another try has begun, or is about to begin.
 TAKEN_OVER = frozenset({"up_for_retry", "scheduled", "queued", "deferred"})
 
 

@@ -20,7 +20,7 @@ from include.dbt_cloud.task_state import ENDED, task_state
 
 # Seconds for the scheduler to learn that the process of the deferred task has ended.
 SCHEDULER_MARGIN = 2
-# Keeps them from being collected as garbage.
+# Keeps the cancellations from being garbage collected.
 _cancellations: set[asyncio.Task[None]] = set()
 # Not the event loop's own threads, which look up host names for all requests: a mass clear would occupy them.
 _cancel_threads = ThreadPoolExecutor(16, thread_name_prefix="cancel_dbt_cloud_run")
@@ -38,7 +38,7 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
     :param cancel_on_kill: Whether to cancel the run when a user marks the deferred task failed or
         successful, or clears it. Default: True.
     :param owned: Whether the task started the run; a run started elsewhere is never canceled. Default: True.
-    :param try_number: The try that waits, for the event. Default: not known.
+    :param try_number: Number of the try that waits, which the event repeats. Default: unknown.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event, when the run has ended or a time limit has passed, but not within a few seconds.
+        """Yield one event when the run has ended or a time limit has passed, but not in the first seconds.
 
-        A task that resumes before Airflow has noticed the end of its deferred process is marked failed, with
-        "state mismatch" in the audit log. Airflow may notice it only after ``min_heartbeat_interval``.
+        Airflow marks a task failed, with "state mismatch" in the audit log, if it resumes before Airflow has
+        noticed that its deferred process ended. That can take ``min_heartbeat_interval``.
         """
         earliest = time.monotonic() + conf.getint("workers", "min_heartbeat_interval") + SCHEDULER_MARGIN
         event = await self.wait()
@@ -80,7 +80,7 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
         hook = DbtCloudHook(self.conn_id, **self.hook_params)
         account_id = self.account_id or await self._load_account_id(hook)
         outage_tolerance = max(self.outage_tolerance, 3 * self.poll_interval)
-        # Monotonic from here on: neither a clock that is set nor a suspended machine ends the wait.
+        # Monotonic from here on: neither a clock change nor a suspended machine ends the wait.
         offset = time.monotonic() - time.time()
         limits = [
             ((self.execution_deadline or math.inf) + offset, "timeout"),
@@ -108,7 +108,7 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
             self._lost_contact_at = None
 
     def event(self, status: str, run: JobRun | None = None, last_error: str = "") -> TriggerEvent:
-        """Return an event; its message says what is known of the run."""
+        """Return an event; its message says what is known about the run."""
         last = f"last status: {run.status_humanized if run else 'unknown'}"
         last += f"; last error: {last_error}" if last_error else ""
         name = f"dbt Cloud run {self.run_id}"
@@ -123,7 +123,7 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
         return TriggerEvent({"status": status, "message": message} | facts)
 
     async def on_kill(self) -> None:
-        """Cancel the run if a person ended the deferred task: marked it failed or successful, or cleared it.
+        """Cancel the run if a user marked the deferred task failed or successful, or cleared it.
 
         Airflow also calls this in a triggerer that stalled, after another one has taken over its triggers.
         """
@@ -138,7 +138,7 @@ class DbtCloudRunJobTrigger(ProviderTrigger):
     async def _cancel_if_ended(self) -> None:
         try:
             state = await _in_thread(task_state, self.task_instance)
-            # None is a clear, until it is scheduled: then it looks like a retry, and its try cancels the run.
+            # None means cleared. Once scheduled, a clear looks like a retry: its try cancels the run.
             if state is not None and state not in ENDED:
                 self.log.info("Not canceling dbt Cloud run %s: the task's state is %s.", self.run_id, state)
                 return

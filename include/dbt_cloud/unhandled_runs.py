@@ -7,7 +7,7 @@ from airflow.sdk import Asset
 
 from include.dbt_cloud.asset_events import event_facts
 
-# Twice what a triggerer that is killed can repeat.
+# Twice the number of runs that a killed triggerer can repeat.
 MAX_REMEMBERED = 1000
 
 
@@ -19,11 +19,11 @@ def unhandled_runs(context: Mapping[str, Any], asset: Asset) -> Iterator[dict[st
         @task(inlets=[RUNS])
         def report(**context: Any) -> None:
             for run in unhandled_runs(context, RUNS):
-                print(run["href"])
+                log.info("Run: %s", run["href"])
 
     A run counts as handled when the loop asks for the next one. If its body fails, a retry of the task
-    begins with the same run. The IDs are kept in the asset's state store, for which the task needs the asset
-    as an inlet, and the Dag ``max_active_runs=1``.
+    begins with the same run. The IDs of handled runs are kept in the asset's state store: the task needs the
+    asset as an inlet, and its Dag ``max_active_runs=1``.
 
     :param asset: The asset of a ``DbtCloudRunEventTrigger``.
     """

@@ -1,7 +1,7 @@
 """Serve the files of the pages, which hold no data.
 
-Their JavaScript reads Airflow's REST API in the browser, as the user who is logged in: Airflow's own
-permissions decide.
+Their JavaScript reads Airflow's REST API in the browser, as the user who is logged in, so Airflow's
+own permissions apply.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ HEADERS = {
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
-    # Ask whether the file changed: a new version of the plugin is seen at once.
+    # Revalidate each file, so that a new version of the plugin is used at once.
     "Cache-Control": "no-cache",
 }
 

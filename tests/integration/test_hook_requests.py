@@ -155,10 +155,10 @@ def test_the_connection_test_names_the_account(cloud: LocalDbtCloud, hook: DbtCl
     [
         ({"token": "wrong"}, "rejected the API token of the connection 'dbt_conn' (401)"),
         ({"token": ""}, "has no API token: set its password"),
-        ({"token": "local-token\n"}, "has an API token with a blank or a line break in it"),
+        ({"token": "local-token\n"}, "has an API token with a space or a line break in it"),
         ({"login": "2"}, "has no access to account 2"),
         ({"login": ""}, "has no account id: set its login"),
-        ({"login": "dbtc_secret"}, "has an account id that is not a number: set its login to the one"),
+        ({"login": "dbtc_secret"}, "has an account id that is not a number: set its login to the number"),
         ({"host": "https://ab123.us1.dbt.com"}, "write the name alone"),
         ({"host": "localhost", "port": 8580}, "append it to the host, host:8580"),
         ({"host": "no-such-host.invalid"}, "The host no-such-host.invalid does not exist"),

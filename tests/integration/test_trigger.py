@@ -278,7 +278,7 @@ def test_a_cancel_that_fails_is_reported(
     monkeypatch.setattr("include.dbt_cloud.hook.CANCEL_TIMEOUT", 0.2)
     event = event_of(trigger_for(cloud.create_run("running"), execution_deadline=time.time() + 0.5))
     cloud.add_fault("/cancel$", method="POST", status=503, times=None)
-    with pytest.raises(DbtCloudJobRunTimedOut, match=r"See http.* could not be canceled: cancel it there"):
+    with pytest.raises(DbtCloudJobRunTimedOut, match=r"See http.* not be canceled: cancel it in dbt Cloud"):
         operator.execute_complete(context(), event)
 
 

@@ -40,7 +40,7 @@ export function getTaskInstance({ dagId, runId, taskId, mapIndex }) {
   return get(mapIndex >= 0 ? [...path, mapIndex] : path);
 }
 
-/** Return what the task instance kept of its dbt runs, also in earlier tries: dbt run id to record. */
+/** Return the records of the task instance's dbt runs, including those of earlier tries, by dbt run id. */
 export async function getRunRecords({ dagId, runId, taskId, mapIndex }) {
   const answer = await get(["dags", dagId, "dagRuns", runId, "taskInstances", taskId, "state-store"], { map_index: mapIndex, limit: 100 });
   const entries = (answer?.task_state_store ?? []).filter((entry) => /^dbt_cloud_run_\d+$/.test(entry.key));

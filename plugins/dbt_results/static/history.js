@@ -7,7 +7,7 @@ import { html, link } from "./view/dom.js";
 import { count, duration, median, time } from "./view/format.js";
 import { outcomeText, runSeconds } from "./view/run_view.js";
 
-// Dag runs that are looked at, results that are read of each job, and retried tasks whose tries are read.
+// Limits: Dag runs to list, results to read per job, retried tasks whose tries to read, and parallel requests.
 const DAG_RUNS = 50;
 const RESULTS = 50;
 const RETRIED = 10;
@@ -66,17 +66,17 @@ async function show() {
     page.replaceChildren(html("p", { class: "soft" }, dagRuns.length ? "No task of this Dag has dbt results." : "This Dag has not run yet."));
     return;
   }
-  // The places in which a job was seen are its own: read its older results too when it is chosen.
+  // When a job is chosen, also read older results of the tasks in which it was seen.
   const jobs = new Map(runs.map((run) => [jobOf(run), run.job || (run.job_id ? `Job ${run.job_id}` : "Unknown job")]));
   const body = html("div");
   const choose = html("select", { id: "job" }, [...jobs].map(([id, name]) => html("option", { value: id }, name)));
   const draw = async () => {
     body.setAttribute("aria-busy", "true");
     const seenIn = new Set(runs.filter((run) => jobOf(run) === choose.value).map(({ where }) => `${where.taskId} ${where.mapIndex}`));
-    const its = places.filter((where) => seenIn.has(`${where.taskId} ${where.mapIndex}`));
-    const found = (await read(its.slice(0, RESULTS))).filter((run) => jobOf(run) === choose.value);
+    const placesOfJob = places.filter((where) => seenIn.has(`${where.taskId} ${where.mapIndex}`));
+    const found = (await read(placesOfJob.slice(0, RESULTS))).filter((run) => jobOf(run) === choose.value);
     const tries = await readTries(found);
-    body.replaceChildren(...sections(found.reverse(), tries), note(dagRuns, answer.total_entries, its));
+    body.replaceChildren(...sections(found.reverse(), tries), note(dagRuns, answer.total_entries, placesOfJob));
     body.removeAttribute("aria-busy");
   };
   choose.addEventListener("change", () => draw().catch(fail));
@@ -136,10 +136,10 @@ function flakyTable(nodes) {
   return table(["Node", "#Failed, then passed on a retry"], nodes.map((node) => [named(node), node.times]));
 }
 
-function note(dagRuns, total, its) {
+function note(dagRuns, total, placesOfJob) {
   const left = [
     total > dagRuns.length && `older Dag runs than the last ${dagRuns.length} of ${total}`,
-    its.length > RESULTS && `${its.length - RESULTS} older results of this job`,
+    placesOfJob.length > RESULTS && `${placesOfJob.length - RESULTS} older results of this job`,
   ].filter(Boolean);
   return html("p", { class: "soft" }, `Read with ${count(get.requests, "request")}; at most ${RESULTS} results of a job are read, and the tries of ${RETRIED} retried tasks. `,
     left.length ? `Left out: ${left.join(", ")}.` : "Nothing is left out.");

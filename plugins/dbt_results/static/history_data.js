@@ -3,14 +3,14 @@
 import { median } from "./view/format.js";
 import { kindOf, nameOf } from "./view/status.js";
 
-// Less is noise.
+// Smaller differences are noise.
 const LEAST_SECONDS = 0.1;
 const LEAST_GROWTH = 0.1;
 
 const isBuilt = (node) => ["model", "seed", "snapshot"].includes(node.unique_id.split(".")[0]);
 const isTest = (node) => ["test", "unit_test"].includes(node.unique_id.split(".")[0]);
 
-/** Return the series of each node: `{id, name, points}`, a point per run in which it did something. Runs: oldest first. */
+/** Return the series of each node: `{id, name, points}`, with a point per run in which `isWanted` accepts it. `runs`: oldest first. */
 function series(runs, isWanted) {
   const found = new Map();
   runs.forEach((run, index) => {
@@ -22,7 +22,7 @@ function series(runs, isWanted) {
   return [...found.values()];
 }
 
-/** Return the models that grew slowest lately: the newest third of their runs compared with those before. */
+/** Return the models whose duration grew most: the median of the newest third of their runs against that of the others. */
 export function slower(runs, limit = 10) {
   return series(runs, (node) => isBuilt(node) && node.status === "success")
     .filter(({ points }) => points.length > 1)

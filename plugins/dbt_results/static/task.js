@@ -22,7 +22,7 @@ const page = document.querySelector("#page");
 const now = html("div");
 const choice = html("nav", { class: "counts", "aria-label": "dbt runs of this task" });
 const runs = html("div");
-// What is on the page by run: elements stay as they are while their data does, with all that is open in them.
+// The elements on the page by run. One whose data did not change is reused, so that what is open in it stays open.
 const drawn = new Map();
 let shownState = null;
 let recent = null;
