@@ -42,3 +42,15 @@ def built_models(results: dict[str, Any], patterns: Sequence[str]) -> list[tuple
             if model not in models or (extra["started_at"] or "") > (models[model][1]["started_at"] or ""):
                 models[model] = model_asset(model), extra
     return list(models.values())
+
+
+def unknown_models(results: dict[str, Any], patterns: Sequence[str]) -> list[str]:
+    """Return the patterns that match no model among the results, whatever its status, such as a typo."""
+    if results["left_out"]:
+        return []
+    names = [
+        node["unique_id"].split(".", 2)[2]
+        for node in results["nodes"]
+        if node["unique_id"].startswith("model.")
+    ]
+    return [one for one in patterns if not any(fnmatch(name, one) for name in names)]

@@ -24,7 +24,7 @@ from include.dbt_cloud.exceptions import (
 from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.job_run import JobRun
 from include.dbt_cloud.lineage import executed_steps
-from include.dbt_cloud.model_assets import MODELS, built_models
+from include.dbt_cloud.model_assets import MODELS, built_models, unknown_models
 from include.dbt_cloud.results import (
     describe_run,
     first_failed,
@@ -170,6 +170,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
             raise DbtCloudJobRunException(f"{message} The task canceled it.")
         if status == "cancelled":
             checkpoint.save_reported_run(self.run_id)
+            message += " Clear the task to run it again."
         if times_out and status == "timeout" and not canceled:
             message += " It could not be canceled: cancel it in dbt Cloud."
         if status == "error" and run and run.rejection and not failure:
@@ -330,5 +331,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
             elif outlet == MODELS:
                 for asset, extra in built_models(results, self.model_assets):
                     context["outlet_events"][outlet].add(asset, extra)
+                if unknown := unknown_models(results, self.model_assets):
+                    self.log.warning(
+                        "No model of the run matches these model_assets: %s.", ", ".join(unknown)
+                    )
             elif self.mapped_outlet and isinstance(outlet, AssetAlias):
                 context["outlet_events"][outlet].add(self.mapped_outlet, compact)

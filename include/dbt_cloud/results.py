@@ -324,9 +324,9 @@ def _reason(run: JobRun, sources: list[dict[str, Any]]) -> str:
     if failed:
         return f"No node ran: step {failed['index']} failed first: {failed['name']}."
     if not dbt_steps and run.outcome != "success":
-        return f"No node ran: the run ended before dbt started. {run.status_message}".strip()
+        return "No node ran: the run ended before dbt started."
     if sources:
         return "No node ran: the run only checked the freshness of sources."
     if run.outcome != "success":
-        return f"No node ran, or the run left no results. {run.status_message}".strip()
+        return "No node ran, or the run left no results."
     return "No node ran: the steps of the job build nothing, or select no node."

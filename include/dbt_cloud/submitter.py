@@ -113,7 +113,9 @@ class JobRunSubmitter:
             return run
         elif run.outcome == "cancelled" and not self.checkpoint.is_canceled_by_task(run.id):
             self.checkpoint.save_reported_run(run.id)
-            raise DbtCloudJobRunCancelled(f"{run.summary} An earlier try started it.")
+            raise DbtCloudJobRunCancelled(
+                f"{run.summary} An earlier try started it. Clear the task to run it again."
+            )
         self._continue(run.id if run.outcome == "error" else 0, last)
         return None
 
