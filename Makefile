@@ -19,6 +19,13 @@ TESTS := tests .astro
 ENVIRONMENTS :=
 DATA :=
 
+# Create the environments again after the project was moved or copied: their programs contain its path.
+ifneq ($(wildcard $(READY)),)
+ifneq ($(shell cat $(READY)),$(CURDIR))
+$(shell rm -f $(READY) .make/environments/*/ready)
+endif
+endif
+
 .DEFAULT_GOAL := help
 
 include $(wildcard */commands.mk .[a-z]*/commands.mk)

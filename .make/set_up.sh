@@ -75,4 +75,5 @@ if [ -n "$editable" ]; then
     "$uv" pip install --quiet --no-deps --no-build-isolation --editable "$editable" ||
         pip_install --no-build-isolation --editable "$editable" || fail "$not_installed"
 fi
-touch "$venv/ready"
+# The programs in it contain this path.
+pwd -P > "$venv/ready"

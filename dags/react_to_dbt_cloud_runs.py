@@ -8,8 +8,9 @@ The runs of this Airflow's own Dags do not start it.
 **Use it** to act in Airflow on whatever dbt Cloud does: alert, export, build what depends on it.
 
 **Change** `report`, and the watched jobs and outcomes in `include/dbt_cloud_jobs.py`. Keep `inlets` and
-`max_active_runs=1`: with them, `unhandled_runs` skips an event that Airflow delivers a second time. Unpausing
-the Dag delivers all runs that ended while it was paused, in one Dag run.
+`max_active_runs=1`: with them, `unhandled_runs` skips an event that Airflow delivers a second time. Watching
+begins when you first unpause the Dag. If you pause it later, unpausing delivers all runs that ended in
+between, in one Dag run.
 """
 
 import logging

@@ -6,7 +6,8 @@ of the run without occupying a worker slot, and `get_run_results` downloads one 
 
 **Use it** when there is other work to do meanwhile, or when several tasks wait for the same run.
 
-**Change** `other_work`, and the path of the artifact, for example to `manifest.json` or `catalog.json`.
+**Change** `other_work`, and the path of the artifact, for example to `manifest.json` or `catalog.json`. Each
+run leaves one file in the worker's temporary directory: delete it, or write to your storage instead.
 """
 
 from datetime import timedelta

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from scripts.exceptions import UserError
 
@@ -140,9 +141,19 @@ def _read_environment() -> dict[str, str]:
     shell = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
     # A dozen processes start from the same code: without a bytecode cache each compiles all of it.
     shell.pop("PYTHONDONTWRITEBYTECODE", None)
-    variables = {**dotenv_values(PROJECT / ".env"), **shell}
+    variables = {**_read_dotenv(PROJECT / ".env"), **shell}
     # An empty value counts as not set, also for the child processes.
     return {name: value for name, value in variables.items() if value}
+
+
+def _read_dotenv(path: Path) -> dict[str, str | None]:
+    if path.is_file():
+        with path.open(encoding="utf-8") as file:
+            for binding in parse_stream(file):
+                # dotenv_values() would only log a warning.
+                if binding.error:
+                    raise UserError(f"Cannot read line {binding.original.line} of .env: write NAME=value.")
+    return dotenv_values(path)
 
 
 def _parse_port(environment: Mapping[str, str], variable: str, default: int) -> int:

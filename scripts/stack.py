@@ -188,6 +188,11 @@ def check_connection(settings: Settings) -> DbtCloudApi:
     if status != 200:
         _raise_connection_error(settings, status, name)
     if api.get_status_code(f"/jobs/{settings.job_id}/") == 404:
+        if settings.is_local:
+            raise UserError(
+                f"The local dbt Cloud has no job {settings.job_id}: set AIRFLOW_VAR_DBT_CLOUD_JOB_ID to "
+                "another one, such as 101. To use your account instead, set AIRFLOW_CONN_DBT_CONN in .env."
+            )
         raise UserError(
             f"dbt Cloud has no job {settings.job_id} in account {connection.account_id}: set "
             "AIRFLOW_VAR_DBT_CLOUD_JOB_ID in .env to the number in the job's URL."

@@ -11,7 +11,7 @@ from scripts.settings import DAG_ID, Settings
 from scripts.stack import airflow, airflow_log, check_connection, local_dbt_cloud
 
 NEXT_STEPS = (
-    "1. Open Airflow and turn on the Dag with the switch next to its name: it runs at once.",
+    "1. Open Airflow and turn on the Dag with the switch next to its name: its daily run starts at once.",
     '2. Click the newest square of trigger_job, then the tab "dbt results": every model and test.',
     "3. Press Ctrl-C to stop both.",
 )

@@ -58,3 +58,15 @@ def test_a_missing_network_is_an_error(tmp_path: Path) -> None:
     )  # fmt: skip
     assert message.startswith("The packages were not installed; the reason is above.")
     assert not (tmp_path / "make/venv/ready").exists()
+
+
+@pytest.mark.parametrize("was_moved", [False, True])
+def test_a_moved_project_creates_its_environments_again(tmp_path: Path, was_moved: bool) -> None:
+    (tmp_path / "Makefile").write_text((PROJECT / "Makefile").read_text())
+    made = [tmp_path / ".make" / name / "ready" for name in ("venv", "environments/a", "environments/b")]
+    for ready in made:
+        ready.parent.mkdir(parents=True)
+        ready.write_text("/elsewhere\n" if was_moved else f"{tmp_path}\n")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    subprocess.run(["make", "help"], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert [ready.exists() for ready in made] == [not was_moved] * 3

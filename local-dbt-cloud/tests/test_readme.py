@@ -44,7 +44,7 @@ def test_readme_lists_all_filters() -> None:
 
 
 def test_readme_example_of_a_fault_works(cloud: RunningCloud) -> None:
-    (body,) = re.findall("--json '(.+)'", README)
+    (body,) = re.findall("-d '(.+)'", README)
     cloud.post(f"{cloud.url}/local/faults", json.loads(body))
     run_id = cloud.add_run()
     assert cloud.client.get(f"runs/{run_id}/").status_code == 503

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from local_dbt_cloud import dbt_worker
 from local_dbt_cloud.run_status import RunStatus
 from running_cloud import RunningCloud, running_cloud
 from tiny_account import FAILING, OTHER_ENVIRONMENT, QUICK, SLOW
@@ -273,3 +276,26 @@ def test_project_without_a_profile_is_reported(cloud: RunningCloud, tmp_path: Pa
     assert run["status_humanized"] == "Error"
     assert "dbt_project.yml has no profile" in run["status_message"]
     assert [step["status"] for step in run["run_steps"]] == [10, 20]
+
+
+def test_each_demo_job_that_should_succeed_does_so_on_an_empty_database(tmp_path: Path) -> None:
+    for job_id in (100, 101):
+        with running_cloud(tmp_path / str(job_id)) as cloud:
+            assert cloud.wait(cloud.trigger(job_id)["id"])["is_success"]
+
+
+def test_a_cancel_while_dbt_is_imported_shows_no_traceback(tmp_path: Path) -> None:
+    module = tmp_path / "dbt" / "cli" / "main.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("raise KeyboardInterrupt")
+    log = tmp_path / "log.txt"
+    command = json.dumps({"arguments": ["build"], "environment": {}, "log": str(log)})
+    with subprocess.Popen(
+        [sys.executable, dbt_worker.__file__], env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    ) as worker:  # fmt: skip
+        assert worker.stdin
+        assert worker.stdout
+        print(command, file=worker.stdin, flush=True)
+        assert worker.stdout.readline() == "1\n"
+    assert log.read_text() == ""

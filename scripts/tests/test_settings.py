@@ -147,6 +147,12 @@ def test_error_of_a_malformed_connection_hides_the_token(monkeypatch: pytest.Mon
     assert "secret" not in str(error.value)
 
 
+def test_a_line_of_dotenv_that_is_no_assignment_is_rejected(project: Path) -> None:
+    (project / ".env").write_text("# Mine\nAIRFLOW_PORT=9000\nAIRFLOW_VAR_DBT_CLOUD_JOB_ID 102\n")
+    with pytest.raises(UserError, match=r"Cannot read line 3 of \.env: write NAME=value"):
+        read_settings()
+
+
 def test_a_job_id_that_is_not_a_number_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_VAR_DBT_CLOUD_JOB_ID", "build")
     with pytest.raises(UserError, match="dbt_cloud_job_id is 'build'"):

@@ -43,12 +43,15 @@ def _execute(arguments: list[str], environment: dict[str, str], log: str) -> int
         os.dup2(output.fileno(), sys.stderr.fileno())
     os.environ.update(environment)
     sys.argv = ["dbt", *arguments]
-    from dbt.cli.main import cli
-
     try:
+        from dbt.cli.main import cli
+
         cli()
     except SystemExit as end:
         return int(end.code or 0)
+    except KeyboardInterrupt:
+        # The run was canceled before dbt could handle the signal.
+        return 1
     return 0
 
 
