@@ -285,9 +285,8 @@ def test_each_demo_job_that_should_succeed_does_so_on_an_empty_database(tmp_path
 
 
 def test_a_cancel_while_dbt_is_imported_shows_no_traceback(tmp_path: Path) -> None:
-    module = tmp_path / "dbt" / "cli" / "main.py"
-    module.parent.mkdir(parents=True)
-    module.write_text("raise KeyboardInterrupt")
+    (tmp_path / "dbt").mkdir()
+    (tmp_path / "dbt" / "__init__.py").write_text("raise KeyboardInterrupt")
     log = tmp_path / "log.txt"
     command = json.dumps({"arguments": ["build"], "environment": {}, "log": str(log)})
     with subprocess.Popen(
