@@ -175,7 +175,9 @@ class RunFeed(SharedStreamProducer):
                 return {}
             try:
                 response.raise_for_status()
-                artifact = await response.json(content_type=None)
+                # A proxy's page: with the type None, json() would take it for a broken artifact.
+                is_page = response.content_type == "text/html"
+                artifact = await response.json(content_type="application/json" if is_page else None)
             except (aiohttp.ClientResponseError, ValueError) as error:
                 if _may_pass(error):
                     raise
@@ -220,9 +222,12 @@ class RunFeed(SharedStreamProducer):
 
 
 def _may_pass(error: Exception) -> bool:
-    """Return whether the same request may succeed later: after an outage, a pause, or with another token."""
+    """Return whether the same request may succeed later: after an outage, a pause, or with another token.
+
+    A page instead of JSON, which aiohttp reports with the status 200, comes from a proxy and passes too.
+    """
     status = getattr(error, "status", None)
-    return status is not None and (status in (401, 408, 429) or status >= 500)
+    return status is not None and (status < 400 or status in (401, 408, 429) or status >= 500)
 
 
 def _retry_after(error: Exception) -> float:

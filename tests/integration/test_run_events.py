@@ -153,7 +153,10 @@ def test_a_retry_of_an_own_run_is_an_own_run(held: LocalDbtCloud) -> None:
     assert database.run_ids("runs") == [foreign, foreign + 1]
 
 
-def test_the_watcher_of_a_model_fires_for_runs_that_built_it(cloud: LocalDbtCloud) -> None:
+@pytest.mark.parametrize("fault", [{"status": 503}, {"html": True}], ids=str)
+def test_the_watcher_of_a_model_fires_for_runs_that_built_it(
+    cloud: LocalDbtCloud, fault: dict[str, Any]
+) -> None:
     database = Database()
     steps = [step([result("model.shop.orders"), result("model.shop.reused", "reused")])]
     models = ["shop.orders", "shop.reused", "shop.not_selected"]
@@ -164,7 +167,7 @@ def test_the_watcher_of_a_model_fires_for_runs_that_built_it(cloud: LocalDbtClou
             await create_run(cloud, "error", steps=steps)
             await create_run(cloud, cause=OWN, steps=steps)
             await create_run(cloud)
-            cloud.add_fault("/artifacts/", status=503)
+            cloud.add_fault("/artifacts/", **fault)
             run_id = await create_run(cloud, steps=steps)
             await wait_until_async(lambda: database.run_ids("shop.orders"))
         return run_id
@@ -178,7 +181,7 @@ def test_the_watcher_of_a_model_fires_for_runs_that_built_it(cloud: LocalDbtClou
     assert 3 <= len(paths) <= 5
 
 
-@pytest.mark.parametrize("fault", [{"status": 403}, {"html": True}], ids=str)
+@pytest.mark.parametrize("fault", [{"status": 403}, {"status": 410}], ids=str)
 def test_results_that_cannot_be_read_do_not_hold_up_later_runs(
     cloud: LocalDbtCloud, fault: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
