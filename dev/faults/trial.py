@@ -243,8 +243,9 @@ class Trial:
         )
         try:
             return retrying(condition)
-        except RetryError:
-            raise TimeoutError(f"timed out waiting for {what}") from None
+        except RetryError as error:
+            failure = error.last_attempt.exception()
+            raise TimeoutError(f"timed out waiting for {what}{(failure and f': {failure}') or ''}") from None
 
     # Observations
 

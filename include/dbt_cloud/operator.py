@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
 from threading import Event, Thread
-from typing import Any
+from typing import Any, NoReturn
 
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
 from airflow.providers.dbt.cloud.operators.dbt import DbtCloudRunJobOperator as ProviderOperator
@@ -36,7 +36,7 @@ from include.dbt_cloud.run_records import save_run_record
 from include.dbt_cloud.run_tags import deployment_id, digest, instance_tag, run_tag, tagged_cause
 from include.dbt_cloud.submitter import JobRunSubmitter, cancel_run
 from include.dbt_cloud.task_state import ENDED, TAKEN_OVER, task_state
-from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
+from include.dbt_cloud.trigger import DbtCloudRunJobTrigger, is_event_of
 
 # Seconds to wait for the task's state in a signal handler: Airflow kills the process after five.
 STATE_TIMEOUT = 2
@@ -123,9 +123,18 @@ class DbtCloudRunJobOperator(ProviderOperator):
             if not self.wait_for_termination:
                 submitter.checkpoint.save_reported_run(run.id)
                 return run.id
-            trigger = self._create_trigger(run.id, submitter.owned_run is not None, ti.try_number)
+            limit = self.execution_timeout
+            waiting_for = {
+                "run_id": run.id,
+                "account_id": self.account_id,
+                "owned": submitter.owned_run is not None,
+                "try_number": ti.try_number,
+                "end_time": time.time() + self.timeout,
+                "execution_deadline": time.time() + limit.total_seconds() if limit else None,
+            }
             if self.deferrable and run.outcome is None:
-                self.defer(trigger=trigger, method_name="execute_complete")
+                self._defer(waiting_for)
+            trigger = self._create_trigger(waiting_for)
         except AirflowTaskTimeout:
             if run_id := submitter.find_owned_run():
                 self._cancel_timed_out(ti, run_id, submitter.checkpoint)
@@ -138,8 +147,19 @@ class DbtCloudRunJobOperator(ProviderOperator):
             event = trigger.event("timeout")
         return self.execute_complete(context, event.payload)
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> int:
-        """Log and push the results of the run; return its ID if it succeeded, else raise its outcome."""
+    def execute_complete(
+        self,
+        context: Context,
+        event: dict[str, Any] | None = None,
+        waiting_for: dict[str, Any] | None = None,
+    ) -> int:
+        """Log and push the results of the run; return its ID if it succeeded, else raise its outcome.
+
+        :param waiting_for: What the task told its trigger; the event of another trigger is ignored.
+        """
+        if waiting_for and not is_event_of(waiting_for["run_id"], event):
+            self.log.warning("Ignoring an event that is not about dbt Cloud run %s.", waiting_for["run_id"])
+            self._defer(waiting_for)
         if event is None or event.get("status") not in {"success", *RUN_ERRORS}:
             raise DbtCloudJobRunUnreachable(f"Unexpected trigger event: {event!r}.")
         if event.get("try_number") not in (None, context["ti"].try_number):
@@ -255,20 +275,18 @@ class DbtCloudRunJobOperator(ProviderOperator):
             outage_tolerance=self.outage_tolerance,
         )
 
-    def _create_trigger(self, run_id: int, owned: bool, try_number: int) -> DbtCloudRunJobTrigger:
-        limit = self.execution_timeout
+    def _defer(self, waiting_for: dict[str, Any]) -> NoReturn:
+        trigger, kwargs = self._create_trigger(waiting_for), {"waiting_for": waiting_for}
+        self.defer(trigger=trigger, method_name="execute_complete", kwargs=kwargs)
+
+    def _create_trigger(self, waiting_for: dict[str, Any]) -> DbtCloudRunJobTrigger:
         return DbtCloudRunJobTrigger(
             conn_id=self.dbt_cloud_conn_id,
-            run_id=run_id,
-            end_time=time.time() + self.timeout,
-            execution_deadline=time.time() + limit.total_seconds() if limit else None,
-            account_id=self.account_id,
             poll_interval=self.check_interval,
             hook_params=self.hook_params,
             outage_tolerance=self.outage_tolerance,
             cancel_on_kill=self.cancel_on_kill,
-            owned=owned,
-            try_number=try_number,
+            **waiting_for,
         )
 
     def _create_checkpoint(self, context: Context) -> Checkpoint:

@@ -14,7 +14,7 @@ from include.dbt_cloud.exceptions import (
     parse_id,
 )
 from include.dbt_cloud.hook import DbtCloudHook
-from include.dbt_cloud.trigger import DbtCloudRunJobTrigger
+from include.dbt_cloud.trigger import DbtCloudRunJobTrigger, is_event_of
 
 FAILURES = ("error", "cancelled", "expired")
 
@@ -64,6 +64,11 @@ class DbtCloudJobRunSensor(ProviderSensor):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> int:
         """Return the ID of a run that succeeded, or raise its outcome."""
+        run_id = parse_id(self.run_id, "run")
+        if not is_event_of(run_id, event):
+            self.log.warning("Ignoring an event that is not about dbt Cloud run %s.", run_id)
+            self.execute(context)
+            return run_id
         status = event["status"] if event and event.get("status") in RUN_ERRORS else None
         if event and status:
             if status in FAILURES:

@@ -26,6 +26,15 @@ _cancellations: set[asyncio.Task[None]] = set()
 _cancel_threads = ThreadPoolExecutor(16, thread_name_prefix="cancel_dbt_cloud_run")
 
 
+def is_event_of(run_id: int, event: Any) -> bool:
+    """Return whether an event is about a run.
+
+    With SQLite, Airflow reuses the ID of a deleted trigger. If the triggerer has not stopped that one yet,
+    its event resumes the task that waits for the new trigger, which never runs.
+    """
+    return isinstance(event, dict) and event.get("run_id") == run_id
+
+
 class DbtCloudRunJobTrigger(ProviderTrigger):
     """Wait for the end of a run: the provider's trigger, with the same arguments and the following.
 

@@ -30,6 +30,8 @@ class TaskLifecycle:
         # The tries that followed a clear.
         self.cleared_tries: list[int] = []
         self.outlet_events: Any = {}
+        # What a deferred task keeps for execute_complete.
+        self.kwargs: dict[str, Any] = {}
         self.arguments: dict[str, Any] = {
             "task_id": self.ti.task_id,
             "dbt_cloud_conn_id": "dbt_conn",
@@ -59,6 +61,7 @@ class TaskLifecycle:
             return self.operator(killed_at).execute(self.context)
         except TaskDeferred as deferred:
             _, arguments = deferred.trigger.serialize()
+            self.kwargs = json.loads(json.dumps(deferred.kwargs))
             trigger = DbtCloudRunJobTrigger(**json.loads(json.dumps(arguments)))
             # Like Airflow's, as far as the trigger uses it.
             trigger.task_instance = cast("Any", self.ti)
@@ -73,7 +76,7 @@ class TaskLifecycle:
     def resume(self, trigger: DbtCloudRunJobTrigger, killed_at: str | None = None) -> int:
         """Wait in the triggerer, then resume in a new worker."""
         event = asyncio.run(asyncio.wait_for(trigger.wait(), 30)).payload
-        return self.operator(killed_at).execute_complete(self.context, event)
+        return self.operator(killed_at).execute_complete(self.context, event, **self.kwargs)
 
     def run(self, meanwhile: Callable[[], Any] = lambda: None, killed_at: str | None = None) -> int:
         """Execute one try to its end; call ``meanwhile`` once it waits."""

@@ -192,9 +192,10 @@ def test_results_that_cannot_be_read_do_not_hold_up_later_runs(
     async def watch() -> tuple[int, int]:
         async with triggerer(database, watching("shop.orders", model="shop.orders")):
             await started(database, "shop.orders")
-            await create_run(cloud, steps=[{"command": "dbt build", "artifacts": artifacts}])
-            hidden = await create_run(cloud, steps=[step([result("model.shop.orders")])])
-            cloud.add_fault(f"/runs/{hidden}/artifacts/", times=None, **fault)
+            # Before the run ends, and the watcher reads it.
+            hidden = 1 + await create_run(cloud, steps=[{"command": "dbt build", "artifacts": artifacts}])
+            await asyncio.to_thread(cloud.add_fault, f"/runs/{hidden}/artifacts/", times=None, **fault)
+            assert await create_run(cloud, steps=[step([result("model.shop.orders")])]) == hidden
             run_id = await create_run(cloud, steps=[step([result("model.shop.orders")])])
             await wait_until_async(lambda: database.run_ids("shop.orders"))
         return hidden, run_id

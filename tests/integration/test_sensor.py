@@ -73,6 +73,15 @@ def test_a_run_that_ended_while_no_triggerer_ran_counts(cloud: LocalDbtCloud, st
         sensor(failed).execute_complete({}, event)
 
 
+def test_the_event_of_another_trigger_is_ignored(cloud: LocalDbtCloud) -> None:
+    run_id, ended = cloud.create_run("running"), cloud.create_run()
+    event = {"status": "cancelled", "run_id": 7, "message": ""}
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(run_id).execute_complete({}, event)
+    assert deferred.value.trigger.serialize()[1]["run_id"] == run_id
+    assert sensor(ended).execute_complete({}, event) == ended
+
+
 @pytest.mark.parametrize("fault", [{"status": 404}, {"run_status": 42}, {"html": True}], ids=str)
 @pytest.mark.parametrize("is_deferrable", [True, False])
 def test_a_first_poll_without_a_status_does_not_fail_the_sensor(

@@ -442,8 +442,21 @@ def test_a_clear_while_the_task_resumes_starts_a_new_run(held: LocalDbtCloud) ->
     event = asyncio.run(trigger.wait()).payload
     lifecycle.clear()
     with pytest.raises(TaskDeferred):
-        lifecycle.operator().execute_complete(lifecycle.context, event)
+        lifecycle.operator().execute_complete(lifecycle.context, event, **lifecycle.kwargs)
     assert runs(held) == [(1, "Success"), (2, "Queued")]
+
+
+@pytest.mark.parametrize("event", [{"run_id": 7, "status": "cancelled", "try_number": 2}, "x", None], ids=str)
+def test_the_event_of_another_trigger_is_ignored(held: LocalDbtCloud, event: Any) -> None:
+    lifecycle = TaskLifecycle(execution_timeout=timedelta(hours=1))
+    trigger = lifecycle.defer()
+    with pytest.raises(TaskDeferred) as deferred:
+        lifecycle.operator().execute_complete(lifecycle.context, event, **lifecycle.kwargs)
+    assert deferred.value.trigger.serialize() == trigger.serialize()
+    assert deferred.value.kwargs == lifecycle.kwargs
+    held.end_active_runs()
+    assert lifecycle.resume(trigger) == 1
+    assert runs(held) == [(1, "Success")]
 
 
 def test_a_clear_starts_a_new_run_although_the_task_did_not_wait(held: LocalDbtCloud) -> None:

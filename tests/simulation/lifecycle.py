@@ -108,6 +108,8 @@ class Lifecycle:
     def __init__(self, seed: int, calm: bool = False, **arguments: Any) -> None:
         self.seed, self.calm = seed, calm
         chance = self.random = Random(seed)
+        # By itself, so that all else stays as it would be without it.
+        self.foreign = Random(seed)
         self.clock = Clock(Process("Airflow"))
         self.oracle = Oracle(self.clock)
         self.cloud = Cloud(self.clock, chance, self.oracle.watch)
@@ -311,7 +313,7 @@ class Lifecycle:
     def _run_try(self) -> Result:
         self.state = "running"
         result = self._in_worker(lambda operator, its_context: operator.execute(its_context), is_first=True)
-        if result[0] == "deferred":
+        while result[0] == "deferred":
             result = self._defer(*result[1])
         return result
 
@@ -338,7 +340,7 @@ class Lifecycle:
         except TaskDeferred as deferred:
             process.has_deferred = True
             _, arguments = deferred.trigger.serialize()
-            result = "deferred", (json.loads(json.dumps(arguments)), process)
+            result = "deferred", (*json.loads(json.dumps([arguments, deferred.kwargs])), process)
         except (Exception, Killed, AirflowTaskTimeout) as error:
             self.oracle.watch_error(error, operator, its_context)
             result = self._fail(error)
@@ -502,7 +504,7 @@ class Lifecycle:
 
     # The triggerer.
 
-    def _defer(self, arguments: dict[str, Any], worker: Process) -> Result:
+    def _defer(self, arguments: dict[str, Any], kwargs: dict[str, Any], worker: Process) -> Result:
         """Wait in a triggerer, in another one after a failure, then resume in a new worker."""
         self.oracle.watch_deferral(arguments)
         while True:
@@ -529,10 +531,15 @@ class Lifecycle:
                 continue
             return self._end_deferred(stop[0], trigger, process)
         self.note(f"the trigger fires {event['status']}")
+        if not self.calm and self.foreign.random() < 0.05:
+            event |= {"run_id": 0, "status": self.foreign.choice(["success", "cancelled"])}
+            self.note(f"Airflow delivers the event of another trigger: {event['status']}")
         self._wait("scheduled", self.random.choice([0, 1, 60]))
         self._wait("queued", self.random.choice([0, 1, 60]))
         self.state = "running"
-        return self._in_worker(lambda operator, its_context: operator.execute_complete(its_context, event))
+        return self._in_worker(
+            lambda operator, its_context: operator.execute_complete(its_context, event, **kwargs)
+        )
 
     def _in_triggerer(
         self, trigger: Any, process: Process, kind: str, line: int, delay: float, stop: list[str]

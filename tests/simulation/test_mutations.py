@@ -69,6 +69,10 @@ def take_a_canceled_run_for_success(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def believe_any_event(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(operator, "is_event_of", lambda *_: True)
+
+
 MUTATIONS = [
     retry_every_request,
     save_no_submission,
@@ -78,6 +82,7 @@ MUTATIONS = [
     adopt_by_job,
     cancel_whatever_the_task_state,
     cancel_nothing,
+    believe_any_event,
     look_only_once,
     take_a_canceled_run_for_success,
 ]
