@@ -138,9 +138,11 @@ class AirflowApi:
         return response.json()["value"] if response.is_success else None
 
     def get_log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> list[dict[str, Any]]:
-        """Return the log entries of one try of a task, from the worker and the triggerer."""
+        """Return the log entries of one try of a task, from worker and triggerer; none if it never ran."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
-        return self._get(path, full_content=True).json()["content"]
+        # A Dag run that is deleted and triggered again at once can begin with the second try.
+        response = self._get(path, missing_ok=True, full_content=True)
+        return response.json()["content"] if response.is_success else []
 
     def get_task_error(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> str:
         """Return the last exception in the log of a failed task, without its causes; empty if none."""
