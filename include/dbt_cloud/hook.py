@@ -228,7 +228,7 @@ class DbtCloudHook(ProviderHook):
         own = downstream_tags(context) if runs and context else []
         run = next((run for run in runs if not (own and self.is_started_by(run, own, account_id))), None)
         if run is None:
-            self.log.info("Job %s has no active run.", job_id)
+            self.log.info("Job %s has no active run%s.", job_id, " except this Dag run's own" if runs else "")
             return True
         status = run.status_humanized.lower()
         self.log.info(

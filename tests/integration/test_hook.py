@@ -86,7 +86,10 @@ def test_the_log_names_the_active_run_its_creation_and_its_link(
 
 
 def test_after_a_clear_a_run_of_a_downstream_task_does_not_count(
-    cloud: LocalDbtCloud, hook: DbtCloudHook, monkeypatch: pytest.MonkeyPatch
+    cloud: LocalDbtCloud,
+    hook: DbtCloudHook,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.setenv("AIRFLOW_VAR_DBT_CLOUD_DEPLOYMENT_ID", "here")
     with DAG("a_dag", schedule=None):
@@ -96,6 +99,7 @@ def test_after_a_clear_a_run_of_a_downstream_task_does_not_count(
     cause = tagged_cause(ti, run_tag(ti, "here"), "A test")
     own = cloud.create_run("running", cause=cause)
     assert hook.check_job_is_not_running(101, context={"ti": ti, "task": check})
+    assert "Job 101 has no active run except this Dag run's own." in capsys.readouterr().out
     assert not hook.check_job_is_not_running(101)
     assert not hook.check_job_is_not_running(101, context={"ti": other, "task": check})
     # An older run of another user behind it counts.

@@ -28,7 +28,7 @@ export function time(iso) {
 /** Return a number with a word: "1 node", "2 nodes". */
 export const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 
-/** Return the middle of numbers, undefined if there are none. */
+/** Return the median, undefined if there are no numbers. */
 export function median(numbers) {
   const sorted = [...numbers].sort((a, b) => a - b);
   const half = Math.floor(sorted.length / 2);

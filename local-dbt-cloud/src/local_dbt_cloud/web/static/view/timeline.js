@@ -1,4 +1,4 @@
-/** Draw a run's nodes on a time axis that zooms, and tells about each node on hover and by keyboard. */
+/** Draw a run's nodes on a zoomable time axis, with a tooltip on hover and for the keyboard. */
 
 import { html, svg } from "./dom.js";
 import { count, duration } from "./format.js";
@@ -12,7 +12,7 @@ const MAX_ZOOM = 64;
 // Pixels of a letter of a bar's name.
 const LETTER = 6.6;
 
-/** Return what is said about a node: name, status, seconds, rows. */
+/** Return the text of a node's tooltip: name, status, seconds, rows. */
 export function describe(node) {
   const rows = Number.isInteger(node.rows) ? `, ${count(node.rows, typeOf(node).endsWith("test") ? "failing row" : "row")}` : "";
   const path = node.critical ? ", on the critical path" : "";
