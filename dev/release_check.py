@@ -36,7 +36,7 @@ class Finding:
 
 
 def check_changelog(project: Path) -> Iterator[Finding]:
-    """Check that the changelog begins with a version and that the emulator has the same one."""
+    """Check that both changelogs begin with a version, the emulator's with that of its package."""
     heading = re.search(r"^## (.*)$", (project / "CHANGELOG.md").read_text(), re.MULTILINE)
     match = re.fullmatch(r"(\d+\.\d+\.\d+), \d{4}-\d\d-\d\d", heading[1]) if heading else None
     if not match:
@@ -49,7 +49,9 @@ def check_changelog(project: Path) -> Iterator[Finding]:
     yield Finding(True, f"CHANGELOG.md begins with version {version}")
     pyproject = (project / "local-dbt-cloud/pyproject.toml").read_text()
     (emulator,) = re.findall(r'^version = "(.+)"$', pyproject, re.MULTILINE)
-    yield Finding(emulator == version, f"local-dbt-cloud has version {emulator}")
+    changes = (project / "local-dbt-cloud/CHANGELOG.md").read_text()
+    described = next(iter(re.findall(r"^## (.+)$", changes, re.MULTILINE)), "none")
+    yield Finding(described == emulator, f"local-dbt-cloud has version {emulator}, its changelog {described}")
     tagged = _git(project, "tag", "--list", f"v{version}")
     yield Finding(not tagged, f"the tag v{version} is {'taken' if tagged else 'free'}")
 

@@ -15,7 +15,8 @@ def project(tmp_path: Path) -> Path:
     project = tmp_path / "project"
     for name, text in {
         "CHANGELOG.md": "# Changelog\n\n## 1.2.3, 2026-01-31\n\n- A change.\n",
-        "local-dbt-cloud/pyproject.toml": '[project]\nversion = "1.2.3"\n',
+        "local-dbt-cloud/pyproject.toml": '[project]\nversion = "4.5.6"\n',
+        "local-dbt-cloud/CHANGELOG.md": "# Changelog\n\n## 4.5.6\n\n- A change.\n",
         "include/dbt_cloud/hook.py": "",
         ".pre-commit-config.yaml": "",
         **dict.fromkeys(GENERATED, ""),
@@ -52,10 +53,10 @@ def test_a_changelog_without_a_version_fails(project: Path) -> None:
 
 
 def test_another_version_and_a_used_tag_fail(project: Path) -> None:
-    (project / "local-dbt-cloud/pyproject.toml").write_text('version = "1.2.2"\n')
+    (project / "local-dbt-cloud/pyproject.toml").write_text('version = "4.5.7"\n')
     run(project, "git", "tag", "v1.2.3")
     assert failures(list(check_changelog(project))) == [
-        "local-dbt-cloud has version 1.2.2",
+        "local-dbt-cloud has version 4.5.7, its changelog 4.5.6",
         "the tag v1.2.3 is taken",
     ]
 
