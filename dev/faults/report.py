@@ -12,6 +12,7 @@ from scripts.settings import PROJECT
 PAGE = PROJECT / "docs" / "faults.md"
 PASSED = "✓"
 MAX_HIGHLIGHT_LENGTH = 200
+RUN_ID = r"(?<=[Rr]un )\d+|(?<=runs/)\d+"
 PACKAGES = ("apache-airflow", "apache-airflow-providers-dbt-cloud", "dbt-core", "dbt-duckdb")
 
 INTRO = """\
@@ -81,12 +82,15 @@ def _render_cell(scenario: Scenario, observation: Observation) -> str:
         f"{run.status}{', still active' if run.active else ''}" for run in observation.runs if run.started
     ]
     queued = sum(not run.started for run in observation.runs)
+    # If SQLite reused the ID of a trigger, Airflow logs a line of another trial here.
+    ids = {str(run.id) for run in observation.runs}
+    highlights = [one for one in observation.highlights if ids.issuperset(re.findall(RUN_ID, one))]
     lines = [
         f"**{render_verdict(scenario, observation)}**",
         f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: {', '.join(runs)}"
         + (f"; {queued} canceled in the queue" if queued else ""),
         f"task: {observation.state}",
-        *(f"“{_abbreviate(highlight, observation)}”" for highlight in observation.highlights),
+        *(f"“{_abbreviate(highlight, observation)}”" for highlight in highlights),
     ]
     return "<br>".join(lines).replace("|", "\\|")
 
@@ -95,6 +99,6 @@ def _abbreviate(text: str, observation: Observation) -> str:
     """Return the first line of a message, its runs numbered from 1, without URLs and ports of the stack."""
     numbers = {str(run.id): str(number) for number, run in enumerate(observation.runs, start=1)}
     text = re.sub(r" See \S+", "", text.strip().splitlines()[0])
-    text = re.sub(r"(?<=[Rr]un )\d+|(?<=runs/)\d+", lambda match: numbers.get(match[0], match[0]), text)
+    text = re.sub(RUN_ID, lambda match: numbers.get(match[0], match[0]), text)
     text = re.sub(r"localhost:\d+|host='localhost', port=\d+", "its host", text)
     return text if len(text) <= MAX_HIGHLIGHT_LENGTH else f"{text[:MAX_HIGHLIGHT_LENGTH]}…"

@@ -14,7 +14,7 @@ from dev.faults import matrix as matrix_module
 from dev.faults import scenarios
 from dev.faults.matrix import Matrix, run_matrix
 from dev.faults.observation import Observation
-from dev.faults.report import INTRO, PAGE, PASSED, render_page
+from dev.faults.report import INTRO, PAGE, PASSED, render_page, render_row
 from dev.faults.scenarios import SCENARIOS, VARIANTS, Scenario
 from dev.faults.stack import DbtRun
 from dev.faults.trial import Trial
@@ -149,3 +149,11 @@ def test_an_error_while_reading_logs_is_recorded(tmp_path: Path, monkeypatch: py
     del stack.airflow_api.get_log
     observation = Trial(scenario, "ours", stack).run()
     assert re.match("succeeds_ours: AttributeError: .*get_log", observation.error)
+
+
+def test_the_page_shows_no_log_lines_about_the_runs_of_other_trials() -> None:
+    runs = (DbtRun(7, "Cancelled", active=False, started=True),)
+    observation = Observation(runs, "failed", "", ("Canceled dbt Cloud run 7.", "Canceled dbt Cloud run 8."))
+    row = render_row(SCENARIOS[0], {(SCENARIOS[0].name, "ours"): observation})
+    assert "“Canceled dbt Cloud run 1.”" in row
+    assert row.count("Canceled dbt Cloud run") == 1
