@@ -1,11 +1,13 @@
 """Notify people of failed tasks and late Dag runs."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.http.notifications.http import HttpNotifier
-from airflow.sdk import Context
+from airflow.sdk import Connection, Context
 from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.log import amask_secret, mask_secret
 
 # The exception of DbtCloudRunJobOperator has the run, its link, the first failed node and the reason.
 FAILED = (
@@ -13,6 +15,11 @@ FAILED = (
     "{{ exception }} Log: {{ ti.log_url }}"
 )
 LATE = "{{ dag_run.dag_id }} did not finish by {{ deadline.deadline_time }}. Run: {{ dag_run.dag_run_id }}"
+
+
+def secret_path(connection: Connection) -> str:
+    """Return the path of a webhook's URL: whoever knows it may post, and Airflow masks only passwords."""
+    return urlsplit(connection.host or "").path
 
 
 class WebhookNotifier(HttpNotifier):
@@ -30,7 +37,7 @@ class WebhookNotifier(HttpNotifier):
     def notify(self, context: Context) -> None:
         """Send the text from a task."""
         try:
-            self.hook.get_connection(self.http_conn_id)
+            mask_secret(secret_path(self.hook.get_connection(self.http_conn_id)))
         except AirflowNotFoundException:
             self._log_text()
         else:
@@ -39,7 +46,7 @@ class WebhookNotifier(HttpNotifier):
     async def async_notify(self, context: Context) -> None:
         """Send the text from the triggerer, where the callback of a deadline runs."""
         try:
-            await get_async_connection(self.http_conn_id)
+            await amask_secret(secret_path(await get_async_connection(self.http_conn_id)))
         except AirflowNotFoundException:
             self._log_text()
         else:

@@ -1,11 +1,14 @@
 """Notifications of failures and missed deadlines, received by a webhook."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from airflow.sdk.log import redact
 from local_dbt_cloud.testing import LocalDbtCloud
 
 from include.dbt_cloud.alerts import LATE, WebhookNotifier
@@ -73,3 +76,19 @@ def test_a_missed_deadline_is_posted(messages: list[Any]) -> None:
 def test_a_missed_deadline_is_logged_without_a_connection(capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(notify())
     assert "'text': 'sales did not finish by 7:00. Run: scheduled'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_the_address_is_masked_in_logs(
+    held: LocalDbtCloud, messages: list[Any], monkeypatch: pytest.MonkeyPatch, is_async: bool
+) -> None:
+    _, context = failed_task(held)
+    path = f"/services/T/B/{uuid4()}"
+    connection = os.environ["AIRFLOW_CONN_DBT_ALERTS"].replace("/services/T/B/X", path)
+    monkeypatch.setenv("AIRFLOW_CONN_DBT_ALERTS", connection)
+    if is_async:
+        asyncio.run(notify())
+    else:
+        WebhookNotifier()(context)
+    assert messages[0][0] == path
+    assert redact(f"404 for http://localhost{path}") == "404 for http://localhost***"
