@@ -1,6 +1,8 @@
 """Turn dbt Cloud runs into asset events when they end, whoever started them."""
 
+import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -14,6 +16,8 @@ from include.dbt_cloud.model_assets import model_asset
 from include.dbt_cloud.run_cursor import OVERLAP, RunCursor
 from include.dbt_cloud.run_feed import CURSOR, Outage, Poll, RunFeed
 
+# Seconds that a watcher may take for one poll. Airflow stops it if it takes five minutes, queue included.
+READ_TIMEOUT = 60
 VARIABLE = re.compile(r"\{\{ *var\.value\.(\w+) *\}\}")
 
 
@@ -50,7 +54,8 @@ class DbtCloudRunEventTrigger(BaseEventTrigger):
     first start, and fires at least once for every later run: the cursor in the asset's state store moves
     only after Airflow has stored the events. If the triggerer is killed in between, it fires again for the
     same runs, which Airflow cannot prevent; ``unhandled_runs`` skips them. A run is missed only if dbt Cloud
-    lists it more than ten minutes after another run that ended later.
+    lists it more than ten minutes after another run that ended later, or, with ``model``, if its artifact
+    cannot be read for 30 minutes.
 
     :param asset: Name of the asset. Without it, Airflow would merge equal triggers of two assets.
     :param conn_id: ID of the dbt Cloud connection. Default: dbt_conn.
@@ -126,11 +131,15 @@ class DbtCloudRunEventTrigger(BaseEventTrigger):
         cursor = saved or RunCursor.now()
         outage = Outage(f"the runs for the asset {self.asset!r} (job IDs: {self.job_ids or 'all'})")
         async for poll in shared_stream:
+            # While this watcher was reading artifacts, newer polls have queued up behind this one.
+            is_stale = time.monotonic() - poll.at > READ_TIMEOUT
             # The first start skips all runs that have ended, so it needs the complete list of them.
-            if poll.since <= cursor.start and (saved or poll.is_complete):
+            if not is_stale and poll.since <= cursor.start and (saved or poll.is_complete):
                 runs, advanced = cursor.advance(poll.runs)
                 try:
-                    matching = await self._select(runs, poll) if runs and saved else []
+                    # The feed caches what was read: after a timeout, the next poll goes on from there.
+                    async with asyncio.timeout(READ_TIMEOUT):
+                        matching = await self._select(runs, poll) if runs and saved else []
                 except Exception as error:
                     outage.begin(error)
                 else:

@@ -29,6 +29,8 @@ CURSOR = "dbt_cloud_run_cursor"
 MAX_PAGES = 5
 # Seconds: a longer Retry-After is shortened to this.
 MAX_PAUSE = 300
+# Seconds for which the models of a run may be unreadable before its watchers go on without it.
+MODELS_TOLERANCE = 1800
 # Number of runs whose models are cached for watchers that ask later.
 MAX_RESULTS = PAGE_SIZE * MAX_PAGES
 
@@ -69,6 +71,8 @@ class Poll:
     is_complete: bool
     own_run_ids: set[int]
     built_models: Callable[[JobRun], Awaitable[dict[str | None, dict[str, Any]]]]
+    # Of the monotonic clock.
+    at: float = field(default_factory=time.monotonic, init=False)
     # Cursors to save once Airflow has stored the events, each with the store of its watcher.
     cursors: list[tuple[Any, RunCursor]] = field(default_factory=list)
     # For each watcher, the end time from which it needs runs in the next poll.
@@ -90,6 +94,8 @@ class RunFeed(SharedStreamProducer):
         self.own_retries: dict[int, bool] = {}
         # By run ID, then by model.
         self.built_models: dict[int, dict[str | None, dict[str, Any]]] = {}
+        # By run ID: when its models could not be read for the first time, of the monotonic clock.
+        self.unreadable_since: dict[int, float] = {}
         self.lock = asyncio.Lock()
 
     async def open_stream(self) -> AsyncIterator[tuple[Poll, Poll]]:
@@ -157,11 +163,32 @@ class RunFeed(SharedStreamProducer):
         # The first watcher that asks reads the models for all.
         async with self.lock:
             if run.id not in self.built_models:
-                self.built_models[run.id] = await self._read_models(session, run)
+                self.built_models[run.id] = await self._read_models_or_give_up(session, run)
                 # Keep recent ones: watchers that failed ask again at the next poll.
                 for run_id in list(self.built_models)[:-MAX_RESULTS]:
                     del self.built_models[run_id]
         return self.built_models[run.id]
+
+    async def _read_models_or_give_up(
+        self, session: aiohttp.ClientSession, run: JobRun
+    ) -> dict[str | None, dict[str, Any]]:
+        try:
+            models = await self._read_models(session, run)
+        except Exception as error:
+            is_first = run.id not in self.unreadable_since
+            tried_for = time.monotonic() - self.unreadable_since.setdefault(run.id, time.monotonic())
+            may_pass = _may_pass(error) and tried_for < MODELS_TOLERANCE
+            if is_first or not may_pass:
+                then = "trying again" if may_pass else "going on without it"
+                log.warning(
+                    "Cannot read the models of dbt Cloud run %s, %s: %s", run.id, then, describe_error(error)
+                )
+            if may_pass:
+                raise
+            # The run would hold up all that ended later.
+            models = {}
+        self.unreadable_since.pop(run.id, None)
+        return models
 
     async def _read_models(
         self, session: aiohttp.ClientSession, run: JobRun
@@ -173,17 +200,10 @@ class RunFeed(SharedStreamProducer):
             # A run without a dbt step has no such artifact.
             if response.status == 404:
                 return {}
-            try:
-                response.raise_for_status()
-                # A proxy's page: with the type None, json() would take it for a broken artifact.
-                is_page = response.content_type == "text/html"
-                artifact = await response.json(content_type="application/json" if is_page else None)
-            except (aiohttp.ClientResponseError, ValueError) as error:
-                if _may_pass(error):
-                    raise
-                # It would fail forever, and with it all runs that ended later.
-                log.warning("Cannot read the models of dbt Cloud run %s: %s", run.id, describe_error(error))
-                return {}
+            response.raise_for_status()
+            # A proxy's page: with the type None, json() would take it for a broken artifact.
+            is_page = response.content_type == "text/html"
+            artifact = await response.json(content_type="application/json" if is_page else None)
         return {
             node["unique_id"].removeprefix("model."): {
                 key: node.get(key) for key in ("execution_time", "rows")
@@ -226,8 +246,9 @@ def _may_pass(error: Exception) -> bool:
 
     A page instead of JSON, which aiohttp reports with the status 200, comes from a proxy and passes too.
     """
-    status = getattr(error, "status", None)
-    return status is not None and (status < 400 or status in (401, 408, 429) or status >= 500)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return error.status < 400 or error.status in (401, 408, 429) or error.status >= 500
+    return not isinstance(error, ValueError)
 
 
 def _retry_after(error: Exception) -> float:

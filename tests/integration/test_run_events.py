@@ -5,13 +5,15 @@ import json
 import logging
 import os
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
 import pytest
+from airflow.triggers.shared_stream import SharedStreamManager
 from local_dbt_cloud.testing import LocalDbtCloud
 
-from include.dbt_cloud import run_cursor, run_events, run_feed
+from include.dbt_cloud import hook, run_cursor, run_events, run_feed
 from include.dbt_cloud.model_assets import model_asset
 from include.dbt_cloud.run_events import DbtCloudRunEventTrigger, watched_asset, watched_model
 from include.dbt_cloud.run_tags import run_tag
@@ -202,7 +204,59 @@ def test_results_that_cannot_be_read_do_not_hold_up_later_runs(
 
     hidden, run_id = asyncio.run(watch())
     assert database.run_ids("shop.orders") == [run_id]
-    assert caplog.text.count(f"Cannot read the models of dbt Cloud run {hidden}: ") == 1
+    assert caplog.text.count(f"Cannot read the models of dbt Cloud run {hidden}, going on without it: ") == 1
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"delay": 2}], ids=str)
+def test_results_that_are_unreadable_for_long_do_not_hold_up_later_runs(
+    cloud: LocalDbtCloud,
+    fault: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run_feed, "MODELS_TOLERANCE", 1)
+    monkeypatch.setattr(hook, "DEFAULT_TIMEOUT", 0.5)
+    database = Database()
+    steps = [step([result("model.shop.orders")])]
+
+    async def watch() -> tuple[int, int]:
+        async with triggerer(database, watching("shop.orders", model="shop.orders")):
+            await started(database, "shop.orders")
+            hidden = 1 + await create_run(cloud)
+            await asyncio.to_thread(cloud.add_fault, f"/runs/{hidden}/artifacts/", times=None, **fault)
+            assert await create_run(cloud, steps=steps) == hidden
+            run_id = await create_run(cloud, steps=steps)
+            await wait_until_async(lambda: database.run_ids("shop.orders"))
+        return hidden, run_id
+
+    hidden, run_id = asyncio.run(watch())
+    assert database.run_ids("shop.orders") == [run_id]
+    for then in ("trying again", "going on without it"):
+        assert caplog.text.count(f"Cannot read the models of dbt Cloud run {hidden}, {then}: ") == 1
+
+
+def test_artifacts_that_take_longer_than_airflow_waits_are_read_in_parts(
+    cloud: LocalDbtCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_events, "READ_TIMEOUT", 0.6)
+    impatient = partial(SharedStreamManager, ack_timeout=2.5)
+    monkeypatch.setattr("tests.integration.triggerer.SharedStreamManager", impatient)
+    database = Database()
+
+    async def watch() -> list[int]:
+        async with triggerer(database, watching("shop.orders", model="shop.orders")):
+            await started(database, "shop.orders")
+        steps = [step([result("model.shop.orders")])]
+        run_ids = [await create_run(cloud, steps=steps) for _ in range(12)]
+        await asyncio.to_thread(cloud.add_fault, "/artifacts/", times=None, delay=0.25)
+        # It ends with an exception if Airflow stops waiting for it.
+        async with triggerer(database, watching("shop.orders", model="shop.orders")):
+            await wait_until_async(lambda: database.run_ids("shop.orders"))
+            await wait_until_async(lambda: str(run_ids[-1]) in str(database.states))
+        return run_ids
+
+    assert asyncio.run(watch()) == database.run_ids("shop.orders")
+    assert sum("/artifacts/" in one["path"] for one in cloud.requests()) < 24
 
 
 def test_a_retried_run_that_cannot_be_read_does_not_hold_up_later_runs(held: LocalDbtCloud) -> None:
