@@ -49,8 +49,6 @@ SESSION_LIFETIME = 300
 CANCEL_TIMEOUT = 20
 # The most that dbt Cloud returns in one list.
 PAGE_SIZE = 100
-# Number of active runs of a job to search for one that was started elsewhere.
-MAX_ACTIVE_RUNS = 10
 
 
 class DbtCloudHook(ProviderHook):
@@ -223,7 +221,7 @@ class DbtCloudHook(ProviderHook):
         :param context: Context of the checking task. A run that a downstream task started in the same Dag run
             does not count: both tasks were cleared, and the downstream task cancels or replaces its run.
         """
-        query = {"order_by": "-id", "limit": MAX_ACTIVE_RUNS, "include_related": '["trigger"]'}
+        query = {"order_by": "-id", "limit": PAGE_SIZE, "include_related": '["trigger"]'}
         runs = self._list_active_runs(job_id, account_id, **query)
         own = downstream_tags(context) if runs and context else []
         run = next((run for run in runs if not (own and self.is_started_by(run, own, account_id))), None)

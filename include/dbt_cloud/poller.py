@@ -80,8 +80,9 @@ class RunPoller:
         limits = hook.timeout_seconds, hook.max_requests_per_minute
         key = (asyncio.get_running_loop(), hook.dbt_cloud_conn_id, account_id, limits)
         poller = cls._pollers.setdefault(key, cls(hook, account_id))
-        # A shorter interval than all others takes effect at once, not after the current pause.
-        restart = not poller.subscriptions or poll_interval < poller._poll_interval()
+        # A shorter interval than all others takes effect at once, unless dbt Cloud asked for this pause.
+        is_shorter = poller.subscriptions and poll_interval < poller._poll_interval()
+        restart = not poller.subscriptions or (is_shorter and not poller.retry_after)
         poller.subscriptions.setdefault(run_id, []).append(subscription := Subscription(poll_interval))
         if restart:
             poller._stop()

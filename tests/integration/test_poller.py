@@ -376,6 +376,9 @@ def test_a_rate_limit_slows_down_all_runs_of_an_account(cloud: LocalDbtCloud) ->
             await asyncio.sleep(4 * SECONDS)
             seen = len(cloud.requests())
             await asyncio.sleep(10 * SECONDS)
+            # Nor does a new task with a shorter interval end the pause.
+            async with RunPoller.subscribe(hooks[0], 1, run_id, SECONDS / 2):
+                await asyncio.sleep(10 * SECONDS)
             assert len(cloud.requests()) == seen
 
     asyncio.run(watch())
