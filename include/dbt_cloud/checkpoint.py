@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from include.dbt_cloud.job_run import JobRun
+
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
@@ -34,6 +36,11 @@ class Submission:
     max_tries: int = 0
     retries: int = 0
     clear_number: int = 0
+
+    def started(self, run: JobRun) -> bool:
+        """Return whether this attempt started a run, and nobody else did, who retries it in dbt Cloud."""
+        # dbt Cloud gives a retry of a failed run a different cause.
+        return self.tag in run.cause or 0 != self.continued_run == run.retrying_run_id
 
 
 class _MemoryStore(dict[str, Any]):

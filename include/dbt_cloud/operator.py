@@ -32,9 +32,10 @@ from include.dbt_cloud.results import (
     limit_nodes,
     read_run_results,
 )
+from include.dbt_cloud.run_canceler import RunCanceler
 from include.dbt_cloud.run_records import save_run_record
 from include.dbt_cloud.run_tags import deployment_id, digest, instance_tag, run_tag, tagged_cause
-from include.dbt_cloud.submitter import JobRunSubmitter, cancel_run
+from include.dbt_cloud.submitter import JobRunSubmitter
 from include.dbt_cloud.task_state import ENDED, TAKEN_OVER, task_state
 from include.dbt_cloud.trigger import DbtCloudRunJobTrigger, is_event_of
 
@@ -96,7 +97,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
         self.outage_tolerance = outage_tolerance
         self.durable = durable
         self.cancel_on_kill = cancel_on_kill
-        self._submitter: JobRunSubmitter | None = None
+        self._canceler: RunCanceler | None = None
         self._ti: Any = None
 
     @cached_property
@@ -107,7 +108,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
     def execute(self, context: Context) -> int:
         """Submit a run or reattach to one, and wait for it; in the triggerer if ``deferrable``."""
         ti = self._ti = context["ti"]
-        submitter = self._submitter = self._create_submitter(context)
+        submitter = self._canceler = self._create_submitter(context)
         try:
             earlier = submitter.reattach() if self.durable and ti.try_number > 1 else None
             run = earlier or submitter.submit_or_join()
@@ -137,9 +138,9 @@ class DbtCloudRunJobOperator(ProviderOperator):
             trigger = self._create_trigger(waiting_for)
         except AirflowTaskTimeout:
             if run_id := submitter.find_owned_run():
-                self._cancel_timed_out(ti, run_id, submitter.checkpoint)
+                self._cancel_timed_out(ti, run_id, submitter)
             # Airflow calls on_kill after a timeout too.
-            self._submitter = None
+            self._canceler = None
             raise
         try:
             event = asyncio.run(trigger.wait())
@@ -161,20 +162,23 @@ class DbtCloudRunJobOperator(ProviderOperator):
             self.log.warning("Ignoring an event that is not about dbt Cloud run %s.", waiting_for["run_id"])
             self._defer(waiting_for)
         if event is None or event.get("status") not in {"success", *RUN_ERRORS}:
-            raise DbtCloudJobRunUnreachable(f"Unexpected trigger event: {event!r}.")
+            raise DbtCloudJobRunUnreachable(f"Unexpected trigger event: {event!r}. A retry reattaches.")
         if event.get("try_number") not in (None, context["ti"].try_number):
             # A task that was cleared while it resumed gets the event of the previous try.
             return self.execute(context)
-        # If the task did not defer, on_kill may have written to this checkpoint.
-        checkpoint = self._submitter.checkpoint if self._submitter else self._create_checkpoint(context)
         # Events of the provider's trigger have no "owned": it only waits for runs that the task started.
         self.run_id, owned = event["run_id"], event.get("owned", True)
+        if self._canceler is None:
+            # The task deferred: this is another process.
+            self._ti, checkpoint = context["ti"], self._create_checkpoint(context)
+            self._canceler = RunCanceler(
+                self.hook, self.account_id, checkpoint, self.log, owned_run=self.run_id if owned else None
+            )
+        canceler, checkpoint = self._canceler, self._canceler.checkpoint
         times_out = event["status"] == "timeout" and owned
-        canceled = times_out and self._cancel_timed_out(context["ti"], self.run_id, checkpoint)
+        canceled = times_out and self._cancel_timed_out(context["ti"], self.run_id, canceler)
         run = self._read_run(event)
-        if run and run.outcome:
-            # From here on there is nothing for a kill to cancel.
-            self._submitter = None
+        canceler.has_ended = bool(run and run.outcome)
         status, message = event["status"], event["message"]
         # Its outcome counts: it may have ended after the event, or while it could not be polled.
         if run and run.outcome and status != "success" and not (run.outcome == "cancelled" and canceled):
@@ -203,17 +207,17 @@ class DbtCloudRunJobOperator(ProviderOperator):
         Airflow also kills a task when its worker shuts down, or when it stalled and another try took over.
         The run then continues, and the other try waits for it.
         """
-        if not (self._submitter and self.cancel_on_kill):
+        if not (self._canceler and self.cancel_on_kill):
             return
-        self._submitter.kill_pending, answered = True, Event()
+        self._canceler.kill_pending, answered = True, Event()
         # In a thread: the signal may have interrupted a request to Airflow that holds a lock.
-        canceling = Thread(target=self._cancel_if_ended, args=[self._submitter, answered], daemon=True)
+        canceling = Thread(target=self._cancel_if_ended, args=[self._canceler, answered], daemon=True)
         canceling.start()
         # If there is no answer in time, return: the thread continues once the interrupted request ends.
         if answered.wait(STATE_TIMEOUT):
             canceling.join()
 
-    def _cancel_if_ended(self, submitter: JobRunSubmitter, answered: Event) -> None:
+    def _cancel_if_ended(self, canceler: RunCanceler, answered: Event) -> None:
         try:
             state = task_state(self._ti)
         except Exception as error:
@@ -222,15 +226,14 @@ class DbtCloudRunJobOperator(ProviderOperator):
         finally:
             answered.set()
         if state not in ENDED | {"restarting"}:
-            submitter.kill_pending = False
+            canceler.kill_pending = False
             self.log.info("Not canceling the dbt Cloud run: the task's state is %s.", state)
             return
         # With a separate hook, because the submission may still be in progress.
-        submitter = copy(submitter)
-        submitter.hook = copy(submitter.hook)
+        canceler = copy(canceler)
+        canceler.hook = copy(canceler.hook)
         # If no run is known yet, execute calls on_kill again after the submission.
-        if run_id := submitter.find_owned_run():
-            submitter.cancel(run_id)
+        canceler.cancel_owned_run()
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Emit OpenLineage events for the models that the run built, also with ``steps_override``."""
@@ -292,7 +295,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
     def _create_checkpoint(self, context: Context) -> Checkpoint:
         return Checkpoint(context["task_state_store"] if self.durable else None, self.log)
 
-    def _cancel_timed_out(self, ti: Any, run_id: int, checkpoint: Checkpoint) -> bool:
+    def _cancel_timed_out(self, ti: Any, run_id: int, canceler: RunCanceler) -> bool:
         """Cancel the run of a task that exceeded its time limit; return whether it has ended."""
         try:
             if task_state(ti) in TAKEN_OVER:
@@ -300,8 +303,7 @@ class DbtCloudRunJobOperator(ProviderOperator):
                 return False
         except (Exception, AirflowTaskTimeout) as error:
             self.log.warning("Could not ask Airflow for the state of the task: %s", error)
-        checkpoint.save_canceled_run(run_id)
-        return cancel_run(self.hook, run_id, self.account_id or None, self.log)
+        return canceler.cancel(run_id)
 
     def _push(self, ti: Any, key: str, value: Any) -> None:
         try:

@@ -55,24 +55,44 @@ class DbtCloudJobRunSensor(ProviderSensor):
 
     def defer(self, *, trigger: BaseTrigger, method_name: str, **kwargs: Any) -> NoReturn:
         """Defer to this package's trigger instead of the provider's."""
-        _, arguments = trigger.serialize()
         # Templates render numbers as text. Resolved here: in the triggerer an error would lose its message.
-        arguments["run_id"] = parse_id(self.run_id, "run")
-        arguments["account_id"] = parse_id(self.account_id or self.hook.account_id, "account")
-        ours = DbtCloudRunJobTrigger(**arguments, owned=False)
-        super().defer(trigger=ours, method_name=method_name, **kwargs)
+        waiting_for = {
+            "run_id": parse_id(self.run_id, "run"),
+            "account_id": parse_id(self.account_id or self.hook.account_id, "account"),
+            "end_time": trigger.serialize()[1]["end_time"],
+        }
+        self._defer(waiting_for, **kwargs)
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> int:
-        """Return the ID of a run that succeeded, or raise its outcome."""
-        run_id = parse_id(self.run_id, "run")
-        if not is_event_of(run_id, event):
-            self.log.warning("Ignoring an event that is not about dbt Cloud run %s.", run_id)
-            self.execute(context)
-            return run_id
+    def _defer(self, waiting_for: dict[str, Any], **kwargs: Any) -> NoReturn:
+        trigger = DbtCloudRunJobTrigger(
+            conn_id=self.dbt_cloud_conn_id,
+            poll_interval=self.poke_interval,
+            hook_params=self.hook_params,
+            owned=False,
+            **waiting_for,
+        )
+        kwargs |= {"trigger": trigger, "kwargs": {"waiting_for": waiting_for}}
+        super().defer(method_name="execute_complete", **kwargs)
+
+    def execute_complete(
+        self,
+        context: Context,
+        event: dict[str, Any] | None = None,
+        waiting_for: dict[str, Any] | None = None,
+    ) -> int:
+        """Return the ID of a run that succeeded, or raise its outcome.
+
+        :param waiting_for: What the sensor told its trigger; the event of another trigger is ignored.
+        """
+        if waiting_for and not is_event_of(waiting_for["run_id"], event):
+            self.log.warning("Ignoring an event that is not about dbt Cloud run %s.", waiting_for["run_id"])
+            self._defer(waiting_for, timeout=self.execution_timeout)
         status = event["status"] if event and event.get("status") in RUN_ERRORS else None
         if event and status:
             if status in FAILURES:
                 raise DbtCloudJobRunNotSucceeded(event["message"])
+            # The upstream task may have been cleared meanwhile, and its XCom with the ID is gone.
+            self.run_id = event["run_id"]
             # The run may have ended while no triggerer could poll it.
             if not self.poke(context):
                 raise RUN_ERRORS[status](event["message"])

@@ -9,8 +9,9 @@ Known limitations, because neither Airflow nor dbt Cloud provides enough informa
   no later try looks for the run. A clear of the task finds and cancels it.
 - A worker that stalls before its request may send the request much later. If the task was cleared meanwhile,
   the worker may also cancel the run of a newer try.
-- A worker dies, the task's number of retries is changed, and another task of the Dag run is cleared, all
-  before the next try: the next try then looks like the one after a clear, and replaces the healthy run.
+- A worker dies, and another task of the Dag run is cleared before the next try: if the worker had already
+  reported the run, or the task's number of retries was changed meanwhile, the next try looks like the one
+  after a clear, and starts another run.
 - A task is cleared while its worker is frozen or dead: the next try waits for the active run.
 - From Airflow 3.4, a clear in the seconds before dbt Cloud lists a new run starts a second run.
 - A user ends a task while its worker submits or finds the run and defers: the run continues.
@@ -20,19 +21,16 @@ Known limitations, because neither Airflow nor dbt Cloud provides enough informa
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
-from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowException
 
-from include.dbt_cloud.checkpoint import Checkpoint, Submission
+from include.dbt_cloud.checkpoint import Submission
 from include.dbt_cloud.exceptions import DbtCloudJobRunCancelled, DbtCloudRequestError, DbtCloudResponseError
-from include.dbt_cloud.hook import DbtCloudHook
 from include.dbt_cloud.job_run import ACTIVE_STATUSES, JobRun
+from include.dbt_cloud.run_canceler import RunCanceler
 from include.dbt_cloud.run_tags import find_tagged_run
-
-if TYPE_CHECKING:
-    from airflow.sdk.types import Logger
 
 MAX_SUBMIT_ATTEMPTS = 3
 # Seconds for which dbt Cloud may not list a run that it has just started.
@@ -43,19 +41,8 @@ INTERRUPTION_WINDOW = 2
 CLOCK_SKEW = 3600
 
 
-def cancel_run(hook: DbtCloudHook, run_id: int, account_id: int | None, log: "Logger") -> bool:
-    """Cancel a run; return whether dbt Cloud confirmed that it has ended."""
-    try:
-        hook.cancel_job_run(run_id, account_id)
-    except (Exception, AirflowTaskTimeout) as error:
-        log.warning("Could not cancel dbt Cloud run %s: %s", run_id, error)
-        return False
-    log.info("Canceled dbt Cloud run %s.", run_id)
-    return True
-
-
 @dataclass
-class JobRunSubmitter:
+class JobRunSubmitter(RunCanceler):
     """Submits the run of one task instance, or finds the one to wait for.
 
     :param this_try: The submission that this try makes, if it makes one.
@@ -68,24 +55,17 @@ class JobRunSubmitter:
     :param outage_tolerance: Seconds for which dbt Cloud may be unreachable while looking for a run.
     """
 
-    hook: DbtCloudHook
     account_id: int
     this_try: Submission
     instance_tag: str
     cause: str
-    checkpoint: Checkpoint
-    log: "Logger"
     overrides: dict[str, Any] = field(default_factory=dict)
     reuse_existing_run: bool = False
     retry_from_failure: bool = False
     poll_interval: float = 2
     outage_tolerance: float = 1800
-    # The run that a kill may cancel: reattached or submitted, not joined.
-    owned_run: JobRun | None = field(default=None, init=False)
     # The failed run of an earlier try, which this one may continue.
     continued_run: int = field(default=0, init=False)
-    # Whether the process is about to be killed, and must not start a run.
-    kill_pending: bool = field(default=False, init=False)
     # The submission whose run is being looked for, or waited for.
     pending: Submission | None = field(default=None, init=False)
 
@@ -106,25 +86,29 @@ class JobRunSubmitter:
         if run is None:
             self._continue(last.continued_run, last)
             return None
+        is_own = last.started(run)
         if self._is_cleared_since(last, run):
-            self._leave_behind(run)
+            if is_own:
+                self._leave_behind(run)
         # A run without an outcome may be active: it may have a status that is unknown here.
         elif run.outcome in (None, "success"):
-            self.log.info("Reattaching to dbt Cloud run %s, which an earlier try started.", run.id)
-            self.owned_run = run
+            if is_own:
+                self.log.info("Reattaching to dbt Cloud run %s, which an earlier try started.", run.id)
+                self.owned_run = run.id
+            else:
+                self.log.info("Joining dbt Cloud run %s, which retries the run of an earlier try.", run.id)
             return run
         elif run.outcome == "cancelled" and not self.checkpoint.is_canceled_by_task(run.id):
             self.checkpoint.save_reported_run(run.id)
-            raise DbtCloudJobRunCancelled(
-                f"{run.summary} An earlier try started it. Clear the task to run it again."
-            )
+            origin = "An earlier try started it." if is_own else "It retried the run of an earlier try."
+            raise DbtCloudJobRunCancelled(f"{run.summary} {origin} Clear the task to run it again.")
         self._continue(run.id if run.outcome == "error" else 0, last)
         return None
 
     def _continue(self, run_id: int, last: Submission) -> None:
         # dbt Cloud would repeat the steps of the failed run, even if the Dag was corrected since then.
         then, now = (last.job_id, last.overrides), (self.this_try.job_id, self.this_try.overrides)
-        self.continued_run = run_id if then == now else 0
+        self.continued_run = run_id if self.retry_from_failure and then == now else 0
 
     def _is_cleared_since(self, last: Submission, run: JobRun) -> bool:
         this = self.this_try
@@ -149,7 +133,11 @@ class JobRunSubmitter:
         statuses = str(list(ACTIVE_STATUSES))
         # Search all jobs: an earlier try may have run another job.
         for run in self.hook.list_runs(None, self.account_id, None, status__in=statuses):
-            if self.hook.is_started_by(run, [self.instance_tag], self.account_id):
+            # Without retry_from_failure, a retry of the task's run was started elsewhere.
+            is_own = self.instance_tag in run.cause or (
+                self.retry_from_failure and self.hook.is_started_by(run, [self.instance_tag], self.account_id)
+            )
+            if is_own:
                 self._leave_behind(run)
 
     def submit_or_join(self) -> JobRun:
@@ -160,7 +148,8 @@ class JobRunSubmitter:
         """
         run = self._oldest_active_run() if self.reuse_existing_run else None
         if run is None:
-            submitted = self.owned_run = self.submit()
+            submitted = self.submit()
+            self.owned_run = submitted.id
             try:
                 run = self._oldest_active_run() if self.reuse_existing_run else None
             except AirflowException as error:
@@ -205,7 +194,7 @@ class JobRunSubmitter:
     def _post(self) -> JobRun:
         if self.kill_pending:
             raise AirflowException("No dbt Cloud run was started, because the task is being killed.")
-        if self.retry_from_failure and self.continued_run:
+        if self.continued_run:
             try:
                 return self.hook.retry_run(self.continued_run, self.account_id)
             except DbtCloudResponseError as error:
@@ -239,22 +228,17 @@ class JobRunSubmitter:
                 warned = True
             time.sleep(min(self.poll_interval, 5))
 
-    def cancel(self, run_id: int) -> bool:
-        """Cancel a run, and save that the task did so; return whether the run has ended."""
-        self.checkpoint.save_canceled_run(run_id)
-        return cancel_run(self.hook, run_id, self.account_id, self.log)
-
     def find_owned_run(self) -> int | None:
         """Return the ID of the task's own run, even if its request has not been answered yet.
 
         The search is short, because the task is about to end.
         """
         self.hook.stop_retrying()
-        if self.owned_run:
-            return self.owned_run.id
+        if self.owned_run or not self.pending:
+            return self.owned_run
         try:
-            run = self.pending and self.find(self.pending, INTERRUPTION_WINDOW, INTERRUPTION_WINDOW)
+            run = self.find(self.pending, INTERRUPTION_WINDOW, INTERRUPTION_WINDOW)
         except Exception as error:
             self.log.warning("Could not look for a run that may have started: %s", error)
             return None
-        return run.id if run else None
+        return run.id if run and self.pending.started(run) else None

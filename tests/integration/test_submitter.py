@@ -5,7 +5,8 @@ import re
 import threading
 import time
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pytest
 from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
@@ -446,6 +447,55 @@ def test_a_clear_while_the_task_resumes_starts_a_new_run(held: LocalDbtCloud) ->
     assert runs(held) == [(1, "Success"), (2, "Queued")]
 
 
+@pytest.mark.parametrize("status", ["unreachable", "wait_timeout"])
+@pytest.mark.parametrize("state", ["failed", "restarting"])
+def test_a_kill_of_a_resumed_task_cancels_a_run_that_is_still_active(
+    held: LocalDbtCloud, task_states: TaskStates, status: str, state: str
+) -> None:
+    lifecycle = TaskLifecycle()
+    event = lifecycle.defer().event(status).payload
+    # Another process resumes the task.
+    operator = lifecycle.operator()
+    task_states.current = state
+    call_around(operator.hook, "get_run", before=operator.on_kill)
+    with pytest.raises(DbtCloudJobRunException, match="The task canceled it"):
+        operator.execute_complete(lifecycle.context, event, **lifecycle.kwargs)
+    assert runs(held) == [(1, "Cancelled")]
+    task_states.current = "running"
+    lifecycle.clear_while_running().defer()
+    assert runs(held) == [(1, "Cancelled"), (2, "Queued")]
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_clear_while_the_results_are_read_starts_a_new_run(
+    held: LocalDbtCloud, task_states: TaskStates, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+) -> None:
+    lifecycle = TaskLifecycle(deferrable=deferrable)
+    operator = lifecycle.operator()
+    call_around(operator.hook, "trigger_run", after=held.end_active_runs)
+    resume = partial(operator.execute, lifecycle.context)
+    if deferrable:
+        with pytest.raises(TaskDeferred) as deferred:
+            operator.execute(lifecycle.context)
+        event = asyncio.run(cast("Any", deferred.value.trigger).wait()).payload
+        operator = lifecycle.operator()
+        resume = partial(operator.execute_complete, lifecycle.context, event, **(deferred.value.kwargs or {}))
+
+    def clear(*_: Any) -> None:
+        task_states.current = "restarting"
+        operator.on_kill()
+        raise Killed("by a clear")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("include.dbt_cloud.operator.read_run_results", clear)
+        with pytest.raises(Killed):
+            resume()
+    task_states.current = "running"
+    lifecycle.arguments["deferrable"] = True
+    assert lifecycle.clear_while_running().run(held.end_active_runs) == 2
+    assert runs(held) == [(1, "Success"), (2, "Success")]
+
+
 @pytest.mark.parametrize("event", [{"run_id": 7, "status": "cancelled", "try_number": 2}, "x", None], ids=str)
 def test_the_event_of_another_trigger_is_ignored(held: LocalDbtCloud, event: Any) -> None:
     lifecycle = TaskLifecycle(execution_timeout=timedelta(hours=1))
@@ -657,6 +707,42 @@ def test_each_mapped_task_instance_has_its_own_run(held: LocalDbtCloud) -> None:
     for lifecycle in lifecycles:
         lifecycle.execute()
     assert [lifecycle.retry().defer().run_id for lifecycle in lifecycles] == [1, 2]
+
+
+class TestRetryInDbtCloud:
+    """A person retries the task's failed run in dbt Cloud."""
+
+    def failed(self, held: LocalDbtCloud, **arguments: Any) -> TaskLifecycle:
+        lifecycle = TaskLifecycle(**arguments)
+        failed_step = step([result("model.shop.orders", "error")]) | {"status": 20}
+        with pytest.raises(DbtCloudJobRunFailed):
+            lifecycle.run(lambda: held.end_active_runs("error", steps=[failed_step]))
+        held.post("runs/1/retry/")
+        return lifecycle
+
+    def test_the_next_try_joins_its_run(self, held: LocalDbtCloud, task_states: TaskStates) -> None:
+        lifecycle = self.failed(held)
+        trigger = lifecycle.retry().defer()
+        task_states.current = "failed"
+        asyncio.run(trigger.on_kill())
+        assert runs(held) == [(1, "Error"), (2, "Queued")]
+        assert lifecycle.run(held.end_active_runs) == 2
+
+    def test_a_person_who_cancels_it_decides(self, held: LocalDbtCloud) -> None:
+        lifecycle = self.failed(held)
+        held.end_active_runs("cancelled")
+        with pytest.raises(DbtCloudJobRunCancelled, match="It retried the run of an earlier try"):
+            lifecycle.retry().execute()
+
+    @pytest.mark.parametrize("keep_store", [True, False])
+    @pytest.mark.parametrize("reuse_existing_run", [True, False])
+    def test_a_clear_does_not_cancel_it(
+        self, held: LocalDbtCloud, reuse_existing_run: bool, keep_store: bool
+    ) -> None:
+        lifecycle = self.failed(held, reuse_existing_run=reuse_existing_run)
+        run_id = lifecycle.clear(keep_store=keep_store).defer().run_id
+        assert run_id == (2 if reuse_existing_run else 3)
+        assert runs(held)[:2] == [(1, "Error"), (2, "Queued")]
 
 
 class TestRetryFromFailure:

@@ -7,7 +7,6 @@ from typing import Any, cast
 from unittest.mock import MagicMock
 
 import pytest
-from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudJobRunException
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 from local_dbt_cloud.testing import LocalDbtCloud, Status
 
@@ -20,7 +19,6 @@ from include.dbt_cloud.exceptions import (
 from include.dbt_cloud.operator import DbtCloudRunJobOperator
 from include.dbt_cloud.trigger import SCHEDULER_MARGIN, DbtCloudRunJobTrigger
 from tests.connection import connect
-from tests.integration.lifecycle import call_around
 from tests.task_instance import TaskInstance, TaskStates, context
 from tests.waiting import wait_until
 
@@ -337,19 +335,6 @@ def test_a_kill_during_a_request_to_airflow_cancels_the_run_after_it(
     with lock:
         operator.on_kill()
     wait_until(lambda: held.get(f"runs/{operator.run_id}/")["status_humanized"] == "Cancelled")
-
-
-@pytest.mark.parametrize("status", ["unreachable", "wait_timeout"])
-def test_a_kill_of_a_task_that_gives_up_waiting_cancels_the_run(
-    held: LocalDbtCloud, operator: DbtCloudRunJobOperator, task_states: TaskStates, status: str
-) -> None:
-    task_states.current = "failed"
-    with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(context())
-    call_around(operator.hook, "get_run", before=operator.on_kill)
-    with pytest.raises(DbtCloudJobRunException, match="The task canceled it"):
-        operator.execute_complete(context(), deferred.value.trigger.event(status).payload)
-    assert held.get(f"runs/{operator.run_id}/")["status_humanized"] == "Cancelled"
 
 
 def test_cancel_on_kill_can_be_turned_off(

@@ -423,9 +423,6 @@ class Lifecycle:
         self.note(f"SIGTERM: {process.name}")
         self.clock.at(self.clock.now + GRACE, lambda: self._kill(process), process)
         faults = self._faults()
-        if operator._submitter is None:
-            # Documented limit: the operator is already reporting a run that it lost contact with.
-            self.oracle.decide("", can_cancel=False)
         try:
             operator.on_kill()
         finally:

@@ -51,8 +51,7 @@ def cancel_whatever_the_task_state(patch: pytest.MonkeyPatch) -> None:
 
 
 def cancel_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(operator, "cancel_run", lambda *_: True)
-    patch.setattr(submitter, "cancel_run", lambda *_: True)
+    patch.setattr(DbtCloudHook, "cancel_job_run", lambda *_: None)
 
 
 def look_only_once(patch: pytest.MonkeyPatch) -> None:
