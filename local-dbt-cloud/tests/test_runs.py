@@ -261,6 +261,22 @@ def test_data_directory_can_be_inside_the_project(tmp_path: Path, tiny_account: 
             assert cloud.wait(cloud.trigger(QUICK)["id"])["status_humanized"] == "Success"
 
 
+def test_folders_and_links_are_copied_as_git_clones_them(cloud: RunningCloud, tmp_path: Path) -> None:
+    project = tmp_path / "tiny"
+    for folder in ("models/logs", "models/target", "models/node_modules", "logs", "target"):
+        (project / folder).mkdir()
+        name = f"{folder.replace('/', '_')}.sql"
+        (project / folder / name).write_text("select 1 as n")
+    (project / "dangling.md").symlink_to("missing")
+    (project / "models" / "linked.sql").symlink_to("logs/models_logs.sql")
+    os.mkfifo(project / "pipe")
+    run = cloud.wait(cloud.trigger(QUICK, steps_override=["dbt ls --output name"])["id"])
+    assert run["is_success"], run["status_message"]
+    listed = run["run_steps"][-1]["logs"].split()
+    assert {"models_logs", "models_target", "models_node_modules", "linked"} <= set(listed)
+    assert not {"logs", "target"} & set(listed)
+
+
 def test_cancel_at_the_timeout_leaves_a_message(cloud: RunningCloud) -> None:
     run_id = cloud.trigger(SLOW, timeout_seconds_override=2)["id"]
     cloud.wait(run_id, until=lambda run: run["status"] == 3)

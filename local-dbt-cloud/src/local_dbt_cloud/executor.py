@@ -23,11 +23,11 @@ from local_dbt_cloud.run_plan import FIRST_DBT_STEP, DbtStep
 from local_dbt_cloud.run_status import RunStatus
 from local_dbt_cloud.trigger_request import TriggerRequest
 
-# Files that a git clone of the project would not have.
-NOT_CLONED = shutil.ignore_patterns(
-    ".git", ".venv", "node_modules", "target", "logs", "dbt_packages", "__pycache__", "*.duckdb",
-    "*.duckdb.wal",
-)  # fmt: skip
+# A git clone of the project would not have these files, nor these folders beside one of the root files.
+# Elsewhere, such a folder may contain models.
+NOT_CLONED = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.duckdb", "*.duckdb.wal")
+GENERATED_FOLDERS = {"target", "logs", "dbt_packages", "node_modules"}
+ROOT_FILES = {".git", "dbt_project.yml", "package.json"}
 
 
 class StepFailed(Exception):
@@ -134,9 +134,13 @@ class RunExecution:
         return f"Copied {source}{f' at {git_sha}' if git_sha else ''}.\n"
 
     def _ignored_files(self, directory: str, names: list[str]) -> set[str]:
-        # The data directory may be inside the project; copying it would never end.
-        data_directory = {name for name in names if Path(directory, name).resolve() == self.data.root}
-        return data_directory | NOT_CLONED(directory, names)
+        ignored = NOT_CLONED(directory, names) | (GENERATED_FOLDERS if ROOT_FILES & set(names) else set())
+        for path in (Path(directory, name) for name in names):
+            # Dangling links and sockets cannot be copied. The data directory may be inside the project;
+            # copying it would never end.
+            if not (path.is_file() or path.is_dir()) or path.resolve() == self.data.root:
+                ignored.add(path.name)
+        return ignored
 
     async def _invoke_dbt(self, dbt: DbtProcess, index: int, step: DbtStep) -> None:
         with self._step(index, f"Invoke dbt with `{step.command}`") as log:
