@@ -277,7 +277,9 @@ def test_kill_stops_dbt_and_the_next_start_recovers(tmp_path: Path, tiny_account
         os.kill(command.process.pid, signal.SIGKILL)
         _, alive = psutil.wait_procs(children, timeout=20)
         assert not alive
+        assert (tmp_path / "data" / "runs" / str(running) / "project").exists()
     with started(tmp_path / "data", *account) as command:
+        assert not (tmp_path / "data" / "runs" / str(running) / "project").exists()
         run = wait_for(command.client, running, {30})
         assert run["status_message"] == "The local dbt Cloud was stopped while this run was running."
         assert {step["status"] for step in run["run_steps"]} <= {10, 30}

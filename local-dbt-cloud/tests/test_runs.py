@@ -1,10 +1,13 @@
 """Runs executed by dbt: steps, overrides, the queue, cancellation, timeouts, restarts."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -275,6 +278,57 @@ def test_folders_and_links_are_copied_as_git_clones_them(cloud: RunningCloud, tm
     listed = run["run_steps"][-1]["logs"].split()
     assert {"models_logs", "models_target", "models_node_modules", "linked"} <= set(listed)
     assert not {"logs", "target"} & set(listed)
+
+
+@pytest.fixture
+def slow_copy(cloud: RunningCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Copy files slowly and return an event that is set while one is copied."""
+    for number in range(100):
+        (tmp_path / "tiny" / f"{number}.md").touch()
+    copying, copy2 = threading.Event(), shutil.copy2
+
+    def copy_slowly(*arguments: Any, **options: Any) -> Any:
+        copying.set()
+        time.sleep(0.05)
+        return copy2(*arguments, **options)
+
+    monkeypatch.setattr(shutil, "copy2", copy_slowly)
+    return copying
+
+
+def test_cancel_during_the_copy_stops_it(cloud: RunningCloud, slow_copy: threading.Event) -> None:
+    run_id = cloud.trigger(QUICK)["id"]
+    assert slow_copy.wait(10)
+    started = time.monotonic()
+    assert cloud.cancel(run_id)["is_cancelled"]
+    assert time.monotonic() - started < 2
+    slow_copy.clear()
+    assert not slow_copy.wait(0.5)
+    assert not cloud.service.data.repository_copy(run_id).exists()
+
+
+def test_reset_during_the_copy_does_not_disturb_the_next_run(
+    cloud: RunningCloud, slow_copy: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        slow_copy.clear()
+        run_id = cloud.trigger(QUICK)["id"]
+        assert slow_copy.wait(10)
+        cloud.reset()
+    monkeypatch.undo()
+    again = cloud.trigger(QUICK)["id"]
+    assert (again, cloud.wait(again)["status_message"]) == (run_id, None)
+
+
+def test_failed_copy_is_reported_in_one_sentence(
+    cloud: RunningCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "a.sql")
+
+    monkeypatch.setattr(shutil, "copy2", fail)
+    run = cloud.wait(cloud.trigger(QUICK)["id"])
+    assert run["status_message"] == "Cannot copy the project: [Errno 28] No space left on device: 'a.sql'."
 
 
 def test_cancel_at_the_timeout_leaves_a_message(cloud: RunningCloud) -> None:

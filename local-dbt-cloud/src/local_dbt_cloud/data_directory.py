@@ -45,6 +45,10 @@ class DataDirectory:
         """Return the directory of a run."""
         return self.runs / str(run_id)
 
+    def repository_copy(self, run_id: int) -> Path:
+        """Return the copy of the repository, which exists while the run is active."""
+        return self.run(run_id) / "project"
+
     def step(self, run_id: int, index: int) -> Path:
         """Return the directory of a step."""
         return self.run(run_id) / f"step_{index}"

@@ -2,10 +2,13 @@
 
 import asyncio
 import shutil
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +85,7 @@ class RunExecution:
 
     @property
     def _repository_copy(self) -> Path:
-        return self._directory / "project"
+        return self.data.repository_copy(self.run.id)
 
     @property
     def _project_copy(self) -> Path:
@@ -122,8 +125,7 @@ class RunExecution:
                 if url
                 else f"Project {self.run.project_id} has no repository: create one and set its repository_id."
             )
-        # In a thread, because copying a large project would block the event loop.
-        await asyncio.to_thread(shutil.copytree, source, self._repository_copy, ignore=self._ignored_files)
+        await self._copy_files(source)
         if not self._project_copy.resolve().is_relative_to(self._repository_copy.resolve()):
             raise StepFailed(f"The subdirectory {self.target.subdirectory} is outside the repository.")
         if not (self._project_copy / "dbt_project.yml").is_file():
@@ -132,6 +134,29 @@ class RunExecution:
         with self.sessions.begin() as session:
             session.get_one(Run, self.run.id).git_sha = git_sha
         return f"Copied {source}{f' at {git_sha}' if git_sha else ''}.\n"
+
+    async def _copy_files(self, source: Path) -> None:
+        """Copy the files of the repository; on cancellation, stop after the current file."""
+        stopped = threading.Event()
+
+        def copy_file(file: str, copy: str) -> None:
+            if stopped.is_set():
+                # Not an OSError, after which copytree() continues.
+                raise StepFailed("The copy was stopped.")
+            shutil.copy2(file, copy)
+
+        copy_tree = partial(shutil.copytree, ignore=self._ignored_files, copy_function=copy_file)
+        # In a thread, because copying a large project would block the event loop. The end of the block waits
+        # for the thread, which would otherwise write into a directory that was just deleted.
+        with ThreadPoolExecutor(1) as thread:
+            try:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(thread, copy_tree, source, self._repository_copy)
+            except shutil.Error as error:
+                # It lists the source, the destination and the reason of each failure.
+                raise StepFailed(f"Cannot copy the project: {error.args[0][0][2]}.") from error
+            finally:
+                stopped.set()
 
     def _ignored_files(self, directory: str, names: list[str]) -> set[str]:
         ignored = NOT_CLONED(directory, names) | (GENERATED_FOLDERS if ROOT_FILES & set(names) else set())

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Iterable
 from typing import Any
 
@@ -261,6 +262,8 @@ class Scheduler:
             for run in session.scalars(select(Run).where(Run.status.in_(ACTIVE_STATUSES))):
                 status = "queued" if run.status == RunStatus.QUEUED else "running"
                 _end(run, RunStatus.CANCELLED, STOPPED.format(status))
+                # An earlier process that was killed did not delete it.
+                shutil.rmtree(self.data.repository_copy(run.id), ignore_errors=True)
 
 
 def _waits_for(run: Run, completion_trigger: dict[str, Any] | None) -> bool:
