@@ -43,6 +43,8 @@ def test_demo_account_is_valid() -> None:
             "invalid at environments.0.database",
         ),
         (lambda a: a["projects"][0].update(directory="."), "has no dbt_project.yml"),
+        (lambda a: a["projects"][0].update(directory="a\0b"), "has no dbt_project.yml"),
+        (lambda a: a["projects"][0].update(directory="x" * 5000), "has no dbt_project.yml"),
     ],
 )
 def test_invalid_entry_is_reported_with_its_location(tiny_account: Path, change, message: str) -> None:
@@ -54,7 +56,14 @@ def test_invalid_entry_is_reported_with_its_location(tiny_account: Path, change,
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"{", "is not valid YAML"), (b"", "is invalid"), (b"\xff", "Cannot read")]
+    ("content", "message"),
+    [
+        (b"{", "is not valid YAML"),
+        (b"[" * 2000, "is not valid YAML"),
+        (b"projects: []\njobs: []\nprojects: []", "is not valid YAML: 'projects' occurs twice"),
+        (b"", "is invalid"),
+        (b"\xff", "Cannot read"),
+    ],
 )
 def test_unreadable_account_file_is_reported(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "account.yaml"

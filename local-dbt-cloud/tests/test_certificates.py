@@ -1,10 +1,14 @@
 """Certificates: created once, renewed when invalid, trusted through a bundle with the public authorities."""
 
+import re
+import ssl
 import stat
 from pathlib import Path
 
 import certifi
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from local_dbt_cloud.certificates import prepare_certificates
 from local_dbt_cloud.data_directory import DataDirectory
@@ -24,12 +28,24 @@ def test_certificate_is_kept_across_restarts(data: DataDirectory) -> None:
     assert (data.server_certificate.read_bytes(), data.ca_bundle.read_bytes()) == first
 
 
-@pytest.mark.parametrize("broken", [b"", b"nonsense"])
-def test_invalid_certificate_is_replaced(data: DataDirectory, broken: bytes) -> None:
+@pytest.mark.parametrize("name", ["server.pem", "ca.pem"])
+@pytest.mark.parametrize("broken", ["", "nonsense", "without the key", "another one"])
+def test_invalid_certificate_is_replaced(data: DataDirectory, name: str, broken: str) -> None:
     prepare_certificates(data)
-    data.server_certificate.write_bytes(broken)
+    file, content = data.root / name, broken
+    if broken == "without the key":
+        content = re.sub("^.*?(?=-----BEGIN CERT)", "", file.read_text(), flags=re.DOTALL)
+    elif broken == "another one":
+        (data.root / "other").mkdir()
+        prepare_certificates(DataDirectory(data.root / "other"))
+        content = (data.root / "other" / name).read_text()
+    file.write_text(content)
     prepare_certificates(data)
-    assert b"PRIVATE KEY" in data.server_certificate.read_bytes()
+    context = ssl.create_default_context(cafile=str(data.ca_bundle))
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(data.server_certificate)
+    authority = x509.load_pem_x509_certificate(data.ca_certificate.read_bytes())
+    x509.load_pem_x509_certificate(data.server_certificate.read_bytes()).verify_directly_issued_by(authority)
+    assert authority.public_bytes(serialization.Encoding.DER) in context.get_ca_certs(binary_form=True)
 
 
 def test_private_key_is_readable_by_its_owner_only(data: DataDirectory) -> None:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,6 +170,57 @@ def test_missing_state_file_is_not_replaced_if_artifacts_exist(tmp_path: Path) -
     assert not (data / "state.sqlite").exists()
 
 
+def execute_sql(statement: str) -> Callable[[Path], None]:
+    def execute(data: Path) -> None:
+        with contextlib.closing(sqlite3.connect(data / "state.sqlite")) as connection:
+            connection.execute(statement)
+            connection.commit()
+
+    return execute
+
+
+def make_unwritable(data: Path) -> None:
+    (data / "state.sqlite").unlink()
+    (data / "state.sqlite").symlink_to(data / "missing" / "state.sqlite")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (execute_sql("DROP TABLE jobs"), "no such table: jobs). Stop the local dbt Cloud and restore"),
+        (execute_sql("UPDATE jobs SET definition = '{'"), "). Stop the local dbt Cloud and restore"),
+        (make_unwritable, "Cannot write ([Errno 2] No such file or directory"),
+    ],
+)
+def test_unusable_state_file_is_reported(
+    tmp_path: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    with started(tmp_path):
+        pass
+    damage(tmp_path)
+    assert message in error_output(tmp_path)
+
+
+def test_locked_state_file_is_reported_at_start(tmp_path: Path) -> None:
+    with started(tmp_path):
+        pass
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert "Another program has locked it" in error_output(tmp_path)
+
+
+@needs_rlimit
+def test_full_disk_at_the_first_start_is_reported(tmp_path: Path) -> None:
+    limit = "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
+    command = [sys.executable, "-c", limit + "runpy.run_module('local_dbt_cloud', run_name='__main__')"]
+    done = subprocess.run(
+        [*command, *arguments(tmp_path)[3:]], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr.startswith("local dbt Cloud: Cannot write ([Errno 27] File too large"), done.stderr
+    assert "free disk space" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 @needs_rlimit
 def test_full_disk_is_reported_and_recovered_from(tmp_path: Path) -> None:
     data = tmp_path / "data"
@@ -262,7 +313,9 @@ def test_invalid_account_file_and_token_are_reported(tmp_path: Path) -> None:
     assert "Cannot read the account file" in error_output(
         tmp_path / "data", "--account", str(tmp_path / "none")
     )
-    assert "LOCAL_DBT_CLOUD_TOKEN is empty" in error_output(tmp_path / "data", LOCAL_DBT_CLOUD_TOKEN="")
+    for token in ("", os.fsdecode(b"\xff"), "t\u00f6ken", "token\n"):
+        output = error_output(tmp_path / "data", LOCAL_DBT_CLOUD_TOKEN=token)
+        assert "LOCAL_DBT_CLOUD_TOKEN is empty or not printable ASCII" in output
 
 
 def test_kill_stops_dbt_and_the_next_start_recovers(tmp_path: Path, tiny_account: Path) -> None:

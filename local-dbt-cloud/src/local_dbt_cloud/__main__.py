@@ -18,8 +18,8 @@ def main() -> None:
     # Imported objects are never garbage: scanning them takes a tenth of the start, and of each request.
     gc.disable()
     if TOKEN_PIPE in os.environ:
-        with os.fdopen(int(os.environ.pop(TOKEN_PIPE)), encoding="utf-8") as pipe:
-            os.environ[TOKEN] = pipe.read()
+        with os.fdopen(int(os.environ.pop(TOKEN_PIPE)), "rb") as pipe:
+            os.environ[TOKEN] = os.fsdecode(pipe.read())
     elif TOKEN in os.environ:
         _restart(os.environ.pop(TOKEN))
     from local_dbt_cloud.cli import main as run_command
@@ -33,7 +33,7 @@ def main() -> None:
 def _restart(token: str) -> None:
     reader, writer = os.pipe()
     # A token fits into the buffer of the pipe.
-    os.write(writer, token.encode())
+    os.write(writer, os.fsencode(token))
     os.close(writer)
     os.set_inheritable(reader, True)
     environment = os.environ | {TOKEN_PIPE: str(reader)}

@@ -1,5 +1,6 @@
 """Load account.yaml: the account and its projects, environments and jobs."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -74,6 +75,17 @@ class DeclaredJob(JobDefinition):
     simulation: list[Course] = Field(default=[])
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Reject a key that occurs twice; YAML would use the last one."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value]
+        if duplicates := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.MarkedYAMLError(None, None, f"{duplicates[0]!r} occurs twice", node.start_mark)
+        return node
+
+
 class AccountConfig(InputModel):
     """The contents of account.yaml."""
 
@@ -127,11 +139,11 @@ def load_account_config(path: Path) -> AccountConfig:
     :raises UserError: The file cannot be read, or an entry is missing or invalid.
     """
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content: Any = _StrictLoader(path.read_text(encoding="utf-8")).get_single_data()
         config = AccountConfig.model_validate(content, context=FORBID_UNKNOWN_FIELDS)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read the account file {path}: {error}.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UserError(f"The account file {path} is not valid YAML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
@@ -141,11 +153,13 @@ def load_account_config(path: Path) -> AccountConfig:
     for project in config.projects:
         if project.directory is None:
             continue
-        project.directory = (path.parent / project.directory).resolve()
-        root = project.directory / project.dbt_project_subdirectory
-        if not (root / "dbt_project.yml").is_file():
+        directory = path.parent / project.directory
+        root = directory / project.dbt_project_subdirectory
+        # Unlike Path.is_file(), it also accepts names that are too long or contain NUL.
+        if not os.path.isfile(root / "dbt_project.yml"):  # noqa: PTH113
             raise UserError(
                 f"Project {project.id} in {path} has no dbt_project.yml in {root}: "
                 "set its directory to a dbt project."
             )
+        project.directory = directory.resolve()
     return config

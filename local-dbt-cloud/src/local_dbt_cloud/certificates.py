@@ -2,11 +2,13 @@
 
 import datetime
 import os
+import ssl
 from pathlib import Path
 
 import certifi
 import trustme
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from local_dbt_cloud.data_directory import DataDirectory
 
@@ -16,13 +18,13 @@ RENEW_BEFORE_EXPIRY = datetime.timedelta(days=30)
 
 
 def prepare_certificates(data: DataDirectory) -> None:
-    """Create the certificates if they are missing or expire soon, and write the CA bundle.
+    """Create the certificates if they are missing, invalid or expire soon, and write the CA bundle.
 
     The bundle also contains the public certificate authorities, so that a real dbt Cloud is trusted with the
     same settings. The private key of our authority is never stored: nobody can issue another certificate that
     users' bundles trust.
     """
-    if not (data.ca_certificate.is_file() and _is_valid(data.server_certificate)):
+    if not _are_valid(data):
         authority = trustme.CA(organization_name="local dbt Cloud of an Airflow starter")
         certificate = authority.issue_cert(*HOST_NAMES)
         chain = [certificate.private_key_pem, *certificate.cert_chain_pems]
@@ -44,10 +46,14 @@ def prepare_certificates(data: DataDirectory) -> None:
     _write_atomically(data.ca_bundle, b"\n".join(bundle))
 
 
-def _is_valid(path: Path) -> bool:
+def _are_valid(data: DataDirectory) -> bool:
     try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except (OSError, ValueError):
+        authority = x509.load_pem_x509_certificate(data.ca_certificate.read_bytes())
+        certificate = x509.load_pem_x509_certificate(data.server_certificate.read_bytes())
+        certificate.verify_directly_issued_by(authority)
+        # Fails if the private key is missing or belongs to another certificate.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(data.server_certificate)
+    except (OSError, ValueError, InvalidSignature):
         return False
     expiry = certificate.not_valid_after_utc
     return expiry - datetime.datetime.now(datetime.UTC) > RENEW_BEFORE_EXPIRY

@@ -99,8 +99,8 @@ async def serve_until_signal(options: argparse.Namespace) -> int:
         raise UserError(f"--history must be between 0 and {MAX_HISTORY}.")
     # Removed, so that no child process inherits it.
     token = os.environ.pop("LOCAL_DBT_CLOUD_TOKEN", "local-token")
-    if not token:
-        raise UserError("LOCAL_DBT_CLOUD_TOKEN is empty: set it to a token, or unset it for the default.")
+    if not (token and token.isascii() and token.isprintable()):
+        raise UserError("LOCAL_DBT_CLOUD_TOKEN is empty or not printable ASCII: change it or unset it.")
     raise_file_limit()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, BigInteger, Dialect, ForeignKey, Index, create_engine, engine, event, text
-from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
@@ -200,8 +199,9 @@ class RunStep(Base):
 def open_database(data: DataDirectory) -> sessionmaker[Session]:
     """Open the state file, creating it if it is missing, and return a factory of sessions.
 
-    :raises UserError: The file is not SQLite, is damaged or has another schema version, or it is missing
-        although artifacts of its runs exist.
+    :raises UserError: The file is damaged or has another schema version, or it is missing although artifacts
+        of its runs exist.
+    :raises DatabaseError: The file is not SQLite, or it cannot be read or written.
     """
     path = data.state_file
     if not path.exists() and data.runs.exists():
@@ -224,12 +224,9 @@ def open_database(data: DataDirectory) -> sessionmaker[Session]:
     try:
         with database.begin() as connection:
             _prepare_schema(connection, path)
-    except UserError:
+    except BaseException:
         database.dispose()
         raise
-    except DatabaseError as error:
-        database.dispose()
-        raise UserError(database_error_message(path, str(error.orig))) from error
     return sessionmaker(database, expire_on_commit=False)
 
 

@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
 
 from local_dbt_cloud.account import AccountConfig, load_account_config
 from local_dbt_cloud.certificates import prepare_certificates
 from local_dbt_cloud.data_directory import DataDirectory
-from local_dbt_cloud.database import Base, Run, open_database
+from local_dbt_cloud.database import Base, Run, database_error_message, open_database
+from local_dbt_cloud.errors import UserError
 from local_dbt_cloud.fault_injection import FaultRegistry
 from local_dbt_cloud.history import fill_history
 from local_dbt_cloud.provisioning import sync_declared
@@ -78,22 +80,31 @@ def create_service(
 
     :param history: Add finished runs until there are this many.
     :param runs_schedules: Run scheduled jobs at their times.
-    :raises UserError: The account file or the state file is missing, unreadable or invalid.
+    :raises UserError: The account file or a file of the data directory is missing, unreadable or invalid, or
+        cannot be written.
     """
     config = load_account_config(account_file)
-    prepare_certificates(data)
-    sessions = open_database(data)
-    with sessions.begin() as session:
-        sync_declared(session, config)
-        fill_history(session, history)
-        # SQLite chooses indexes by these statistics.
-        session.execute(text("ANALYZE"))
+    try:
+        prepare_certificates(data)
+        sessions = open_database(data)
+        with sessions.begin() as session:
+            sync_declared(session, config)
+            fill_history(session, history)
+            # SQLite chooses indexes by these statistics.
+            session.execute(text("ANALYZE"))
+        scheduler = Scheduler(config, sessions, data)
+    except (DatabaseError, ValueError) as error:
+        # A ValueError if a row contains invalid JSON.
+        reason = getattr(error, "orig", error)
+        raise UserError(database_error_message(data.state_file, str(reason))) from error
+    except OSError as error:
+        raise UserError(f"Cannot write ({error}): make {data.root} writable, or free disk space.") from error
     return Service(
         config=config,
         config_modified_at=datetime.fromtimestamp(account_file.stat().st_mtime, UTC),
         data=data,
         sessions=sessions,
-        scheduler=Scheduler(config, sessions, data),
+        scheduler=scheduler,
         faults=FaultRegistry(),
         requests=RequestLog(),
         pages_url=pages_url,
