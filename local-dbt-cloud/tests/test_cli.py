@@ -122,8 +122,9 @@ def test_token_comes_from_environment_and_is_never_written(tmp_path: Path) -> No
 def test_port_in_use_is_reported_with_its_variable(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert "set LOCAL_DBT_CLOUD_API_PORT to" in error_output(tmp_path / "data", "--api-port", port)
-        assert "set LOCAL_DBT_CLOUD_PAGES_PORT to" in error_output(tmp_path / "data", "--pages-port", port)
+        for name in ("api", "pages"):
+            message = f"set --{name}-port or LOCAL_DBT_CLOUD_{name.upper()}_PORT to a free port"
+            assert message in error_output(tmp_path / "data", f"--{name}-port", port)
     assert "Cannot listen on port 70000" in error_output(tmp_path / "data", "--api-port", "70000")
 
 
@@ -146,7 +147,7 @@ def test_non_sqlite_state_file_is_reported_and_kept(tmp_path: Path) -> None:
 
 def test_unwritable_data_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "set LOCAL_DBT_CLOUD_DATA_DIR to a writable directory" in error_output(tmp_path / "file" / "data")
+    assert "LOCAL_DBT_CLOUD_DATA_DIR to a writable directory" in error_output(tmp_path / "file" / "data")
 
 
 def test_damaged_state_file_is_reported_and_kept(tmp_path: Path) -> None:

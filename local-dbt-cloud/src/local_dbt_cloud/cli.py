@@ -28,7 +28,6 @@ from local_dbt_cloud.service import create_service
 MAX_HISTORY = 1_000_000
 MAX_OPEN_FILES = 10_240
 AIRFLOW_CONNECTION = "dbt_cloud_default"
-DEFAULT_DATA_DIRECTORY = Path(".local_dbt_cloud")
 DEMO_ACCOUNT = Path(__file__).parent / "demo" / "account.yaml"
 
 
@@ -57,7 +56,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
     add("--api-port", int, "8580" if command is None else "0", "port of the API, 0 for any free port")
     add("--pages-port", int, "8581" if command is None else "0", "port of the pages, 0 for any free port")
-    add("--data-dir", Path, str(DEFAULT_DATA_DIRECTORY), "directory for everything it writes")
+    add("--data-dir", Path, ".local_dbt_cloud", "directory for everything it writes")
+    if command is not None:
+        parser.set_defaults(data_dir=None)
     add(
         "--account", Path, str(DEMO_ACCOUNT), "YAML file that declares projects, environments and jobs",
         default_name="the demo account",
@@ -107,13 +108,13 @@ async def serve_until_signal(options: argparse.Namespace) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with ExitStack() as stack:
         root = options.data_dir
-        if options.command and root == DEFAULT_DATA_DIRECTORY:
+        if root is None:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="local-dbt-cloud-")))
         data = DataDirectory(root.resolve())
         stack.enter_context(data.locked())
         api, pages = (
-            stack.enter_context(listening_socket(options.host, port, f"LOCAL_DBT_CLOUD_{name}_PORT"))
-            for name, port in (("API", options.api_port), ("PAGES", options.pages_port))
+            stack.enter_context(listening_socket(options.host, port, name))
+            for name, port in (("api", options.api_port), ("pages", options.pages_port))
         )
         api_port, pages_port = api.getsockname()[1], pages.getsockname()[1]
         api_url, pages_url = f"https://localhost:{api_port}", f"http://localhost:{pages_port}"
@@ -136,23 +137,34 @@ async def serve_until_signal(options: argparse.Namespace) -> int:
 
 
 async def run_command(command: list[str], environment: dict[str, str], stop: asyncio.Event) -> int:
-    """Run a command, set ``stop`` when it has ended, and return its exit code.
-
-    :raises UserError: It cannot be started.
-    """
+    """Run a command, set ``stop`` when it has ended, and return its exit code, as shells do."""
     try:
         process = await asyncio.create_subprocess_exec(*command, env=os.environ | environment)
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, process.terminate)
-        # A terminal sends SIGINT to the command too.
-        loop.add_signal_handler(signal.SIGINT, lambda: None)
+
+        def forward(number: int) -> None:
+            # A terminal sends SIGINT to the command too; a second one would interrupt its cleanup.
+            if number != signal.SIGINT or not is_in_foreground():
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(number)
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, forward, number)
         code = await process.wait()
     except OSError as error:
-        raise UserError(f"Cannot run {command[0]}: {error.strerror}.") from error
+        print(f"local dbt Cloud: Cannot run {command[0]}: {error.strerror}.", file=sys.stderr)
+        return 127 if isinstance(error, FileNotFoundError) else 126
     finally:
         stop.set()
-    # As shells do for a command that a signal ended.
     return code if code >= 0 else 128 - code
+
+
+def is_in_foreground() -> bool:
+    """Return whether Ctrl-C in a terminal sends SIGINT to this process and its children."""
+    try:
+        with Path("/dev/tty").open() as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
 
 
 def raise_file_limit() -> None:
@@ -165,17 +177,18 @@ def raise_file_limit() -> None:
 
 
 @contextmanager
-def listening_socket(host: str, port: int, variable: str) -> Iterator[socket.socket]:
+def listening_socket(host: str, port: int, name: str) -> Iterator[socket.socket]:
     """Listen on a port while the block runs.
 
-    :param variable: Environment variable that sets the port, for the error message.
+    :param name: ``api`` or ``pages``, for the error message.
     :raises UserError: The port is invalid or in use.
     """
     try:
         server = socket.create_server((host, port))
     except (OSError, OverflowError) as error:
         raise UserError(
-            f"Cannot listen on port {port} of {host} ({error}): set {variable} to a free port."
+            f"Cannot listen on port {port} of {host} ({error}): "
+            f"set --{name}-port or LOCAL_DBT_CLOUD_{name.upper()}_PORT to a free port."
         ) from error
     with server:
         yield server

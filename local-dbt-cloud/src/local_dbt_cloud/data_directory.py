@@ -92,7 +92,7 @@ class DataDirectory:
         except OSError as error:
             raise UserError(
                 f"Cannot write to {self.root} ({error.strerror}): "
-                "set LOCAL_DBT_CLOUD_DATA_DIR to a writable directory."
+                "set --data-dir or LOCAL_DBT_CLOUD_DATA_DIR to a writable directory."
             ) from error
         with lock:
             try:
@@ -100,7 +100,7 @@ class DataDirectory:
             except BlockingIOError as error:
                 raise UserError(
                     f"Another local dbt Cloud uses {self.root}: stop it, "
-                    "or set LOCAL_DBT_CLOUD_DATA_DIR to another directory."
+                    "or set --data-dir or LOCAL_DBT_CLOUD_DATA_DIR to another directory."
                 ) from error
             yield
 
