@@ -37,6 +37,10 @@ def test_demo_account_is_valid() -> None:
         ),
         (lambda a: a["environments"][0].update(project_id=9), "environment 1 refers to project 9"),
         (lambda a: a["jobs"][1].update(id=1), "job id 1 is declared more than once"),
+        (
+            lambda a: a["jobs"][0].update(schedule={"cron": "0 0 30 2 *"}),
+            "jobs.0.schedule: '0 0 30 2 .' is not a cron expression of five fields that matches a future",
+        ),
         (lambda a: a["account"].update(run_slots=0), "invalid at account.run_slots"),
         (
             lambda a: a["environments"][0].update(database="../../x.duckdb"),

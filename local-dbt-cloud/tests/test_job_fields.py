@@ -132,12 +132,16 @@ def test_every_schedule_type_replaces_the_previous_one(cloud: RunningCloud) -> N
     [
         {"date": {"type": "custom_cron", "cron": "every day"}},
         {"date": {"type": "custom_cron", "cron": "0 7 * * 1 2030"}},
+        {"date": {"type": "custom_cron", "cron": "0 0 30 2 *"}},
+        {"date": {"type": "interval_cron", "cron": "R R * * *"}},
+        {"cron": "r(1-9) * * * *"},
         {"date": {"type": "days_of_week", "days": [8]}},
         {"time": {"type": "at_exact_hours", "hours": [24]}},
     ],
 )
 def test_impossible_schedule_is_rejected(cloud: RunningCloud, schedule: dict[str, Any]) -> None:
-    answer = cloud.client.post("jobs/", json={"name": "x", "environment_id": 1, "schedule": schedule})
+    body = {"name": "x", "environment_id": 1, "schedule": schedule, "triggers": {"schedule": True}}
+    answer = cloud.client.post("jobs/", json=body)
     assert answer.status_code == 400
     assert set(answer.json()["data"]) == {"schedule"}
 

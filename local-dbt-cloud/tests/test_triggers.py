@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from local_dbt_cloud import schedule_runner
 from local_dbt_cloud.database import Run
 from local_dbt_cloud.run_status import RunStatus
 from local_dbt_cloud.schedule_runner import trigger_due_jobs
@@ -124,3 +125,20 @@ def test_scheduled_runs_do_not_pile_up(cloud: RunningCloud) -> None:
         begin = MIDNIGHT + timedelta(minutes=5 * number)
         run_schedules_between(cloud, begin, begin + timedelta(minutes=5))
     assert len(cloud.runs(job_id)) == 1
+
+
+def test_scheduled_job_that_cannot_start_does_not_stop_the_others(
+    cloud: RunningCloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    next_run = schedule_runner.next_run
+
+    def fail_for_hourly_jobs(cron: str, after: datetime) -> datetime:
+        if cron == "0 * * * *":
+            raise ValueError("no next run")
+        return next_run(cron, after)
+
+    monkeypatch.setattr(schedule_runner, "next_run", fail_for_hourly_jobs)
+    broken, healthy = scheduled(cloud, "0 * * * *"), scheduled(cloud, "*/5 * * * *")
+    run_schedules_between(cloud, MIDNIGHT, MIDNIGHT + timedelta(hours=1))
+    assert [len(cloud.runs(job_id)) for job_id in (broken, healthy)] == [0, 1]
+    assert f"Failed to trigger scheduled job {broken}: no next run" in caplog.text

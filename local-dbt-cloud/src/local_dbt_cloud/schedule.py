@@ -1,6 +1,8 @@
 """Schedules of jobs: the cron expression that dbt Cloud derives from days and hours, and the next run."""
 
-from datetime import datetime
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any, Literal, Self
 
@@ -12,9 +14,13 @@ from local_dbt_cloud.validation import InputModel, Text
 
 
 def _checked(cron: str) -> str:
-    if len(cron.split()) != 5 or not croniter.is_valid(cron):
-        raise ValueError(f"{cron!r} is not a cron expression of five fields")
-    return cron
+    # croniter accepts February 30, which never comes, and R, which is another number at each use.
+    with suppress(Exception):
+        if len(cron.split()) == 5 and not re.search(r"\bR\b", cron.upper()):
+            next_run(cron, datetime.now(UTC))
+            describe_cron(cron)
+            return cron
+    raise ValueError(f"{cron!r} is not a cron expression of five fields that matches a future time")
 
 
 class ScheduleDate(InputModel):

@@ -44,16 +44,15 @@ def trigger_due_jobs(
     while a scheduled run of it is queued.
     """
     with sessions() as session:
-        due = [
-            job.id
-            for job in active_jobs(session)
-            if job.definition["triggers"]["schedule"]
-            and next_run(job.definition["schedule"]["cron"], after) <= until
-        ]
+        scheduled = [job for job in active_jobs(session) if job.definition["triggers"]["schedule"]]
         queued = select(Run.job_definition_id).where(
             Run.status == RunStatus.QUEUED, Run.cause_category == CATEGORY
         )
         waiting = set(session.scalars(queued))
-    for job_id in due:
-        if job_id not in waiting:
-            scheduler.trigger(job_id, TriggerRequest(cause="Scheduled"), CATEGORY)
+    for job in scheduled:
+        try:
+            if job.id not in waiting and next_run(job.definition["schedule"]["cron"], after) <= until:
+                scheduler.trigger(job.id, TriggerRequest(cause="Scheduled"), CATEGORY)
+        except Exception as error:
+            # The other jobs must start.
+            log.error("Failed to trigger scheduled job %d: %s", job.id, error)
