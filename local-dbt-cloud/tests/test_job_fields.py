@@ -127,6 +127,19 @@ def test_every_schedule_type_replaces_the_previous_one(cloud: RunningCloud) -> N
     assert cloud.post(f"jobs/{job['id']}/", every_day)["schedule"]["cron"] == "0 * * * *"
 
 
+@pytest.mark.parametrize("date", [{"type": "every_day"}, {"type": "custom_cron", "cron": "5 4 * * 1"}])
+def test_new_cron_expression_replaces_the_stored_date(cloud: RunningCloud, date: dict[str, Any]) -> None:
+    job = created(cloud, schedule={"date": date})
+    path, body = f"jobs/{job['id']}/", {"id": job["id"]}
+    # Without a new expression, the date is kept.
+    kept = cloud.post(path, body | {"schedule": {"time": {"type": "every_hour", "interval": 2}}})["schedule"]
+    assert kept["date"] == job["schedule"]["date"]
+    for more in ({}, {"date": None}):
+        updated = cloud.post(path, body | {"schedule": {"cron": "0 7 * * *"} | more})["schedule"]
+        assert updated["date"] == {"type": "custom_cron", "cron": "0 7 * * *"}
+        assert updated["cron"] == "0 7 * * *"
+
+
 @pytest.mark.parametrize(
     "schedule",
     [

@@ -68,6 +68,9 @@ async def update_job(
         stored = stored | {"force_node_selection": None}
     elif body.get("force_node_selection") is not None:
         stored = stored | {"cost_optimization_features": []}
+    # The stored date would override a new cron expression.
+    if isinstance(schedule := body.get("schedule"), dict) and schedule.get("cron"):
+        body = body | {"schedule": {"date": None} | schedule}
     job.definition = _definition(serializer, merged(stored, body))
     serializer.session.commit()
     return envelope(serializer.job(job))
