@@ -1,6 +1,7 @@
 """Loading of account.yaml: the demo account, and error messages for invalid files."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -8,6 +9,10 @@ import yaml
 from local_dbt_cloud.account import load_account_config
 from local_dbt_cloud.cli import DEMO_ACCOUNT
 from local_dbt_cloud.errors import UserError
+
+
+def after(job_id: int) -> dict[str, Any]:
+    return {"condition": {"job_id": job_id, "project_id": 1}}
 
 
 def test_demo_account_is_valid() -> None:
@@ -40,6 +45,14 @@ def test_demo_account_is_valid() -> None:
         (
             lambda a: a["jobs"][0].update(schedule={"cron": "0 0 30 2 *"}),
             "jobs.0.schedule: '0 0 30 2 .' is not a cron expression of five fields that matches a future",
+        ),
+        (
+            lambda a: a["jobs"][0].update(job_completion_trigger_condition=after(9)),
+            "Job 'one' runs after job 9, which does not exist",
+        ),
+        (
+            lambda a: [a["jobs"][i].update(job_completion_trigger_condition=after(2 - i)) for i in (0, 1)],
+            "Job 1 would run after itself: remove a completion trigger",
         ),
         (lambda a: a["account"].update(run_slots=0), "invalid at account.run_slots"),
         (

@@ -11,7 +11,7 @@ from local_dbt_cloud.database import Run
 from local_dbt_cloud.run_status import RunStatus
 from local_dbt_cloud.schedule_runner import trigger_due_jobs
 from local_dbt_cloud.scheduler import Scheduler
-from local_dbt_cloud.testing import course
+from local_dbt_cloud.testing import Status, course
 from running_cloud import RunningCloud
 
 MIDNIGHT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -82,6 +82,52 @@ def test_reset_triggers_nothing(cloud: RunningCloud) -> None:
     cloud.trigger(101)
     cloud.reset()
     assert cloud.runs() == []
+
+
+def test_ended_run_triggers_once_per_status(cloud: RunningCloud) -> None:
+    job_id = chained(cloud, RunStatus.SUCCESS, RunStatus.ERROR)
+    run_id = cloud.create_run("running")
+    outcomes: list[tuple[Status, int]] = [("success", 1), ("success", 1), ("error", 2)]
+    for status, count in outcomes:
+        cloud.set_run(run_id, status)
+        assert len(causes(cloud, job_id)) == count
+
+
+@pytest.mark.parametrize(
+    ("project_id", "upstream", "message"),
+    [
+        (1, 999, "Job 'Next' runs after job 999, which does not exist."),
+        (2, 101, "Job 101 belongs to project 1."),
+    ],
+)
+def test_upstream_job_must_exist_in_the_project(
+    cloud: RunningCloud, project_id: int, upstream: int, message: str
+) -> None:
+    condition = {"condition": {"job_id": upstream, "project_id": project_id}}
+    fields = {"name": "Next", "job_completion_trigger_condition": condition}
+    for path, more in (("jobs/", {"environment_id": 1}), ("jobs/102/", {"id": 102})):
+        answer = cloud.client.post(path, json=fields | more)
+        assert answer.status_code == 400
+        assert answer.json()["data"] == {"job_completion_trigger_condition": message}
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_cycle_of_completion_triggers_is_rejected(cloud: RunningCloud, length: int) -> None:
+    job_id = 101
+    for _ in range(length - 1):
+        job_id = cloud.add_job("x", course(), job_completion_trigger_condition=after(job_id, 10))
+    body = {"id": 101, "job_completion_trigger_condition": after(job_id, 10)}
+    answer = cloud.client.post("jobs/101/", json=body)
+    assert answer.status_code == 400
+    assert "would run after itself" in answer.json()["data"]["job_completion_trigger_condition"]
+    assert cloud.get("jobs/101/")["job_completion_trigger_condition"] is None
+
+
+def test_job_whose_upstream_job_was_deleted_can_be_updated(cloud: RunningCloud) -> None:
+    upstream = cloud.add_job("x", course())
+    job_id = cloud.add_job("Next", course(), job_completion_trigger_condition=after(upstream, 10))
+    cloud.client.delete(f"jobs/{upstream}/")
+    assert cloud.post(f"jobs/{job_id}/", {"id": job_id, "name": "Renamed"})["name"] == "Renamed"
 
 
 def run_schedules_between(cloud: RunningCloud, begin: datetime, end: datetime) -> None:

@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from local_dbt_cloud.errors import UserError
-from local_dbt_cloud.job_definition import JobDefinition
+from local_dbt_cloud.job_definition import JobDefinition, check_completion_triggers
 from local_dbt_cloud.run_course import Course
 from local_dbt_cloud.validation import (
     FORBID_UNKNOWN_FIELDS,
@@ -122,6 +122,9 @@ class AccountConfig(InputModel):
                     f"job {job.id} refers to environment {job.environment_id}, which is not declared"
                 )
             job.account_id, job.project_id = self.account.id, job_environment.project_id
+        jobs = {job.id: job for job in self.jobs}
+        for job in self.jobs:
+            check_completion_triggers(job.id, job, jobs.get)
         return self
 
     def project(self, project_id: int) -> Project | None:

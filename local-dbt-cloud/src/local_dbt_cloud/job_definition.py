@@ -1,5 +1,6 @@
 """The definition of a job, in account.yaml and in requests that create or update a job."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -115,3 +116,26 @@ class JobDefinition(InputModel):
         for step in steps:
             dbt_arguments(step)
         return steps
+
+
+def check_completion_triggers(
+    job_id: int | None, job: JobDefinition, find: Callable[[int], JobDefinition | None]
+) -> None:
+    """Check the chain of upstream jobs whose completion starts a job.
+
+    :param job_id: ID of the job; None if it is new.
+    :param find: Returns another job by its ID.
+    :raises ValueError: An upstream job does not exist or is in another project, or the chain is a cycle.
+    """
+    chain = [job_id]
+    while job.job_completion_trigger_condition:
+        condition = job.job_completion_trigger_condition.condition
+        upstream = find(condition.job_id)
+        if upstream is None:
+            raise ValueError(f"Job {job.name!r} runs after job {condition.job_id}, which does not exist")
+        if upstream.project_id != condition.project_id:
+            raise ValueError(f"Job {condition.job_id} belongs to project {upstream.project_id}")
+        if condition.job_id in chain:
+            raise ValueError(f"Job {condition.job_id} would run after itself: remove a completion trigger")
+        chain.append(condition.job_id)
+        job = upstream

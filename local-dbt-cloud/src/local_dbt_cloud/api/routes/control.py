@@ -126,10 +126,11 @@ async def update_run(
             service.scheduler.take_control(run.id)
         except ValueError as error:
             raise api_error(400, {"run_id": f"{error}."}) from error
+        earlier_status = run.status
         set_run_status(session, service.data, run, request)
         session.commit()
         session.expire(run)
-        if run.status not in ACTIVE_STATUSES:
+        if run.status not in (*ACTIVE_STATUSES, earlier_status):
             service.scheduler.run_ended(run.id)
     return envelope(Serializer(service, session, {"trigger", "run_steps"}).run(run))
 

@@ -71,7 +71,7 @@ async def update_job(
     # The stored date would override a new cron expression.
     if isinstance(schedule := body.get("schedule"), dict) and schedule.get("cron"):
         body = body | {"schedule": {"date": None} | schedule}
-    job.definition = _definition(serializer, merged(stored, body))
+    job.definition = _definition(serializer, merged(stored, body), job.id)
     serializer.session.commit()
     return envelope(serializer.job(job))
 
@@ -103,10 +103,13 @@ async def rerun_job(
     return new_run_response(serializer, service.scheduler.trigger(job.id, request, cause_category="rerun"))
 
 
-def _definition(serializer: SerializerDependency, body: dict[str, Any]) -> dict[str, Any]:
+def _definition(
+    serializer: SerializerDependency, body: dict[str, Any], job_id: int | None = None
+) -> dict[str, Any]:
     """Return a valid definition from a request body, or raise the exception for a response with 400."""
     definition = validated(JobDefinition, body)
     try:
-        return resolve_references(serializer.session, serializer.service.config.account.id, definition)
+        account_id = serializer.service.config.account.id
+        return resolve_references(serializer.session, account_id, definition, job_id)
     except InvalidReference as error:
         raise api_error(400, {error.field: str(error)}) from error
