@@ -47,6 +47,10 @@ def test_demo_account_is_valid() -> None:
             "jobs.0.schedule: '0 0 30 2 .' is not a cron expression of five fields that matches a future",
         ),
         (
+            lambda a: a["jobs"][0].update(simulation=[{"status": "running"}]),
+            "jobs.0.simulation.0.status: a course ends with status success, error or cancelled",
+        ),
+        (
             lambda a: a["jobs"][0].update(job_completion_trigger_condition=after(9)),
             "Job 'one' runs after job 9, which does not exist",
         ),

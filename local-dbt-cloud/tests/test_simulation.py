@@ -88,11 +88,38 @@ def test_reset_ends_the_simulation(cloud: RunningCloud) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [[], [{"status": "done"}], [{"running": -1}], [{"steps": [{"command": "ls"}]}]]
+    "body",
+    [
+        [],
+        [{"status": "done"}],
+        [{"status": "queued"}],
+        [{}, {"status": 3}],
+        [{"running": -1}],
+        [{"steps": [{"command": "ls"}]}],
+    ],
 )
 def test_invalid_course_is_rejected(cloud: RunningCloud, body: Any) -> None:
     assert cloud.client.post(f"{cloud.url}/local/jobs/101/simulation", json=body).status_code == 400
     assert cloud.client.post(f"{cloud.url}/local/jobs/9/simulation", json=[{}]).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("limits", "override", "message"),
+    [
+        ({"timeout_seconds": 1}, {}, "This run timed out after running for 1 seconds."),
+        ({"timeout_seconds": 60}, {"timeout_seconds_override": 1}, "This run timed out after running for 1"),
+        ({"timeout_seconds": 1}, {"timeout_seconds_override": 0}, None),
+    ],
+)
+def test_simulated_run_ends_at_the_timeout_of_its_job(
+    cloud: RunningCloud, limits: dict[str, int], override: dict[str, int], message: str | None
+) -> None:
+    job_id = cloud.add_job("x", course(running=1.2), execution=limits)
+    run = triggered(cloud, job_id, **override)
+    assert run["status"] == (RunStatus.CANCELLED if message else RunStatus.SUCCESS)
+    assert (run["status_message"] or "").startswith(message or "")
+
+
 
 
 def test_account_file_declares_simulated_jobs_without_a_project(tmp_path: Path, tiny_account: Path) -> None:

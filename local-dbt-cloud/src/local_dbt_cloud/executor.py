@@ -31,6 +31,7 @@ from local_dbt_cloud.trigger_request import TriggerRequest
 NOT_CLONED = shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.duckdb", "*.duckdb.wal")
 GENERATED_FOLDERS = {"target", "logs", "dbt_packages", "node_modules"}
 ROOT_FILES = {".git", "dbt_project.yml", "package.json"}
+TIMED_OUT = "This run timed out after running for {} seconds."
 
 
 class StepFailed(Exception):
@@ -54,15 +55,13 @@ class RunExecution:
         The run ends as Cancelled if it exceeds the timeout of its job, or if the awaiting task is canceled:
         dbt is stopped, and the message of the cancellation becomes the run's ``status_message``.
         """
-        override = self.request.timeout_seconds_override
-        timeout = (self.job.execution.timeout_seconds if override is None else override) or None
         started = time.monotonic()
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(self.request.timeout(self.job)):
                 await self._run_steps()
         except (TimeoutError, asyncio.CancelledError) as error:
             # Empty if a user cancels the run just when its timeout expires.
-            timed_out = f"This run timed out after running for {time.monotonic() - started:.0f} seconds."
+            timed_out = TIMED_OUT.format(round(time.monotonic() - started))
             self._finish(RunStatus.CANCELLED, str(error) or timed_out)
         except StepFailed as error:
             self._finish(RunStatus.ERROR, str(error))

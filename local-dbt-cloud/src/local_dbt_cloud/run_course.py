@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from local_dbt_cloud.dbt_commands import dbt_arguments
-from local_dbt_cloud.run_status import RunStatus
+from local_dbt_cloud.run_status import ACTIVE_STATUSES, RunStatus
 from local_dbt_cloud.validation import Text
 
 
@@ -64,6 +64,13 @@ class Course(RunStatusRequest):
     queued: StateSeconds = 0
     starting: StateSeconds = 0
     running: StateSeconds = 0
+
+    @field_validator("status")
+    @classmethod
+    def _check_status(cls, status: RunStatus) -> RunStatus:
+        if status in ACTIVE_STATUSES:
+            raise ValueError("a course ends with status success, error or cancelled")
+        return status
 
 
 Courses = Annotated[list[Course], Field(min_length=1)]

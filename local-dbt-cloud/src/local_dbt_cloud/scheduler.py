@@ -232,11 +232,11 @@ class Scheduler:
         task.add_done_callback(lambda task: self._on_done(run.id, task))
 
     def _execution(self, run: Run) -> RunExecution | SimulatedExecution:
-        if course := self.simulator.next_course(run.job_definition_id):
-            self.simulator.started[run.job_definition_id] += 1
-            return SimulatedExecution(run, course, self.sessions, self.data)
         with self.sessions() as session:
             job = job_definition(session.get_one(Job, run.job_definition_id))
+            if course := self.simulator.next_course(run.job_definition_id):
+                self.simulator.started[run.job_definition_id] += 1
+                return SimulatedExecution(run, job, course, self.sessions, self.data)
             target = run_target(session, self.config, run)
             variables = effective_variables(session, run)
         return RunExecution(run, job, target, variables, self.sessions, self.data)

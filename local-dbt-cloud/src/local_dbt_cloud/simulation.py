@@ -10,9 +10,12 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from local_dbt_cloud.data_directory import DataDirectory
 from local_dbt_cloud.database import Run, RunStep, utc_now
+from local_dbt_cloud.executor import TIMED_OUT
+from local_dbt_cloud.job_definition import JobDefinition
 from local_dbt_cloud.run_control import set_run_status
 from local_dbt_cloud.run_course import Course, FinishedStep, RunStatusRequest
 from local_dbt_cloud.run_status import RunStatus
+from local_dbt_cloud.trigger_request import TriggerRequest
 
 # Steps before those of the job.
 PREPARATION = (
@@ -61,19 +64,26 @@ class SimulatedExecution:
     """The execution of a simulated run."""
 
     run: Run
+    job: JobDefinition
     course: Course
     sessions: sessionmaker[Session]
     data: DataDirectory
 
     async def execute(self) -> None:
-        """Follow the course. If the awaiting task is canceled, the run ends as Cancelled."""
+        """Follow the course.
+
+        The run ends as Cancelled if it exceeds the timeout of its job, or if the awaiting task is canceled.
+        """
+        timeout = TriggerRequest.model_validate(self.run.trigger).timeout(self.job)
         try:
             await asyncio.sleep(self.course.starting)
             self._set(RunStatusRequest(status=RunStatus.RUNNING))
-            await asyncio.sleep(self.course.running)
+            async with asyncio.timeout(timeout):
+                await asyncio.sleep(self.course.running)
             self._finish()
-        except asyncio.CancelledError as error:
-            self._set(RunStatusRequest(status=RunStatus.CANCELLED, status_message=str(error)))
+        except (TimeoutError, asyncio.CancelledError) as error:
+            message = str(error) or TIMED_OUT.format(timeout)
+            self._set(RunStatusRequest(status=RunStatus.CANCELLED, status_message=message))
 
     def _finish(self) -> None:
         """End the run with its steps, which are those of its job unless the course declares others."""

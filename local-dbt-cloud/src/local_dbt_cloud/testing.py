@@ -24,7 +24,8 @@ from local_dbt_cloud.client_environment import airflow_connection, trusted_autho
 from local_dbt_cloud.data_directory import DataDirectory
 from local_dbt_cloud.run_status import RunStatus
 
-Status = Literal["queued", "starting", "running", "success", "error", "cancelled"]
+FinalStatus = Literal["success", "error", "cancelled"]
+Status = Literal["queued", "starting", "running"] | FinalStatus
 TOKEN = "local-token"  # noqa: S105 - the public default of the emulator
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 TRUSTED_BEFORE = "CA_BEFORE_LOCAL_DBT_CLOUD"
@@ -68,7 +69,7 @@ def environment_before_trust_ca() -> dict[str, str]:
 
 
 def course(
-    status: Status | None = None,
+    status: FinalStatus | None = None,
     *,
     message: str | None = None,
     results: Mapping[str, str] | None = None,

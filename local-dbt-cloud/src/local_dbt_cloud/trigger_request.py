@@ -3,7 +3,7 @@
 from pydantic import BaseModel, field_validator
 
 from local_dbt_cloud.dbt_commands import dbt_arguments
-from local_dbt_cloud.job_definition import Seconds, Threads
+from local_dbt_cloud.job_definition import JobDefinition, Seconds, Threads
 from local_dbt_cloud.validation import ShortText, Text, TextWithoutJinja
 
 
@@ -35,3 +35,8 @@ class TriggerRequest(BaseModel):
             dbt_arguments(step)
         # Some clients send an empty list when they do not override the steps.
         return steps or None
+
+    def timeout(self, job: JobDefinition) -> int | None:
+        """Return the seconds after which a run is canceled, or None if it has no limit."""
+        override = self.timeout_seconds_override
+        return (job.execution.timeout_seconds if override is None else override) or None
