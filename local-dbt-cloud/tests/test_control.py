@@ -1,6 +1,7 @@
 """The control API below /local/: run statuses, the scheduler, recorded requests."""
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,22 @@ def test_created_run_has_the_timestamps_of_its_status(cloud: RunningCloud, statu
     assert bool(run["dequeued_at"]) is (status not in ("queued", "cancelled"))
     assert bool(run["started_at"]) is (status in ("running", "success", "error"))
     assert bool(run["finished_at"]) is (status in ("success", "error", "cancelled"))
+
+
+@pytest.mark.parametrize("time", ["2026-01-01T12:00:00", "2026-01-01T12:00:00Z", "2026-01-01T14:00:00+02:00"])
+def test_creation_time_is_in_utc_by_default(cloud: RunningCloud, time: str) -> None:
+    run_id = cloud.create_run(created_at=time)
+    created_at = cloud.get(f"runs/{run_id}/")["created_at"]
+    assert datetime.fromisoformat(created_at) == datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1969-12-31T23:59:59", "2999-01-01"]
+)
+def test_impossible_creation_time_is_rejected(cloud: RunningCloud, time: str) -> None:
+    with pytest.raises(httpx.HTTPStatusError, match="a time between 1970 and now is needed"):
+        cloud.create_run(created_at=time)
+    assert cloud.runs() == []
 
 
 def test_set_status_is_kept_until_the_run_is_ended(cloud: RunningCloud) -> None:

@@ -120,6 +120,10 @@ def test_simulated_run_ends_at_the_timeout_of_its_job(
     assert (run["status_message"] or "").startswith(message or "")
 
 
+def test_job_without_an_environment_is_reported(cloud: RunningCloud) -> None:
+    cloud.client.delete("environments/1/")
+    with pytest.raises(ValueError, match="The account has no environment: create one first"):
+        cloud.add_job("x", course())
 
 
 def test_account_file_declares_simulated_jobs_without_a_project(tmp_path: Path, tiny_account: Path) -> None:

@@ -1,12 +1,13 @@
 """Create runs and set their status on behalf of tests, without running dbt."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 
+from pydantic import field_validator
 from sqlalchemy.orm import Session
 
 from local_dbt_cloud.data_directory import DataDirectory
-from local_dbt_cloud.database import Job, Run, RunStep, utc_now
+from local_dbt_cloud.database import EPOCH, Job, Run, RunStep, utc_now
 from local_dbt_cloud.dbt_process import dbt_version
 from local_dbt_cloud.job_store import job_definition
 from local_dbt_cloud.run_course import AnyStatus, FinishedStep, RunStatusRequest
@@ -30,6 +31,14 @@ class CreateRunRequest(RunStatusRequest):
     cause: ShortText = "Created through /local/runs"
     dbt_version: ShortText | None = None
     created_at: datetime | None = None
+
+    @field_validator("created_at")
+    @classmethod
+    def _check_time(cls, time: datetime | None) -> datetime | None:
+        time = time and time.replace(tzinfo=time.tzinfo or UTC)
+        if time and not EPOCH <= time <= utc_now():
+            raise ValueError("a time between 1970 and now is needed, in UTC unless it has an offset")
+        return time
 
 
 def create_run(session: Session, data: DataDirectory, job: Job, request: CreateRunRequest) -> Run:

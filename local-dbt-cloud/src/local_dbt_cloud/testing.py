@@ -236,8 +236,8 @@ class LocalDbtCloud:
     def create_run(self, status: Status = "success", *, job_id: int = 101, **fields: Any) -> int:
         """Create a run that dbt never executes, and return its ID.
 
-        :param fields: ``status_message``, ``cause``, ``created_at``, ``dbt_version``, and ``steps``, each
-            ``{"command": "dbt build", "artifacts": {"run_results.json": {...}}}``.
+        :param fields: ``status_message``, ``cause``, ``created_at`` (by default in UTC), ``dbt_version``, and
+            ``steps``, each ``{"command": "dbt build", "artifacts": {"run_results.json": {...}}}``.
         """
         body = {"status": RunStatus[status.upper()], "job_id": job_id, **fields}
         return self._control("POST", "runs", body)["id"]
@@ -252,7 +252,9 @@ class LocalDbtCloud:
         :param fields: Further fields of dbt Cloud's API, such as ``execute_steps``.
         """
         if environment_id is None:
-            environment_id = self.get("environments/")[0]["id"]
+            if not (environments := self.get("environments/")):
+                raise ValueError("The account has no environment: create one first.")
+            environment_id = environments[0]["id"]
         body = {"name": name, "environment_id": environment_id, "execute_steps": ["dbt build"], **fields}
         job_id = self.post("jobs/", body)["id"]
         if courses:
