@@ -71,6 +71,7 @@ def test_secrets_are_masked(cloud: RunningCloud) -> None:
         ({"raw_value": "with \0"}, "raw_value"),
         ({"job_definition_id": 7}, "job_definition_id"),
         ({"type": "environment"}, "environment_id"),
+        ({"name": "DBT_ENV_SECRET_A", "raw_value": "**********"}, "raw_value"),
     ],
 )
 def test_invalid_variable_is_rejected(cloud: RunningCloud, change: dict[str, Any], field: str) -> None:
@@ -79,6 +80,37 @@ def test_invalid_variable_is_rejected(cloud: RunningCloud, change: dict[str, Any
     assert answer.status_code == 400
     assert set(answer.json()["data"]) == {field}
     assert job_variables(cloud, 101) == {}
+
+
+def test_value_for_an_object_of_another_project_is_rejected(cloud: RunningCloud) -> None:
+    project = cloud.post(f"{cloud.url}/api/v3/accounts/1/projects/", {"name": "Other"})["id"]
+    body = {"name": "DBT_A", "raw_value": "x", "job_definition_id": 101, "environment_id": 1}
+    for scope, field in (("job", "job_definition_id"), ("environment", "environment_id")):
+        answer = cloud.client.post(url(cloud, project=project), json=body | {"type": scope})
+        assert (answer.status_code, set(answer.json()["data"])) == (400, {field})
+    # A value of the project ignores both IDs.
+    created = cloud.post(url(cloud, project=project), body | {"type": "project"})
+    assert (created["environment_id"], created["job_definition_id"]) == (None, None)
+    listed = cloud.get(url(cloud, "environment/", project=project))["variables"]
+    assert listed == {"DBT_A": {"project": {"id": created["id"], "value": "x"}}}
+
+
+def test_second_value_of_a_scope_is_rejected(cloud: RunningCloud) -> None:
+    set_variable(cloud, "DBT_A", "x", "project")
+    set_variable(cloud, "DBT_A", "x", "environment", environment_id=1)
+    other = set_variable(cloud, "DBT_B", "x", "project")
+    same = {"name": "DBT_A", "type": "project", "raw_value": "y"}
+    for path in ("", f"{other['id']}/"):
+        answer = cloud.client.post(url(cloud, path), json=same)
+        assert (answer.status_code, set(answer.json()["data"])) == (400, {"name"})
+    assert values(cloud)["project"]["value"] == "x"
+
+
+def test_values_of_environments_with_equal_names_can_be_listed(cloud: RunningCloud) -> None:
+    set_variable(cloud, "DBT_A", "x", "environment", environment_id=1)
+    path = f"{cloud.url}/api/v3/accounts/1/projects/1/environments/"
+    cloud.post(path, {"name": "Production"})
+    assert values(cloud) == {}
 
 
 def test_variables_of_a_missing_project_or_job_are_404(cloud: RunningCloud) -> None:
@@ -127,6 +159,25 @@ def test_bulk_creates_changes_renames_and_deletes_values(cloud: RunningCloud) ->
     assert bulk(cloud, "DELETE", {"name": "DBT_B"}).status_code == 200
     assert values(cloud, "DBT_B") == {}
     assert bulk(cloud, "DELETE", {"name": "DBT_B"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"new_name": "DBT_A"}, "new_name"),
+        ({"new_name": "DBT_ENV_SECRET_B"}, "new_name"),
+        ({"project": "**********"}, "project"),
+    ],
+)
+def test_bulk_neither_reveals_nor_overwrites_a_secret(
+    cloud: RunningCloud, change: dict[str, Any], field: str
+) -> None:
+    for name in ("DBT_ENV_SECRET_A", "DBT_ENV_SECRET_B"):
+        bulk(cloud, "POST", {"env_var": {"new_name": name, "project": name}})
+    answer = bulk(cloud, "PUT", {"env_vars": {"name": "DBT_ENV_SECRET_A", **change}})
+    assert (answer.status_code, set(answer.json()["data"])) == (400, {field})
+    assert values(cloud, "DBT_ENV_SECRET_A")["project"]["value"] == "**********"
+    assert values(cloud) == {}
 
 
 def test_bulk_with_an_unknown_environment_changes_nothing(cloud: RunningCloud) -> None:

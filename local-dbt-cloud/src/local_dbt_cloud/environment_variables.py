@@ -9,6 +9,7 @@ from local_dbt_cloud.database import EnvironmentVariable, Run
 # docs.getdbt.com/docs/build/environment-variables, "Setting and overriding environment variables".
 SCOPES = ("project", "environment", "job")
 SECRET_PREFIX = "DBT_ENV_SECRET"  # noqa: S105
+MASK = "**********"
 
 
 def visible_variables(
@@ -39,4 +40,9 @@ def effective_variables(session: Session, run: Run) -> dict[str, str]:
 
 def display_value(variable: EnvironmentVariable) -> str:
     """Return the value as dbt Cloud shows it, with secrets masked."""
-    return "**********" if variable.name.startswith(SECRET_PREFIX) else variable.raw_value
+    return MASK if variable.name.startswith(SECRET_PREFIX) else variable.raw_value
+
+
+def is_mask(name: str, value: str | None) -> bool:
+    """Return whether a client sends back what it read as the value of a secret."""
+    return name.startswith(SECRET_PREFIX) and value == MASK

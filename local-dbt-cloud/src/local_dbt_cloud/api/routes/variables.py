@@ -11,9 +11,9 @@ from sqlalchemy import select
 from local_dbt_cloud.api.authentication import account_router
 from local_dbt_cloud.api.envelope import api_error, envelope
 from local_dbt_cloud.api.parameters import PathId, SerializerDependency
-from local_dbt_cloud.database import Environment, EnvironmentVariable, JobState, Project
+from local_dbt_cloud.database import AccountObject, Environment, EnvironmentVariable, Job, JobState, Project
 from local_dbt_cloud.dbt_commands import RESERVED_OPTIONS
-from local_dbt_cloud.environment_variables import display_value, visible_variables
+from local_dbt_cloud.environment_variables import SECRET_PREFIX, display_value, is_mask, visible_variables
 from local_dbt_cloud.job_store import active_job
 from local_dbt_cloud.provisioning import active_object, active_objects
 from local_dbt_cloud.validation import Id, InputModel, ShortText, Text
@@ -29,6 +29,13 @@ def _check_name(name: str) -> str:
         raise ValueError("dbt Cloud sets this variable itself")
     return name
 
+
+IS_MASK = "This is the mask of a secret: send the value, or omit it to keep the stored one."
+# Field with the ID of the object that a value is for, by the type of the value.
+OWNERS: dict[str, tuple[str, type[AccountObject]]] = {
+    "environment": ("environment_id", Environment),
+    "job": ("job_definition_id", Job),
+}
 
 VariableName = Annotated[str, Field(pattern=r"^DBT_[A-Z0-9_]+$", max_length=255), AfterValidator(_check_name)]
 
@@ -103,8 +110,9 @@ async def list_project_variables(serializer: SerializerDependency, project_id: P
     names = {environment_id: name for name, environment_id in environments.items()}
     by_name: dict[str, dict[str, Any]] = {}
     for variable in _of_project(serializer, project_id):
-        scope = names[variable.environment_id]
-        by_name.setdefault(variable.name, {})[scope] = _id_and_value(variable)
+        # The name may belong to another environment now, or the environment to another project.
+        if scope := names.get(variable.environment_id):
+            by_name.setdefault(variable.name, {})[scope] = _id_and_value(variable)
     return envelope({"environments": list(environments), "variables": by_name})
 
 
@@ -121,12 +129,17 @@ async def update_values(
     serializer: SerializerDependency, project_id: PathId, request: BulkUpdateRequest
 ) -> JSONResponse:
     """Rename a variable, and set or delete values for the project and environments."""
-    variable = request.env_vars
-    if not _of_project(serializer, project_id, variable.name):
+    name, new_name = request.env_vars.name, request.env_vars.new_name or request.env_vars.name
+    stored = _of_project(serializer, project_id, name)
+    if not stored:
         raise api_error(404)
-    for stored in _of_project(serializer, project_id, variable.name):
-        stored.name = variable.new_name or variable.name
-    return _store_values(serializer, project_id, variable.new_name or variable.name, variable)
+    if name != new_name and _of_project(serializer, project_id, new_name):
+        raise api_error(400, {"new_name": f"Variable {new_name} already exists."})
+    if name.startswith(SECRET_PREFIX) and not new_name.startswith(SECRET_PREFIX):
+        raise api_error(400, {"new_name": f"The new name of a secret must begin with {SECRET_PREFIX}."})
+    for variable in stored:
+        variable.name = new_name
+    return _store_values(serializer, project_id, new_name, request.env_vars)
 
 
 @router.delete("/bulk")
@@ -188,11 +201,22 @@ def _store(
     session = serializer.session
     if active_object(session, Project, variable.project_id) is None:
         raise api_error(404)
-    if request.type == "environment" and active_object(session, Environment, request.environment_id) is None:
-        raise api_error(400, {"environment_id": f"Environment {request.environment_id} does not exist."})
-    if request.type == "job" and active_job(session, request.job_definition_id or 0) is None:
-        raise api_error(400, {"job_definition_id": f"Job {request.job_definition_id} does not exist."})
-    for field, value in request.model_dump().items():
+    if is_mask(request.name, request.raw_value):
+        raise api_error(400, {"raw_value": IS_MASK})
+    fields: dict[str, Any] = {"name": request.name, "type": request.type}
+    # IDs that the type does not use are ignored.
+    fields |= {"environment_id": None, "job_definition_id": None}
+    if request.type in OWNERS:
+        field, kind = OWNERS[request.type]
+        fields[field] = owner_id = getattr(request, field)
+        owner = active_object(session, kind, owner_id)
+        if owner is None or owner.definition["project_id"] != variable.project_id:
+            where = f"in project {variable.project_id}"
+            raise api_error(400, {field: f"{kind.__name__} {owner_id} does not exist {where}."})
+    same = select(EnvironmentVariable).filter_by(project_id=variable.project_id, **fields)
+    if other := session.scalar(same.where(EnvironmentVariable.id != variable.id)):
+        raise api_error(400, {"name": f"This scope has a value already: update value {other.id}."})
+    for field, value in (fields | {"raw_value": request.raw_value}).items():
         setattr(variable, field, value)
     session.add(variable)
     session.commit()
@@ -233,8 +257,9 @@ def _store_values(
     unknown = {
         key: f"Environment {key} does not exist." for key in values.keys() - environments - by_id.keys()
     }
-    if unknown:
-        raise api_error(400, unknown)
+    masked = {key: IS_MASK for key, value in values.items() if is_mask(name, value)}
+    if invalid := unknown | masked:
+        raise api_error(400, invalid)
     for key, value in values.items():
         variable = by_id.get(key) or by_scope.get(environments.get(key))
         if not value:
