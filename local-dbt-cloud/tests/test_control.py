@@ -100,10 +100,12 @@ def test_created_steps_have_artifacts_and_allow_a_retry(cloud: RunningCloud) -> 
     assert cloud.post(f"runs/{run_id}/retry/")["retrying_run_id"] == run_id
 
 
-@pytest.mark.parametrize("path", ["../state.sqlite", "/etc/passwd", "", "a/../../b", "a\x00b"])
-def test_artifact_path_outside_target_is_rejected(cloud: RunningCloud, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["../state.sqlite", "/etc/passwd", "", "a/../../b", "a\x00b", "x" * 256, "used/x"]
+)
+def test_invalid_artifact_path_is_rejected(cloud: RunningCloud, path: str) -> None:
     with pytest.raises(httpx.HTTPStatusError, match="400"):
-        cloud.create_run("success", steps=[{"artifacts": {path: {}}}])
+        cloud.create_run("success", steps=[{"artifacts": {path: {}, "used": {}}}])
     assert cloud.runs() == []
 
 

@@ -37,10 +37,14 @@ class FinishedStep(BaseModel):
     @field_validator("artifacts")
     @classmethod
     def _check_paths(cls, artifacts: dict[str, Any]) -> dict[str, Any]:
-        for path in artifacts:
-            pure = PurePosixPath(path)
-            if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\x00" in path:
-                raise ValueError(f"{path!r} is not a path inside a target directory")
+        paths = {PurePosixPath(path) for path in artifacts}
+        for path in paths:
+            # The encoding rejects what a file name cannot contain; 255 is the limit of file systems.
+            is_name = "\x00" not in str(path) and len(str(path).encode()) <= 255
+            if not is_name or not path.parts or path.is_absolute() or ".." in path.parts:
+                raise ValueError(f"{str(path)!r} is not a path inside a target directory")
+            if not paths.isdisjoint(path.parents):
+                raise ValueError(f"{str(path)!r} is inside another artifact")
         return artifacts
 
 
