@@ -1,5 +1,7 @@
 """Projects, environments, connections, credentials and repositories that clients provision."""
 
+import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,13 @@ import yaml
 
 from local_dbt_cloud.run_status import RunStatus
 from running_cloud import RunningCloud, ids, running_cloud
+from tiny_account import OTHER_ENVIRONMENT, QUICK
 
 PROJECT = {"name": "Shop", "description": "", "state": 1, "account_id": 1, "type": 0}
 REMOTE_URL = "git@github.com:acme/tiny.git"
+POSTGRES = {"name": "W", "adapter_version": "postgres_v0",
+            "config": {"hostname": "h", "port": 5432, "dbname": "d"}}  # fmt: skip
+NESTED = json.loads('{"x": ' * 300 + "1" + "}" * 300)
 
 
 def v3(cloud: RunningCloud, path: str) -> str:
@@ -62,14 +68,14 @@ def test_project_is_created_updated_and_deleted(cloud: RunningCloud) -> None:
 
 def test_state_2_deletes_as_the_terraform_provider_does(cloud: RunningCloud) -> None:
     project = create(cloud, "projects/", **PROJECT)
-    assert create(cloud, "projects/2/", **project | {"state": 2})["state"] == 2
-    assert code(cloud, "GET", "projects/2/") == 404
+    path = f"projects/{project['id']}/"
+    assert create(cloud, path, **project | {"state": 2})["state"] == 2
+    assert code(cloud, "GET", path) == 404
 
 
 def test_post_resets_omitted_fields_and_patch_keeps_them(cloud: RunningCloud) -> None:
     project_id = create_project(cloud)
-    connection = create(cloud, "connections/", name="W", adapter_version="postgres_v0",
-                        config={"hostname": "h", "port": 5432, "dbname": "d"})  # fmt: skip
+    connection = create(cloud, "connections/", **POSTGRES)
     environment = create_environment(cloud, project_id, connection_id=connection["id"])
     path = f"projects/{project_id}/environments/{environment['id']}/"
     assert environment["connection_id"] == connection["id"]
@@ -104,6 +110,8 @@ def test_delete_of_a_project_deletes_what_belongs_to_it(cloud: RunningCloud) -> 
         ("projects/1/repositories/", {}, "remote_url"),
         ("projects/1/credentials/", {}, "type"),
         ("connections/", {"name": "x"}, "adapter_version"),
+        ("connections/", {"name": "x", "adapter_version": "x", "config": NESTED}, "body"),
+        ("projects/1/extended-attributes/", {"extended_attributes": NESTED}, "body"),
     ],
 )
 def test_invalid_object_is_rejected(cloud: RunningCloud, path: str, body: Any, field: str) -> None:
@@ -118,22 +126,27 @@ def test_duckdb_connection_cannot_leave_the_data_directory(cloud: RunningCloud) 
 
 
 def test_object_of_another_project_is_404(cloud: RunningCloud) -> None:
-    create(cloud, "projects/", **PROJECT)
-    for path in ("projects/2/environments/1/", "projects/2/repositories/1/", "projects/2/credentials/1/",
-                 "projects/9/environments/", "projects/x/environments/"):  # fmt: skip
+    own = f"projects/{create(cloud, 'projects/', **PROJECT)['id']}/"
+    for path in (f"{own}environments/1/", f"{own}repositories/1/", f"{own}credentials/1/",
+                 "projects/9/environments/", "projects/x/environments/",
+                 f"projects/{'1' * 5000}/environments/"):  # fmt: skip
         assert code(cloud, "GET", path) == 404, path
-    answer = cloud.client.post(v3(cloud, "projects/2/"), json={"name": "x", "repository_id": 1})
+    answer = cloud.client.post(v3(cloud, own), json={"name": "x", "repository_id": 1})
     assert answer.status_code == 400
 
 
 def test_secrets_are_accepted_but_not_stored(cloud: RunningCloud) -> None:
     secrets: list[tuple[str, dict[str, Any]]] = [
         ("projects/1/credentials/", {"type": "snowflake", "user": "u", "password": "hush"}),
+        ("projects/1/credentials/", {"type": "x", "api_key": "hush", "secret_key": "hush", "pat": "hush",
+                                     "passwd": "hush", "private_key_pem": "hush",
+                                     "client_secret_value": "hush"}),
         ("projects/1/credentials/", {"type": "snowflake", "private_key": "hush", "schema": "s"}),
         ("projects/1/credentials/", {
             "type": "adapter",
             "credential_details": {"fields": {
                 "token": {"metadata": {"encrypt": True}, "value": "hush"},
+                "password": {"value": "hush"},
                 "schema": {"metadata": {"encrypt": False}, "value": "analytics"},
             }},
         }),
@@ -149,6 +162,33 @@ def test_secrets_are_accepted_but_not_stored(cloud: RunningCloud) -> None:
     assert details == {"schema": "analytics"}
     for file in cloud.service.data.root.glob("state.sqlite*"):
         assert b"hush" not in file.read_bytes()
+    public = {"type": "x", "private_key_id": "1", "access_key_id": "2", "token_uri": "https://x"}
+    assert create(cloud, "projects/1/credentials/", **public).items() >= public.items()
+
+
+@pytest.mark.parametrize(
+    ("remote_url", "stored"),
+    [
+        ("https://oauth2:hush@gitlab.com/acme/tiny.git", "https://gitlab.com/acme/tiny.git"),
+        ("https://hush@github.com/acme/tiny", "https://github.com/acme/tiny"),
+        ("https://acme:hush@dev.azure.com/acme/_git/tiny", "https://dev.azure.com/acme/_git/tiny"),
+        ("https://acme@dev.azure.com/acme/_git/tiny", "https://acme@dev.azure.com/acme/_git/tiny"),
+        ("ssh://git@github.com/acme/tiny", "ssh://git@github.com/acme/tiny"),
+    ],
+)
+def test_credentials_in_the_address_of_a_repository_are_not_stored(
+    cloud: RunningCloud, remote_url: str, stored: str
+) -> None:
+    assert create(cloud, "projects/1/repositories/", remote_url=remote_url)["remote_url"] == stored
+
+
+def test_connection_of_an_environment_cannot_be_deleted(cloud: RunningCloud) -> None:
+    connection = create(cloud, "connections/", **POSTGRES)
+    path = f"connections/{connection['id']}/"
+    environment = create_environment(cloud, 1, connection_id=connection["id"])
+    assert code(cloud, "DELETE", path) == code(cloud, "PATCH", path, {"state": 2}) == 400
+    create(cloud, f"projects/1/environments/{environment['id']}/", name="Without connection")
+    assert code(cloud, "DELETE", path) == 200
 
 
 def test_account_declares_a_connection_per_database(tmp_path: Path, tiny_account: Path) -> None:
@@ -213,6 +253,21 @@ def test_account_file_overrides_clients_only_where_it_changed(tmp_path: Path, ti
     tiny_account.write_text(yaml.safe_dump(declaration))
     with running_cloud(tmp_path / "data", tiny_account) as cloud:
         assert ids(cloud.get("projects/")) == [project_id, 5]
+
+
+@pytest.mark.end_to_end
+def test_projects_with_one_address_run_their_own_directories(tmp_path: Path, tiny_account: Path) -> None:
+    shutil.copytree(tmp_path / "tiny", tmp_path / "other")
+    declaration = yaml.safe_load(tiny_account.read_text())
+    own = declaration["projects"][0] | {"remote_url": REMOTE_URL}
+    other = {"id": 2, "name": "Other", "directory": "other", "remote_url": "https://github.com/Acme/Tiny"}
+    declaration["projects"] = [own, other]
+    declaration["environments"][1]["project_id"] = 2
+    tiny_account.write_text(yaml.safe_dump(declaration))
+    with running_cloud(tmp_path / "data", tiny_account) as cloud:
+        for job_id, directory in ((QUICK, "tiny"), (OTHER_ENVIRONMENT, "other")):
+            run = cloud.wait(cloud.trigger(job_id, steps_override=["dbt parse"])["id"])
+            assert run["run_steps"][0]["logs"] == f"Copied {tmp_path / directory}.\n"
 
 
 def test_pages_show_provisioned_projects(cloud: RunningCloud) -> None:

@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_validator
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
@@ -25,10 +25,17 @@ from local_dbt_cloud.database import (
 from local_dbt_cloud.validation import Id, InputModel, ShortText, Text
 
 DUCKDB = "duckdb_v0"
-# Fields of connections and credentials that are secrets, with any prefix.
+# Pydantic cannot serialize 255 levels.
+MAX_DEPTH = 100
+# Fields of connections and credentials that are secrets, with any prefix. Public fields have similar names:
+# private_key_id, access_key_id, token_uri.
 SECRET = re.compile(
-    r"(password|secret|passphrase|token|private_key|access_key|key_value|keyfile_json|cert)$", re.IGNORECASE
+    r"(passw(or)?d|secret|passphrase|token|(^|_)pat|(private|access|api|secret)_?key|key_value|keyfile_json|cert)"
+    r"(_pem|_value)?$",
+    re.IGNORECASE,
 )
+# Credentials in an address; but https://name@dev.azure.com/ contains the name of an organization.
+USER_INFO = re.compile(r"^(https?://)([^/]*:[^/]*@|[^/]*@(?!dev\.azure\.com/))", re.IGNORECASE)
 
 Kind = TypeVar("Kind", bound=AccountObject)
 
@@ -46,28 +53,35 @@ class Definition(InputModel):
     @classmethod
     def _forget_secrets(cls, data: Any) -> Any:
         # Nothing here uses them, so they are never stored.
-        return data if cls is ExtendedAttributesDefinition else _without_secrets(data)
+        without_secrets = _without_secrets(data)
+        return data if cls is ExtendedAttributesDefinition else without_secrets
 
 
-def _without_secrets(data: Any) -> Any:
+def _without_secrets(data: Any, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
     if isinstance(data, list):
-        return [_without_secrets(item) for item in data]
+        return [_without_secrets(item, depth + 1) for item in data]
     if not isinstance(data, dict):
         return data
     if _is_encrypted(data):
         data = data | {"value": ""}
-    return {key: _without_secrets(value) for key, value in data.items() if _is_kept(key, value)}
+    return {key: _without_secrets(value, depth + 1) for key, value in data.items() if _is_kept(key, value)}
 
 
 def _is_encrypted(field: Any) -> bool:
     """Return whether a field of an adapter's credentials is secret."""
+    return bool(_metadata(field).get("encrypt"))
+
+
+def _metadata(field: Any) -> dict[str, Any]:
     metadata = field.get("metadata") if isinstance(field, dict) else None
-    return isinstance(metadata, dict) and bool(metadata.get("encrypt"))
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _is_kept(key: Any, value: Any) -> bool:
-    # A nested object describes a field and has its own flag for a secret value.
-    return isinstance(value, dict) or not SECRET.search(str(key))
+    # The metadata of a field say whether its value is secret.
+    return "encrypt" in _metadata(value) or not SECRET.search(str(key))
 
 
 class ProjectDefinition(Definition):
@@ -91,7 +105,7 @@ class RepositoryDefinition(Definition):
 
     model_config = ConfigDict(extra="allow")
 
-    remote_url: ShortText
+    remote_url: Annotated[ShortText, AfterValidator(lambda url: USER_INFO.sub(r"\1", url))]
     git_clone_strategy: ShortText = "deploy_key"
 
 
@@ -277,7 +291,9 @@ def run_target(session: Session, config: AccountConfig, run: Run) -> Target:
     connection = active_object(session, Connection, environment["connection_id"])
     credentials = active_object(session, Credentials, environment["credentials_id"])
     url = repository.definition["remote_url"] if repository else None
-    directories = {_normalized(declared.repository_url): declared.directory for declared in config.projects}
+    # The declaration of the run's project is last, so that it wins if others have the same address.
+    projects = sorted(config.projects, key=lambda declared: declared.id == run.project_id)
+    directories = {_normalized(declared.repository_url): declared.directory for declared in projects}
     # Whatever its connection, an environment uses a DuckDB file.
     database = f"environment_{run.environment_id}.duckdb"
     if connection and connection.definition["adapter_version"] == DUCKDB:

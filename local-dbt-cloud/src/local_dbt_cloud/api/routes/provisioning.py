@@ -53,7 +53,7 @@ async def _project_of_path(request: Request, serializer: SerializerDependency) -
     project_id = request.path_params.get("project_id")
     if project_id is None:
         return None
-    is_id = project_id.isdecimal() and int(project_id) <= MAX_ID
+    is_id = project_id.isdecimal() and len(project_id) < 20 and int(project_id) <= MAX_ID
     if not is_id or active_object(serializer.session, Project, int(project_id)) is None:
         raise api_error(404)
     return int(project_id)
@@ -63,7 +63,13 @@ ProjectOfPath = Annotated[int | None, Depends(_project_of_path)]
 
 
 async def delete_and_cancel(serializer: SerializerDependency, stored: AccountObject) -> None:
-    """Delete an object with everything that belongs to it, and cancel the active runs of deleted jobs."""
+    """Delete an object with everything that belongs to it, and cancel the active runs of deleted jobs.
+
+    The response is 400 if environments use a connection.
+    """
+    if isinstance(stored, Connection) and serializer.connection(stored)["environment__count"]:
+        message = "Environments use this connection: delete them or change their connection first."
+        raise api_error(400, {"id": message})
     jobs = delete_object(serializer.session, stored)
     serializer.session.commit()
     for job_id in jobs:
