@@ -241,7 +241,7 @@ def test_full_disk_is_reported_and_recovered_from(tmp_path: Path) -> None:
         assert len(command.client.get("jobs/").json()["data"]) == 3
         unlimited = (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY)
         psutil.Process(command.process.pid).rlimit(psutil.RLIMIT_FSIZE, unlimited)
-        assert command.client.post("jobs/", json=body).json()["data"]["id"] == 103
+        assert command.client.post("jobs/", json=body).json()["data"]["id"] == 100001
 
 
 @needs_rlimit

@@ -23,7 +23,7 @@ from sqlalchemy import delete, insert, select, update
 from local_dbt_cloud.api import create_api
 from local_dbt_cloud.api.middleware import MAX_BODY_BYTES, MAX_CONTROL_BODY_BYTES
 from local_dbt_cloud.cli import DEMO_ACCOUNT
-from local_dbt_cloud.database import Base, Run, utc_now
+from local_dbt_cloud.database import Base, ExtendedAttributes, Run, utc_now
 from local_dbt_cloud.job_definition import JobDefinition
 from local_dbt_cloud.provisioning import (
     ConnectionDefinition,
@@ -218,7 +218,9 @@ def fill(cloud: RunningCloud) -> None:
     project = f"{cloud.url}/api/v3/accounts/1/projects/1"
     for owner in ({"type": "job", "job_definition_id": 1}, {"type": "project"}):
         cloud.post(f"{project}/environment-variables/", {"name": "DBT_A", "raw_value": "x"} | owner)
-    cloud.post(f"{project}/extended-attributes/", {"extended_attributes": {"threads": 1}})
+    attributes = {"extended_attributes": {"threads": 1}, "project_id": 1}
+    with cloud.service.sessions.begin() as session:
+        session.add(ExtendedAttributes(id=1, definition=attributes))
 
 
 def write_artifact(cloud: RunningCloud) -> None:

@@ -35,8 +35,8 @@ def names(cloud: RunningCloud, **query: Any) -> list[str]:
 
 def test_created_job_has_given_fields_and_defaults(cloud: RunningCloud) -> None:
     created = cloud.post("jobs/", NEW_JOB)
-    assert created["id"] == 103
-    assert cloud.get("jobs/103/") == created
+    assert created["id"] == 100001
+    assert cloud.get("jobs/100001/") == created
     for field in ("name", "execute_steps", "settings", "execution", "generate_docs", "job_type"):
         assert created[field] == NEW_JOB[field]
     assert created["triggers"]["schedule"] is True
@@ -44,16 +44,16 @@ def test_created_job_has_given_fields_and_defaults(cloud: RunningCloud) -> None:
     assert created["schedule"]["cron"] == "5 4 * * *"
     assert created["schedule"]["date"] == {"type": "custom_cron", "cron": "5 4 * * *"}
     assert (created["state"], created["description"], created["dbt_version"]) == (1, "", None)
-    assert cloud.post("jobs/", NEW_JOB)["id"] == 104
+    assert cloud.post("jobs/", NEW_JOB)["id"] == 100002
 
 
 def test_update_changes_only_given_fields(cloud: RunningCloud) -> None:
     cloud.post("jobs/", NEW_JOB | {"dbt_version": "1.10.0"})
-    updated = cloud.post("jobs/103/", {"id": 103, "name": "Renamed", "dbt_version": None})
+    updated = cloud.post("jobs/100001/", {"id": 100001, "name": "Renamed", "dbt_version": None})
     assert (updated["name"], updated["dbt_version"]) == ("Renamed", None)
     assert updated["execute_steps"] == NEW_JOB["execute_steps"]
     assert updated["updated_at"] > updated["created_at"]
-    assert cloud.get("jobs/103/") == updated
+    assert cloud.get("jobs/100001/") == updated
 
 
 def test_update_to_state_2_deletes_the_job(cloud: RunningCloud) -> None:
@@ -64,7 +64,7 @@ def test_update_to_state_2_deletes_the_job(cloud: RunningCloud) -> None:
 
 def test_update_of_one_setting_keeps_the_others(cloud: RunningCloud) -> None:
     cloud.post("jobs/", NEW_JOB)
-    updated = cloud.post("jobs/103/", {"id": 103, "settings": {"threads": 9}})
+    updated = cloud.post("jobs/100001/", {"id": 100001, "settings": {"threads": 9}})
     assert updated["settings"] == {"threads": 9, "target_name": "nightly"}
 
 
@@ -155,7 +155,7 @@ def test_client_changes_are_kept_until_the_file_changes(tmp_path: Path, tiny_acc
     with restarted(tmp_path, tiny_account) as cloud:
         cloud.post(f"jobs/{QUICK}/", {"id": QUICK, "name": "renamed"})
         cloud.client.delete("jobs/2/")
-        assert cloud.post("jobs/", NEW_JOB)["id"] == 5
+        assert cloud.post("jobs/", NEW_JOB)["id"] == 100001
     with restarted(tmp_path, tiny_account) as cloud:
         assert names(cloud) == ["renamed", "broken", "endless", "Nightly"]
     declaration["jobs"][0]["description"] = "changed in the file"

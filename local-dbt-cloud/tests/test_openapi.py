@@ -66,10 +66,10 @@ def requests_of(cloud: RunningCloud) -> list[tuple[str, str, dict | None]]:
         ("POST", f"v2/accounts/1/runs/{queued}/cancel", None),
         ("POST", f"v2/accounts/1/runs/{run_id}/retry", None),
         ("POST", "v2/accounts/1/jobs", JOB),
-        ("POST", "v2/accounts/1/jobs/103", {"id": 103, "name": "renamed"}),
-        ("POST", "v2/accounts/1/jobs/103/run", {"cause": "a test"}),
-        ("POST", "v2/accounts/1/jobs/103/rerun", None),
-        ("DELETE", "v2/accounts/1/jobs/103", None),
+        ("POST", "v2/accounts/1/jobs/100001", {"id": 100001, "name": "renamed"}),
+        ("POST", "v2/accounts/1/jobs/100001/run", {"cause": "a test"}),
+        ("POST", "v2/accounts/1/jobs/100001/rerun", None),
+        ("DELETE", "v2/accounts/1/jobs/100001", None),
         *provisioning_requests(),
     ]  # fmt: skip
 
@@ -77,7 +77,7 @@ def requests_of(cloud: RunningCloud) -> list[tuple[str, str, dict | None]]:
 def provisioning_requests() -> list[tuple[str, str, dict | None]]:
     """Return requests that create, read and delete a project with what belongs to it."""
     project, v3 = {"name": "Shop", "type": 0, "state": 1, "account_id": 1}, "v3/accounts/1"
-    shop, environment = f"{v3}/projects/2", {"name": "Production", "dbt_version": "latest"}
+    shop, environment = f"{v3}/projects/100001", {"name": "Production", "dbt_version": "latest"}
     related = "environments,repository,connection,group_permissions,docs_job,freshness_job"
     of_environment = "project,repository,connection,credentials,custom_environment_variables"
     connection = {"name": "W", "adapter_version": "postgres_v0",
@@ -85,44 +85,45 @@ def provisioning_requests() -> list[tuple[str, str, dict | None]]:
     credentials = {"type": "postgres", "default_schema": "s", "username": "u", "threads": 4}
     attributes = {"extended_attributes": {"x": 1}}
     values = {"project": "a", "Production": "b"}
+    new_ids = {"connection_id": 100001, "credentials_id": 100001}
     return [
         ("POST", f"{v3}/projects", project),
         ("POST", shop, project),
         ("POST", f"{v3}/connections", connection),
         ("GET", f"{v3}/connections", None),
-        ("GET", f"{v3}/connections/2", None),
-        ("PATCH", f"{v3}/connections/2", {"config": {"port": 1}}),
+        ("GET", f"{v3}/connections/100001", None),
+        ("PATCH", f"{v3}/connections/100001", {"config": {"port": 1}}),
         ("POST", f"{shop}/credentials", credentials),
         ("GET", f"{shop}/credentials", None),
-        ("GET", f"{shop}/credentials/2", None),
-        ("POST", f"{shop}/credentials/2", credentials),
-        ("PATCH", f"{shop}/credentials/2", {"username": "v"}),
+        ("GET", f"{shop}/credentials/100001", None),
+        ("POST", f"{shop}/credentials/100001", credentials),
+        ("PATCH", f"{shop}/credentials/100001", {"username": "v"}),
         ("POST", f"{shop}/repositories", {"remote_url": "git@github.com:acme/shop.git"}),
         ("GET", f"{shop}/repositories", None),
-        ("GET", f"{shop}/repositories/2", None),
-        ("POST", f"{shop}/repositories/2", {"remote_url": "git@github.com:acme/store.git"}),
+        ("GET", f"{shop}/repositories/100001", None),
+        ("POST", f"{shop}/repositories/100001", {"remote_url": "git@github.com:acme/store.git"}),
         ("GET", "v2/accounts/1/repositories", None),
-        ("GET", "v2/accounts/1/repositories/2", None),
+        ("GET", "v2/accounts/1/repositories/100001", None),
         ("POST", f"{shop}/extended-attributes", attributes),
-        ("GET", f"{shop}/extended-attributes/1", None),
-        ("PATCH", f"{shop}/extended-attributes/1", attributes),
-        ("POST", f"{shop}/environments", environment | {"connection_id": 2, "credentials_id": 2}),
-        ("POST", f"{shop}/environments/2", environment | {"connection_id": 2, "credentials_id": 2}),
-        ("GET", f"{shop}/environments/2?include_related={of_environment}", None),
+        ("GET", f"{shop}/extended-attributes/100001", None),
+        ("PATCH", f"{shop}/extended-attributes/100001", attributes),
+        ("POST", f"{shop}/environments", environment | new_ids),
+        ("POST", f"{shop}/environments/100001", environment | new_ids),
+        ("GET", f"{shop}/environments/100001?include_related={of_environment}", None),
         # The file describes the connection of v2 as one to Postgres.
-        ("GET", "v2/accounts/1/environments/2?include_related=repository", None),
+        ("GET", "v2/accounts/1/environments/100001?include_related=repository", None),
         ("GET", f"{shop}/connections", None),
-        ("GET", f"{shop}/connections/2", None),
+        ("GET", f"{shop}/connections/100001", None),
         ("GET", f"{shop}?include_related={related}", None),
         ("POST", f"{shop}/environment-variables/bulk", {"env_var": {"new_name": "DBT_A", "project": "x"}}),
         ("PUT", f"{shop}/environment-variables/bulk", {"env_vars": {"name": "DBT_A", **values}}),
         ("GET", f"{shop}/environment-variables/environment", None),
         ("DELETE", f"{shop}/environment-variables/bulk", {"name": "DBT_A"}),
-        ("DELETE", f"{shop}/environments/2", None),
-        ("DELETE", f"{shop}/extended-attributes/1", None),
-        ("DELETE", f"{shop}/repositories/2", None),
-        ("DELETE", f"{shop}/credentials/2", None),
-        ("DELETE", f"{v3}/connections/2", None),
+        ("DELETE", f"{shop}/environments/100001", None),
+        ("DELETE", f"{shop}/extended-attributes/100001", None),
+        ("DELETE", f"{shop}/repositories/100001", None),
+        ("DELETE", f"{shop}/credentials/100001", None),
+        ("DELETE", f"{v3}/connections/100001", None),
         ("DELETE", shop, None),
         *[("GET", f"v3/accounts/1/{name}", None) for name in ("groups", "users", "service-tokens")],
     ]

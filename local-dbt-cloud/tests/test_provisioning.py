@@ -54,16 +54,16 @@ def code(cloud: RunningCloud, method: str, path: str, body: Any = None) -> int:
 def test_project_is_created_updated_and_deleted(cloud: RunningCloud) -> None:
     project = create(cloud, "projects/", **PROJECT)
     path = f"projects/{project['id']}/"
-    assert (project["id"], project["name"], project["repository_id"]) == (2, "Shop", None)
+    assert (project["id"], project["name"], project["repository_id"]) == (100001, "Shop", None)
     updated = create(cloud, path, **project | {"name": "Store", "description": "New"})
     assert (updated["name"], updated["description"]) == ("Store", "New")
     assert cloud.get(v3(cloud, path)) == updated
     assert cloud.client.delete(v3(cloud, path)).json()["data"]["state"] == 2
     assert code(cloud, "GET", path) == 404
     assert ids(cloud.get(v3(cloud, "projects/"))) == [1]
-    assert ids(cloud.get(v3(cloud, "projects/"), state="deleted")) == [2]
+    assert ids(cloud.get(v3(cloud, "projects/"), state="deleted")) == [100001]
     # IDs are never reused.
-    assert create(cloud, "projects/", **PROJECT)["id"] == 3
+    assert create(cloud, "projects/", **PROJECT)["id"] == 100002
 
 
 def test_state_2_deletes_as_the_terraform_provider_does(cloud: RunningCloud) -> None:
@@ -252,7 +252,38 @@ def test_account_file_overrides_clients_only_where_it_changed(tmp_path: Path, ti
         environment["project_id"] = 5
     tiny_account.write_text(yaml.safe_dump(declaration))
     with running_cloud(tmp_path / "data", tiny_account) as cloud:
-        assert ids(cloud.get("projects/")) == [project_id, 5]
+        assert ids(cloud.get("projects/")) == [5, project_id]
+
+
+def test_entries_added_to_the_file_do_not_replace_what_clients_created(
+    tmp_path: Path, tiny_account: Path
+) -> None:
+    declaration = yaml.safe_load(tiny_account.read_text())
+
+    def of_client(cloud: RunningCloud, project_id: int) -> list[Any]:
+        kinds = ("", "repositories/", "credentials/", "environments/", "connections/")
+        return [cloud.get(v3(cloud, f"projects/{project_id}/{kind}")) for kind in kinds]
+
+    with running_cloud(tmp_path / "data", tiny_account) as cloud:
+        project_id = create_project(cloud)
+        path = f"projects/{project_id}/"
+        credentials = create(cloud, f"{path}credentials/", type="snowflake", schema="s")
+        connection = create(cloud, "connections/", **POSTGRES)
+        environment = create_environment(
+            cloud, project_id, connection_id=connection["id"], credentials_id=credentials["id"]
+        )
+        job_id = create_job(cloud, environment["id"])
+        before = of_client(cloud, project_id)
+    for kind in ("projects", "environments", "jobs"):
+        last = declaration[kind][-1]
+        declaration[kind].append(last | {"id": last["id"] + 1, "database": "new.duckdb"})
+    for kind in ("projects", "jobs"):
+        del declaration[kind][-1]["database"]
+    tiny_account.write_text(yaml.safe_dump(declaration))
+    with running_cloud(tmp_path / "data", tiny_account) as cloud:
+        assert of_client(cloud, project_id) == before
+        assert cloud.get(f"jobs/{job_id}/")["environment_id"] == environment["id"]
+        assert len(cloud.get(v3(cloud, "connections/"))) == 4
 
 
 @pytest.mark.end_to_end
@@ -289,7 +320,7 @@ def test_reset_restores_what_the_file_declares(cloud: RunningCloud) -> None:
 @pytest.mark.parametrize(
     ("fields", "remote_url", "message"),
     [
-        ({"repository_id": None}, REMOTE_URL, "Project 2 has no repository"),
+        ({"repository_id": None}, REMOTE_URL, "Project 100001 has no repository"),
         ({}, "file:///etc", "Repository file:///etc is not on this machine"),
         ({"dbt_project_subdirectory": "../.."}, REMOTE_URL, "is outside the repository"),
         ({"dbt_project_subdirectory": "models"}, REMOTE_URL, "has no dbt_project.yml"),

@@ -89,7 +89,7 @@ def test_terraform_applies_changes_imports_and_destroys(
     with running_cloud(tmp_path / "data", tiny_account) as cloud:
         terraform.connect(cloud)
         terraform.apply()
-        jobs = {job["name"]: job for job in cloud.get("jobs/", project_id=2)}
+        jobs = {job["name"]: job for job in cloud.get("jobs/", project_id=100001)}
         assert {name: job["job_type"] for name, job in jobs.items()} == {
             "Hourly": "scheduled", "Every few hours": "scheduled", "Cron": "scheduled",
             "Weekdays": "scheduled", "CI": "ci", "Merge": "merge", "After hourly": "other",

@@ -14,6 +14,8 @@ from local_dbt_cloud.errors import UserError
 from local_dbt_cloud.run_status import RunStatus
 
 SCHEMA_VERSION = 3
+# IDs of objects that clients create are above it: entries added to account.yaml later get other IDs.
+LAST_RESERVED_ID = 100_000
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -234,6 +236,7 @@ def _prepare_schema(connection: engine.Connection, path: Path) -> None:
     version = connection.scalar(text("PRAGMA user_version"))
     if version == 0:
         Base.metadata.create_all(connection)
+        restart_ids(connection)
         connection.execute(text(f"PRAGMA user_version={SCHEMA_VERSION}"))
     elif version != SCHEMA_VERSION:
         raise UserError(
@@ -243,6 +246,13 @@ def _prepare_schema(connection: engine.Connection, path: Path) -> None:
     damage = connection.scalar(text("PRAGMA quick_check(1)"))
     if damage != "ok":
         raise UserError(database_error_message(path, str(damage)))
+
+
+def restart_ids(connection: engine.Connection) -> None:
+    """Assign new IDs from 1, or above the reserved ones for the account's objects."""
+    connection.execute(text("DELETE FROM sqlite_sequence"))
+    last = [{"name": kind.__tablename__, "id": LAST_RESERVED_ID} for kind in AccountObject.__subclasses__()]
+    connection.execute(text("INSERT INTO sqlite_sequence VALUES (:name, :id)"), last)
 
 
 def database_error_message(path: Path, reason: str) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from local_dbt_cloud.account import AccountConfig, load_account_config
 from local_dbt_cloud.certificates import prepare_certificates
 from local_dbt_cloud.data_directory import DataDirectory
-from local_dbt_cloud.database import Base, Run, database_error_message, open_database
+from local_dbt_cloud.database import Base, Run, database_error_message, open_database, restart_ids
 from local_dbt_cloud.errors import UserError
 from local_dbt_cloud.fault_injection import FaultRegistry
 from local_dbt_cloud.history import fill_history
@@ -60,8 +60,7 @@ class Service:
         with self.sessions.begin() as session:
             for table in reversed(Base.metadata.sorted_tables):
                 session.execute(table.delete())
-            # IDs start at 1 again.
-            session.execute(text("DELETE FROM sqlite_sequence"))
+            restart_ids(session.connection())
         with self.sessions.begin() as session:
             sync_declared(session, self.config)
         shutil.rmtree(self.data.runs, ignore_errors=True)
