@@ -98,10 +98,11 @@ class JobRunSubmitter(RunCanceler):
             else:
                 self.log.info("Joining dbt Cloud run %s, which retries the run of an earlier try.", run.id)
             return run
-        elif run.outcome == "cancelled" and not self.checkpoint.is_canceled_by_task(run.id):
+        elif run.outcome == "cancelled" and is_own and not self.checkpoint.is_canceled_by_task(run.id):
             self.checkpoint.save_reported_run(run.id)
-            origin = "An earlier try started it." if is_own else "It retried the run of an earlier try."
-            raise DbtCloudJobRunCancelled(f"{run.summary} {origin} Clear the task to run it again.")
+            raise DbtCloudJobRunCancelled(
+                f"{run.summary} An earlier try started it. Clear the task to run it again."
+            )
         self._continue(run.id if run.outcome == "error" else 0, last)
         return None
 

@@ -728,11 +728,13 @@ class TestRetryInDbtCloud:
         assert runs(held) == [(1, "Error"), (2, "Queued")]
         assert lifecycle.run(held.end_active_runs) == 2
 
-    def test_a_person_who_cancels_it_decides(self, held: LocalDbtCloud) -> None:
+    def test_the_next_try_starts_a_run_after_it_was_canceled(self, held: LocalDbtCloud) -> None:
         lifecycle = self.failed(held)
+        trigger = lifecycle.retry().defer()
         held.end_active_runs("cancelled")
-        with pytest.raises(DbtCloudJobRunCancelled, match="It retried the run of an earlier try"):
-            lifecycle.retry().execute()
+        with pytest.raises(DbtCloudJobRunException, match="a retry starts another run"):
+            lifecycle.resume(trigger)
+        assert lifecycle.retry().run(held.end_active_runs) == 3
 
     @pytest.mark.parametrize("keep_store", [True, False])
     @pytest.mark.parametrize("reuse_existing_run", [True, False])
