@@ -82,7 +82,7 @@ class RunPoller:
         poller = cls._pollers.setdefault(key, cls(hook, account_id))
         # A shorter interval than all others takes effect at once, unless dbt Cloud asked for this pause.
         is_shorter = poller.subscriptions and poll_interval < poller._poll_interval()
-        restart = not poller.subscriptions or (is_shorter and not poller.retry_after)
+        restart = not poller.subscriptions or (is_shorter and not poller._retry_after())
         poller.subscriptions.setdefault(run_id, []).append(subscription := Subscription(poll_interval))
         if restart:
             poller._stop()
@@ -100,13 +100,19 @@ class RunPoller:
     def _poll_interval(self) -> float:
         return min(one.poll_interval for of_run in self.subscriptions.values() for one in of_run)
 
+    def _pollers_of_account(self) -> list["RunPoller"]:
+        account = self.hook.dbt_cloud_conn_id, self.account_id
+        return [poller for key, poller in self._pollers.items() if key[1:3] == account]
+
+    def _retry_after(self) -> float:
+        """Return the seconds that dbt Cloud asked the pollers of the account to wait; 0 if it did not."""
+        return min(max((poller.retry_after for poller in self._pollers_of_account()), default=0), MAX_PAUSE)
+
     def _pause(self) -> float:
         """Return the seconds until the next poll, so that all pollers of the account keep the limits."""
-        account = self.hook.dbt_cloud_conn_id, self.account_id
-        pollers = [poller for key, poller in self._pollers.items() if key[1:3] == account]
-        within_budget = 60 * sum(poller.sent for poller in pollers) / self.hook.max_requests_per_minute
-        retry_after = min(max((poller.retry_after for poller in pollers), default=0), MAX_PAUSE)
-        return max(self._poll_interval(), within_budget, retry_after)
+        sent = sum(poller.sent for poller in self._pollers_of_account())
+        within_budget = 60 * sent / self.hook.max_requests_per_minute
+        return max(self._poll_interval(), within_budget, self._retry_after())
 
     def _stop(self) -> None:
         if self.task:

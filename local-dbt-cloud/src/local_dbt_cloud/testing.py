@@ -25,7 +25,7 @@ from local_dbt_cloud.data_directory import DataDirectory
 from local_dbt_cloud.run_status import RunStatus
 
 FinalStatus = Literal["success", "error", "cancelled"]
-Status = Literal["queued", "starting", "running"] | FinalStatus
+Status = Literal["queued", "starting", "running", FinalStatus]
 TOKEN = "local-token"  # noqa: S105 - the public default of the emulator
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 TRUSTED_BEFORE = "CA_BEFORE_LOCAL_DBT_CLOUD"
