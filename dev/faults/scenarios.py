@@ -1,5 +1,6 @@
 """The faults, how each is injected, and the result that this project's operator must have."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -191,6 +192,8 @@ def recreate_dag_run(trial: "Trial") -> None:
     trial.start()
     trial.end_runs("success")
     trial.wait_for_dag_run()
+    # Airflow notices the end of the task's process a moment later, and would charge it to the new task.
+    time.sleep(5)
     trial.delete_dag_run()
     trial.inject_fault(method="POST", path=trial.submit_path, drop="before")
     trial.start()
