@@ -14,7 +14,8 @@ Known limitations, because neither Airflow nor dbt Cloud provides enough informa
   after a clear, and starts another run.
 - A task is cleared while its worker is frozen or dead: the next try waits for the active run.
 - From Airflow 3.4, a clear in the seconds before dbt Cloud lists a new run starts a second run.
-- A user ends a task while its worker submits or finds the run and defers: the run continues.
+- A user ends a task while its worker submits or finds the run and defers, or the triggerer is killed before
+  it has canceled the run: the run continues.
 - With SQLite, a user ends a deferred task, and another task defers within the same second: Airflow may give
   the trigger's ID to the new one without stopping it, and the run continues.
 """
